@@ -91,6 +91,9 @@ bool x86_msr_get_host(struct x86_cpu *cpu, u32 index, u64 *value);
 bool x86_msr_set_host(struct x86_cpu *cpu, u32 index, u64 value);
 /* The MSRs that x86/msr.c keeps, for KVM_GET_MSR_INDEX_LIST; returns the count, fills at most max. */
 unsigned x86_msr_list(u32 *out, unsigned max);
+/* Feature MSRs (KVM_GET_MSR_FEATURE_INDEX_LIST, KVM_GET_MSRS on the device). */
+unsigned x86_msr_feature_list(u32 *out, unsigned max);
+bool x86_msr_feature_get(u32 index, u64 *value);
 
 /* ---- cpuid.c --------------------------------------------------------------------------------------------------------- */
 

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What executes guest instructions: one const struct engine_ops each, chosen when the device is opened. The core
+ * (kvm/) calls through the table only; an engine's per-vCPU state hangs on vcpu->engine.
+ */
+#ifndef ANYKVM_ENGINE_ENGINE_H
+#define ANYKVM_ENGINE_ENGINE_H
+
+#include "host/types.h"
+
+struct vm;
+struct vcpu;
+
+/* Why engine->run() came back. */
+enum engine_exit {
+	ENGINE_EXIT_STOP,	/* cpu.stop is set: look at it */
+	ENGINE_EXIT_HLT,	/* HLT (or MWAIT) executed; activity = X86_HALTED, RIP past it */
+	ENGINE_EXIT_IRQ_WINDOW,	/* interrupts became deliverable, as asked by irq_window */
+	ENGINE_EXIT_REQUEST,	/* vcpu->exit is filled in (PIO, MMIO, MSR, hypercall...) */
+	ENGINE_EXIT_SHUTDOWN,	/* triple fault */
+	ENGINE_EXIT_DEBUG,	/* guest debug event for the VMM: cpu.pending_dr6, exception in cpu.fault */
+	ENGINE_EXIT_EMULATION,	/* cannot go on: instruction fetch from what is not memory */
+	ENGINE_EXIT_HOST_FAULT,	/* a slot's hva could not be accessed: KVM_RUN returns -EFAULT */
+};
+
+struct engine_ops {
+	const char *name;	/* mandatory, as the others without comment */
+	int (*vm_create)(struct vm *vm);   /* optional: sets vm->engine */
+	void (*vm_destroy)(struct vm *vm); /* optional; all vCPUs are gone */
+	int (*vcpu_create)(struct vcpu *vcpu); /* 0 or -errno */
+	void (*vcpu_destroy)(struct vcpu *vcpu);
+	/* Runs until something above happens. Guest FPU state is loaded and saved inside. */
+	enum engine_exit (*run)(struct vcpu *vcpu);
+	/* Runs exactly one instruction's completion: the one whose request userspace has answered. */
+	enum engine_exit (*complete)(struct vcpu *vcpu);
+	/* Registers were changed from outside (KVM_SET_*): derived state is stale. */
+	void (*state_changed)(struct vcpu *vcpu);
+	/* All cached translations of guest memory go (slots changed, dirty log armed). Caller: vCPU's thread. */
+	void (*flush_tlb)(struct vcpu *vcpu);
+	/* The VMM or a device may have written guest memory behind the engine's back. Caller: vCPU's thread. */
+	void (*memory_changed)(struct vcpu *vcpu);
+};
+
+extern const struct engine_ops engine_soft;
+
+#endif

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Entry from the host layer: opening /dev/kvm. */
+#ifndef ANYKVM_KVM_DEVICE_H
+#define ANYKVM_KVM_DEVICE_H
+
+/* A new descriptor of the device, or -errno. */
+long kvm_device_open(void);
+
+#endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The dirty log: one bit a page in memslot.dirty. An engine lets the first write to a clean page through its slow path,
+ * which sets the bit; harvesting clears bits and then makes every vCPU drop its translations (vm_sync_vcpus) before the
+ * ioctl returns, so a write that the harvest missed sets its bit again.
+ * Document: KVM_GET_DIRTY_LOG (4.8), KVM_CLEAR_DIRTY_LOG (4.117), KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 (7.18).
+ */
+#include "kvm/vm.h"
+
+static size_t bitmap_bytes(const struct memslot *slot)
+{
+	return (slot->npages + 63) / 64 * 8;
+}
+
+int memslot_dirty_alloc(struct vm *vm, struct memslot *slot)
+{
+	slot->dirty = host_alloc_pages(bitmap_bytes(slot));
+	if (!slot->dirty)
+		return -ENOMEM;
+	if (vm->dirty_manual_protect & KVM_DIRTY_LOG_INITIALLY_SET) {
+		for (u64 i = 0; i < slot->npages / 64; i++)
+			slot->dirty[i] = ~0ull;
+		if (slot->npages % 64)
+			slot->dirty[slot->npages / 64] = BIT64(slot->npages % 64) - 1;
+	}
+	return 0;
+}
+
+void memslot_dirty_free(struct memslot *slot)
+{
+	if (slot->dirty)
+		host_free_pages(slot->dirty, bitmap_bytes(slot));
+	slot->dirty = NULL;
+}
+
+void memslot_mark_dirty(struct memslot *slot, u64 gfn)
+{
+	u64 n = gfn - slot->base_gfn;
+
+	if (slot->dirty && !(atomic_read(&slot->dirty[n / 64]) >> (n % 64) & 1))
+		atomic_or(&slot->dirty[n / 64], BIT64(n % 64));
+}
+
+static struct memslot *logged_slot(struct vm *vm, u32 slot_id, long *error)
+{
+	u32 as = slot_id >> 16, id = slot_id & 0xffff;
+	struct memslot *slot;
+
+	*error = -EINVAL;
+	if (as >= VM_ADDRESS_SPACES || id >= VM_MAX_SLOTS)
+		return NULL;
+	*error = -ENOENT;
+	slot = vm->slot_by_id[as][id];
+	return slot && slot->dirty ? slot : NULL;
+}
+
+/* Copies the log out in pieces; with take, clears what it copied. *any: something was dirty. */
+static long copy_log(struct memslot *slot, u64 uaddr, bool take, bool *any)
+{
+	u64 words = bitmap_bytes(slot) / 8, chunk[64];
+
+	for (u64 i = 0; i < words; i += ARRAY_SIZE(chunk)) {
+		u64 n = min_u64(ARRAY_SIZE(chunk), words - i);
+
+		for (u64 k = 0; k < n; k++) {
+			chunk[k] = atomic_read(&slot->dirty[i + k]);
+			if (chunk[k] && take)
+				chunk[k] = atomic_xchg(&slot->dirty[i + k], 0);
+			*any |= chunk[k] != 0;
+		}
+		if (host_copy_to_user(uaddr + i * 8, chunk, n * 8))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+static long vm_get_dirty_log(void *object, unsigned long arg)
+{
+	struct vm *vm = object;
+	struct kvm_dirty_log log;
+	struct memslot *slot;
+	bool any = false, take;
+	long r;
+
+	if (host_copy_from_user(&log, arg, sizeof(log)))
+		return -EFAULT;
+	host_mutex_lock(&vm->lock);
+	slot = logged_slot(vm, log.slot, &r);
+	if (slot) {
+		take = !vm->dirty_manual_protect;
+		r = copy_log(slot, (u64)log.dirty_bitmap, take, &any);
+		if (take && any)
+			vm_sync_vcpus(vm);
+	}
+	host_mutex_unlock(&vm->lock);
+	return r;
+}
+
+static long clear_log(struct memslot *slot, const struct kvm_clear_dirty_log *log, bool *any)
+{
+	u64 word, mine;
+
+	for (u64 done = 0; done < log->num_pages; done += 64) {
+		u64 *p = &slot->dirty[(log->first_page + done) / 64];
+
+		if (host_copy_from_user(&word, (u64)log->dirty_bitmap + done / 8, 8))
+			return -EFAULT;
+		if (log->num_pages - done < 64)
+			word &= BIT64(log->num_pages - done) - 1;
+		mine = word ? atomic_and(p, ~word) : 0;
+		*any |= (mine & word) != 0;
+	}
+	return 0;
+}
+
+static long vm_clear_dirty_log(void *object, unsigned long arg)
+{
+	struct vm *vm = object;
+	struct kvm_clear_dirty_log log;
+	struct memslot *slot;
+	bool any = false;
+	long r;
+
+	if (host_copy_from_user(&log, arg, sizeof(log)))
+		return -EFAULT;
+	if (log.first_page & 63)
+		return -EINVAL;
+	host_mutex_lock(&vm->lock);
+	slot = logged_slot(vm, log.slot, &r);
+	if (slot) {
+		r = -EINVAL;
+		if (log.first_page <= slot->npages && log.num_pages <= slot->npages - log.first_page &&
+		    (!(log.num_pages & 63) || log.num_pages == slot->npages - log.first_page)) {
+			r = clear_log(slot, &log, &any);
+			if (any)
+				vm_sync_vcpus(vm);
+		}
+	}
+	host_mutex_unlock(&vm->lock);
+	return r;
+}
+
+const struct ioctl_row vm_dirty_ioctls[] = {
+	{ KVM_GET_DIRTY_LOG, vm_get_dirty_log },
+	{ KVM_CLEAR_DIRTY_LOG, vm_clear_dirty_log },
+	{ 0, NULL },
+};

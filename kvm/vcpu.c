@@ -1,0 +1,664 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The vCPU and its loop. KVM_RUN is vcpu_run(): as long as nothing concerns userspace it alternates between
+ * vcpu_enter() - serve requests, inject events, let the engine run, look at why it came back - and vcpu_block().
+ *
+ * Results inside this file: RUN_AGAIN goes round the loop, RUN_USER returns 0 from KVM_RUN with *run filled in, a
+ * negative errno returns that.
+ */
+#include "kvm/clock.h"
+#include "kvm/irq.h"
+#include "kvm/vm.h"
+#include "x86/system.h"
+
+enum { RUN_USER = 0, RUN_AGAIN = 1 };
+
+/* ---- requests --------------------------------------------------------------------------------------------- */
+
+void vcpu_kick(struct vcpu *vcpu)
+{
+	atomic_or(&vcpu->cpu.stop, X86_STOP_KICK);
+	if (atomic_read(&vcpu->blocked))
+		host_wake(&vcpu->cpu.stop);
+}
+
+void vcpu_request(struct vcpu *vcpu, u32 request)
+{
+	atomic_or(&vcpu->requests, request);
+	vcpu_kick(vcpu);
+}
+
+void vcpu_queue_nmi(struct vcpu *vcpu)
+{
+	atomic_add(&vcpu->nmi_queued, 1);
+	vcpu_request(vcpu, VCPU_REQ_NMI);
+}
+
+static void serve_sync(struct vcpu *vcpu)
+{
+	atomic_and(&vcpu->requests, ~VCPU_REQ_SYNC);
+	vcpu->vm->ops->flush_tlb(vcpu);
+	atomic_add(&vcpu->sync_seq, 1);
+	host_wake(&vcpu->sync_seq);
+}
+
+void vcpu_guest_enter(struct vcpu *vcpu)
+{
+	atomic_xchg(&vcpu->inside, VCPU_INSIDE);
+	if (atomic_read_acquire(&vcpu->requests) & VCPU_REQ_SYNC)
+		serve_sync(vcpu);
+}
+
+void vcpu_guest_leave(struct vcpu *vcpu)
+{
+	atomic_xchg(&vcpu->inside, VCPU_OUTSIDE);
+	if (atomic_read_acquire(&vcpu->requests) & VCPU_REQ_SYNC)
+		host_wake(&vcpu->sync_seq);
+}
+
+static void take_nmi_requests(struct vcpu *vcpu)
+{
+	u32 limit = vcpu->cpu.nmi_masked || vcpu->nmi_injected ? 1 : 2;
+	u32 n;
+
+	if (!(atomic_and(&vcpu->requests, ~VCPU_REQ_NMI) & VCPU_REQ_NMI))
+		return;
+	n = vcpu->nmi_pending + atomic_xchg(&vcpu->nmi_queued, 0);
+	vcpu->nmi_pending = n < limit ? n : limit;
+}
+
+void vcpu_take_event_requests(struct vcpu *vcpu)
+{
+	take_nmi_requests(vcpu);
+	if (atomic_and(&vcpu->requests, ~VCPU_REQ_SMI) & VCPU_REQ_SMI)
+		vcpu->smi_pending = true;
+}
+
+static int serve_requests(struct vcpu *vcpu)
+{
+	u32 requests = atomic_read_acquire(&vcpu->requests);
+
+	if (!requests)
+		return RUN_AGAIN;
+	if (requests & VCPU_REQ_SYNC)
+		serve_sync(vcpu);
+	if (requests & VCPU_REQ_MEMORY) {
+		atomic_and(&vcpu->requests, ~VCPU_REQ_MEMORY);
+		vcpu->vm->ops->memory_changed(vcpu);
+	}
+	if (requests & (VCPU_REQ_CLOCK | VCPU_REQ_STEAL))
+		vcpu_clock_update(vcpu);
+	vcpu_take_event_requests(vcpu);
+	atomic_and(&vcpu->requests, ~(VCPU_REQ_EVENT | VCPU_REQ_UNHALT));
+	if (requests & VCPU_REQ_TRIPLE_FAULT) {
+		atomic_and(&vcpu->requests, ~VCPU_REQ_TRIPLE_FAULT);
+		vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
+		return RUN_USER;
+	}
+	return RUN_AGAIN;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------- */
+
+static int internal_error(struct vcpu *vcpu, u32 suberror)
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	run->internal.suberror = suberror;
+	run->internal.ndata = 0;
+	return RUN_USER;
+}
+
+static int deliver(struct vcpu *vcpu, enum x86_event_kind kind, const struct x86_exception *e)
+{
+	struct x86_event event = { .kind = kind, .e = *e, .return_rip = x86_rip(&vcpu->cpu) };
+	enum x86_result r = x86_deliver(&vcpu->cpu, &event);
+
+	vcpu->vm->ops->state_changed(vcpu);
+	if (r == X86_EXIT)
+		return internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV);
+	return RUN_AGAIN;
+}
+
+static int deliver_vector(struct vcpu *vcpu, enum x86_event_kind kind, u8 vector)
+{
+	struct x86_exception e = { .vector = vector };
+
+	return deliver(vcpu, kind, &e);
+}
+
+/* Events that userspace left half delivered (KVM_SET_VCPU_EVENTS): they go first. */
+static int reinject(struct vcpu *vcpu)
+{
+	if (vcpu->exception.pending || vcpu->exception.injected) {
+		vcpu->exception.pending = vcpu->exception.injected = false;
+		if (!vcpu->exception.has_payload)
+			vcpu->exception.e.payload = vcpu->exception.e.vector == X86_PF_VECTOR ? vcpu->cpu.cr2 : 0;
+		return deliver(vcpu, X86_EVENT_EXCEPTION, &vcpu->exception.e);
+	}
+	if (vcpu->nmi_injected) {
+		vcpu->nmi_injected = false;
+		return deliver_vector(vcpu, X86_EVENT_NMI, X86_NMI);
+	}
+	if (vcpu->interrupt.injected) {
+		vcpu->interrupt.injected = false;
+		return deliver_vector(vcpu, X86_EVENT_IRQ, vcpu->interrupt.vector);
+	}
+	return RUN_AGAIN;
+}
+
+static int inject_irq(struct vcpu *vcpu)
+{
+	int vector = vcpu_irq_take(vcpu);
+
+	if (vector < 0)
+		return RUN_AGAIN;
+	vcpu->stat.irq_injections++;
+	return deliver_vector(vcpu, X86_EVENT_IRQ, (u8)vector);
+}
+
+static bool events_waiting(const struct vcpu *vcpu)
+{
+	return vcpu->exception.pending || vcpu->exception.injected || vcpu->interrupt.injected || vcpu->nmi_injected;
+}
+
+/* One event at most is injected; for the others the engine is asked to come back when they can be taken. */
+static int inject_events(struct vcpu *vcpu)
+{
+	struct x86_cpu *cpu = &vcpu->cpu;
+	bool blocked = vcpu->guest_debug & KVM_GUESTDBG_BLOCKIRQ;
+	int r = RUN_AGAIN;
+	bool done = false;
+
+	cpu->window = 0;
+	if (unlikely(events_waiting(vcpu))) {
+		r = reinject(vcpu);
+		done = true;
+	}
+	if (blocked)
+		return r;
+	if (unlikely(vcpu->smi_pending)) {
+		if (!done && !cpu->smm && !cpu->shadow) {
+			vcpu->smi_pending = false;
+			x86_enter_smm(cpu);
+			vcpu->vm->ops->state_changed(vcpu);
+			done = true;
+		} else {
+			cpu->window |= X86_WINDOW_SMI;
+		}
+	}
+	if (unlikely(vcpu->nmi_pending)) {
+		if (!done && x86_nmi_allowed(cpu)) {
+			vcpu->nmi_pending--;
+			vcpu->stat.nmi_injections++;
+			r = deliver_vector(vcpu, X86_EVENT_NMI, X86_NMI);
+			done = true;
+		}
+		if (vcpu->nmi_pending)
+			cpu->window |= X86_WINDOW_NMI;
+	}
+	if (r == RUN_AGAIN && vcpu_irq_pending(vcpu)) {
+		if (!done && x86_irq_allowed(cpu)) {
+			r = inject_irq(vcpu);
+			done = true;
+		}
+		if (vcpu_irq_pending(vcpu))
+			cpu->window |= X86_WINDOW_IRQ;
+	}
+	return r;
+}
+
+static bool irqchip_in_userspace(const struct vcpu *vcpu)
+{
+	return vcpu->vm->irqchip_mode == IRQCHIP_NONE;
+}
+
+static bool ready_for_injection(struct vcpu *vcpu)
+{
+	bool accepts = vcpu->vm->irqchip_mode != IRQCHIP_KERNEL;
+
+	return accepts && x86_irq_allowed(&vcpu->cpu) && !events_waiting(vcpu) && vcpu_irq_accepts_extint(vcpu) &&
+	       !vcpu_irq_pending(vcpu);
+}
+
+static bool wants_irq_window(struct vcpu *vcpu)
+{
+	return vcpu->vm->irqchip_mode != IRQCHIP_KERNEL && atomic_read(&vcpu->run->request_interrupt_window);
+}
+
+/* ---- the loop -------------------------------------------------------------------------------------------------- */
+
+static int exit_halt(struct vcpu *vcpu)
+{
+	vcpu->cpu.activity = X86_ACTIVE;
+	vcpu->stat.halt_exits++;
+	if (irqchip_in_userspace(vcpu)) {
+		vcpu->run->exit_reason = KVM_EXIT_HLT;
+		return RUN_USER;
+	}
+	atomic_set(&vcpu->mp_state, KVM_MP_STATE_HALTED);
+	return RUN_AGAIN;
+}
+
+static int exit_shutdown(struct vcpu *vcpu)
+{
+	vcpu->cpu.activity = X86_ACTIVE;
+	vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
+	return RUN_USER;
+}
+
+static int exit_debug(struct vcpu *vcpu)
+{
+	struct kvm_debug_exit_arch *arch = &vcpu->run->debug.arch;
+	const struct x86_cpu *cpu = &vcpu->cpu;
+
+	vcpu->run->exit_reason = KVM_EXIT_DEBUG;
+	arch->exception = cpu->fault.vector;
+	arch->pc = cpu->seg_base[X86_CS] + x86_rip(cpu);
+	arch->dr6 = cpu->fault.payload | 0xffff0ff0;
+	arch->dr7 = cpu->guest_debug & KVM_GUESTDBG_USE_HW_BP ? cpu->debug_dr7 : cpu->dr7;
+	return RUN_USER;
+}
+
+static int exit_stop(struct vcpu *vcpu)
+{
+	u32 stop = atomic_read(&vcpu->cpu.stop);
+
+	if (stop & X86_STOP_SIGNAL) {
+		vcpu->run->exit_reason = KVM_EXIT_INTR;
+		vcpu->stat.signal_exits++;
+		return -EINTR;
+	}
+	if (unlikely(vcpu->tpr_lowered)) {
+		vcpu->tpr_lowered = false;
+		vcpu->run->exit_reason = KVM_EXIT_SET_TPR;
+		return RUN_USER;
+	}
+	return RUN_AGAIN;
+}
+
+static int emulation_failure(struct vcpu *vcpu)
+{
+	vcpu->stat.insn_emulation++;
+	internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION);
+	return RUN_USER;
+}
+
+static int handle_exit(struct vcpu *vcpu, enum engine_exit exit)
+{
+	vcpu->stat.exits++;
+	if (exit != ENGINE_EXIT_REQUEST && vcpu_io_finish(vcpu)) {
+		/* what the instruction did besides is seen when userspace has taken the write */
+		if (exit == ENGINE_EXIT_HLT)
+			vcpu->cpu.activity = X86_ACTIVE;
+		return RUN_USER;
+	}
+	switch (exit) {
+	case ENGINE_EXIT_STOP:
+		return exit_stop(vcpu);
+	case ENGINE_EXIT_IRQ_WINDOW:
+		vcpu->stat.irq_window_exits++;
+		return RUN_AGAIN;
+	case ENGINE_EXIT_HLT:
+		return exit_halt(vcpu);
+	case ENGINE_EXIT_REQUEST:
+		return RUN_USER;
+	case ENGINE_EXIT_SHUTDOWN:
+		return exit_shutdown(vcpu);
+	case ENGINE_EXIT_DEBUG:
+		return exit_debug(vcpu);
+	case ENGINE_EXIT_EMULATION:
+		return emulation_failure(vcpu);
+	case ENGINE_EXIT_HOST_FAULT:
+		return -EFAULT;
+	}
+	return -EIO;
+}
+
+static int vcpu_enter(struct vcpu *vcpu)
+{
+	enum engine_exit exit;
+	int r;
+
+	atomic_and(&vcpu->cpu.stop, ~(X86_STOP_KICK | X86_STOP_EVENT | X86_STOP_CODE));
+	r = serve_requests(vcpu);
+	if (r != RUN_AGAIN)
+		return r;
+	if (vcpu_irq_exit(vcpu))
+		return RUN_USER;
+	vcpu_irq_accept_init_sipi(vcpu);
+	if (atomic_read(&vcpu->mp_state) != KVM_MP_STATE_RUNNABLE)
+		return RUN_AGAIN;
+	r = inject_events(vcpu);
+	if (r != RUN_AGAIN)
+		return r;
+	if (vcpu->cpu.activity == X86_SHUTDOWN)
+		return exit_shutdown(vcpu);
+	if (wants_irq_window(vcpu)) {
+		if (ready_for_injection(vcpu)) {
+			vcpu->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+			vcpu->stat.request_irq_exits++;
+			return RUN_USER;
+		}
+		vcpu->cpu.window |= X86_WINDOW_IRQ;
+	}
+	vcpu_irq_prepare(vcpu);
+	exit = vcpu->vm->ops->run(vcpu);
+	vcpu_irq_sync(vcpu);
+	return handle_exit(vcpu, exit);
+}
+
+/* What ends a HLT. */
+static bool has_wakeup(struct vcpu *vcpu)
+{
+	if (atomic_read(&vcpu->requests) & VCPU_REQ_UNHALT)
+		return true;
+	vcpu_take_event_requests(vcpu);
+	if (events_waiting(vcpu) || (vcpu->smi_pending && !vcpu->cpu.smm))
+		return true;
+	if (vcpu->nmi_pending && x86_nmi_allowed(&vcpu->cpu))
+		return true;
+	return x86_irq_allowed(&vcpu->cpu) && vcpu_irq_pending(vcpu);
+}
+
+/* Sleeps until something is set in cpu.stop; a signal is one such thing. */
+static int vcpu_sleep(struct vcpu *vcpu)
+{
+	vcpu_guest_leave(vcpu);
+	atomic_xchg(&vcpu->blocked, 1);
+	host_wait(&vcpu->cpu.stop, 0, 0);
+	atomic_set(&vcpu->blocked, 0);
+	vcpu_guest_enter(vcpu);
+	if (atomic_read(&vcpu->cpu.stop) & X86_STOP_SIGNAL) {
+		vcpu->run->exit_reason = KVM_EXIT_INTR;
+		vcpu->stat.signal_exits++;
+		return -EINTR;
+	}
+	return RUN_AGAIN;
+}
+
+static int vcpu_block(struct vcpu *vcpu)
+{
+	int r;
+
+	atomic_and(&vcpu->cpu.stop, ~(X86_STOP_KICK | X86_STOP_EVENT | X86_STOP_CODE));
+	if (atomic_read(&vcpu->requests) & (VCPU_REQ_SYNC | VCPU_REQ_CLOCK | VCPU_REQ_TRIPLE_FAULT)) {
+		r = serve_requests(vcpu);
+		if (r != RUN_AGAIN)
+			return r;
+	}
+	vcpu_irq_accept_init_sipi(vcpu);
+	if (atomic_read(&vcpu->mp_state) == KVM_MP_STATE_RUNNABLE)
+		return RUN_AGAIN;
+	if (atomic_read(&vcpu->mp_state) == KVM_MP_STATE_HALTED && has_wakeup(vcpu)) {
+		vcpu->stat.halt_wakeups++;
+		atomic_set(&vcpu->mp_state, KVM_MP_STATE_RUNNABLE);
+		return RUN_AGAIN;
+	}
+	return vcpu_sleep(vcpu);
+}
+
+static int vcpu_run(struct vcpu *vcpu)
+{
+	int r;
+
+	do {
+		if (atomic_read(&vcpu->mp_state) == KVM_MP_STATE_RUNNABLE)
+			r = vcpu_enter(vcpu);
+		else
+			r = vcpu_block(vcpu);
+	} while (r == RUN_AGAIN);
+	return r;
+}
+
+/* ---- KVM_RUN --------------------------------------------------------------------------------------------------- */
+
+/* A vCPU that has not been started by SIPI: KVM waits for it once and then asks userspace to call again. */
+static int run_uninitialized(struct vcpu *vcpu)
+{
+	int r;
+
+	if (atomic_read(&vcpu->run->immediate_exit))
+		return -EINTR;
+	do {
+		atomic_and(&vcpu->cpu.stop, ~(X86_STOP_KICK | X86_STOP_EVENT));
+		vcpu_irq_accept_init_sipi(vcpu);
+		if (atomic_read(&vcpu->mp_state) != KVM_MP_STATE_UNINITIALIZED)
+			return -EAGAIN;
+		r = vcpu_sleep(vcpu);
+	} while (r == RUN_AGAIN);
+	return r;
+}
+
+static int run_prepare(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	int r;
+
+	if ((run->kvm_valid_regs | run->kvm_dirty_regs) & ~(u64)KVM_SYNC_X86_VALID_FIELDS)
+		return -EINVAL;
+	r = vcpu_load_sync_regs(vcpu);
+	if (r)
+		return r;
+	if (irqchip_in_userspace(vcpu)) {
+		u64 cr8 = atomic_read(&run->cr8);
+
+		if (cr8 > 15)
+			return -EINVAL;
+		vcpu_irq_set_cr8(vcpu, cr8);
+	}
+	return RUN_AGAIN;
+}
+
+static int run_complete_io(struct vcpu *vcpu)
+{
+	if (vcpu->io.pending == VCPU_IO_NONE)
+		return RUN_AGAIN;
+	if (vcpu_io_answered(vcpu))
+		return RUN_USER;
+	if (!vcpu->io.restart)
+		return RUN_AGAIN;
+	return handle_exit(vcpu, vcpu->vm->ops->complete(vcpu));
+}
+
+static void run_finish(struct vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->if_flag = !!(vcpu->cpu.rflags & X86_IF);
+	run->flags = vcpu->cpu.smm ? KVM_RUN_X86_SMM : 0;
+	run->cr8 = vcpu_irq_get_cr8(vcpu);
+	run->apic_base = vcpu->apic_base;
+	run->ready_for_interrupt_injection = vcpu->vm->irqchip_mode == IRQCHIP_KERNEL || ready_for_injection(vcpu);
+	vcpu_store_sync_regs(vcpu);
+}
+
+static int run_locked(struct vcpu *vcpu)
+{
+	int r;
+
+	vcpu->run->flags = 0;
+	vcpu->ran = true;
+	atomic_or(&vcpu->requests, VCPU_REQ_MEMORY);
+	if (atomic_read(&vcpu->mp_state) == KVM_MP_STATE_UNINITIALIZED)
+		return run_uninitialized(vcpu);
+	r = run_prepare(vcpu);
+	if (r == RUN_AGAIN)
+		r = run_complete_io(vcpu);
+	if (r != RUN_AGAIN)
+		return r;
+	if (atomic_read(&vcpu->run->immediate_exit))
+		return -EINTR;
+	return vcpu_run(vcpu);
+}
+
+/* Document, section 4.10. */
+static long vcpu_kvm_run(struct vcpu *vcpu, unsigned long arg)
+{
+	u64 sigmask = vcpu->sigmask;
+	int r;
+
+	if (arg)
+		return -EINVAL;
+	atomic_and(&vcpu->cpu.stop, ~X86_STOP_SIGNAL);
+	host_run_enter(&vcpu->cpu.stop, X86_STOP_SIGNAL, vcpu->has_sigmask ? &sigmask : NULL);
+	vcpu_guest_enter(vcpu);
+	r = run_locked(vcpu);
+	run_finish(vcpu);
+	vcpu_guest_leave(vcpu);
+	host_run_leave();
+	return r;
+}
+
+/* ---- ioctls, life --------------------------------------------------------------------------------------------- */
+
+static long vcpu_set_signal_mask(struct vcpu *vcpu, unsigned long arg)
+{
+	struct kvm_signal_mask header;
+	u64 set;
+
+	vcpu->has_sigmask = false;
+	if (!arg)
+		return 0;
+	if (host_copy_from_user(&header, arg, sizeof(header)))
+		return -EFAULT;
+	if (header.len != sizeof(set))
+		return -EINVAL;
+	if (host_copy_from_user(&set, arg + sizeof(header), sizeof(set)))
+		return -EFAULT;
+	vcpu->sigmask = set;
+	vcpu->has_sigmask = true;
+	return 0;
+}
+
+static long vcpu_ioctl(void *object, unsigned int request, unsigned long arg)
+{
+	static const struct ioctl_row *const tables[] = {
+		vcpu_state_ioctls, vcpu_msr_ioctls, vcpu_irq_ioctls, vcpu_clock_ioctls, vcpu_cpuid_ioctls, NULL,
+	};
+	struct vcpu *vcpu = object;
+	long r;
+
+	if (vcpu->vm->mm_id != host_mm_id() || atomic_read(&vcpu->vm->dead))
+		return -EIO;
+	host_mutex_lock(&vcpu->mutex);
+	if (request == KVM_RUN) {
+		r = vcpu_kvm_run(vcpu, arg);
+	} else if (request == KVM_SET_SIGNAL_MASK) {
+		r = vcpu_set_signal_mask(vcpu, arg);
+	} else {
+		vcpu_guest_enter(vcpu);
+		r = ioctl_dispatch(tables, vcpu, request, arg);
+		vcpu_guest_leave(vcpu);
+	}
+	host_mutex_unlock(&vcpu->mutex);
+	return r == -ENOTTY ? -EINVAL : r;
+}
+
+/* The descriptor is gone; the vCPU itself lives as long as its VM, where other vCPUs may look at it. */
+static void vcpu_release(void *object)
+{
+	struct vcpu *vcpu = object;
+
+	vm_put(vcpu->vm);
+}
+
+static const struct host_file_ops vcpu_file_ops = {
+	.name = "kvm-vcpu",
+	.ioctl = vcpu_ioctl,
+	.release = vcpu_release,
+};
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+	vcpu_irq_destroy(vcpu);
+	vcpu_clock_destroy(vcpu);
+	if (vcpu->engine)
+		vcpu->vm->ops->vcpu_destroy(vcpu);
+	x86_fpu_destroy(&vcpu->cpu);
+	host_free(vcpu->cpuid);
+	host_free_pages(vcpu, sizeof(*vcpu));
+}
+
+static int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 id)
+{
+	int r;
+
+	vcpu->vm = vm;
+	vcpu->id = id;
+	vcpu->index = vm->nr_vcpus;
+	vcpu->user_irq = -1;
+	host_mutex_init(&vcpu->mutex);
+	vcpu->cpu.env = &vcpu_env;
+	vcpu->cpu.monitor_gpa = ~0ull;
+	vcpu->mcg_cap = VCPU_MCE_BANKS;
+	r = x86_fpu_create(&vcpu->cpu);
+	if (!r)
+		r = vm->ops->vcpu_create(vcpu);
+	if (r)
+		return r;
+	r = vcpu_clock_create(vcpu);
+	if (!r)
+		r = vcpu_irq_create(vcpu);
+	if (r)
+		return r;
+	x86_cpuid_apply(&vcpu->cpu, NULL, 0);
+	x86_reset(&vcpu->cpu, false);
+	vcpu_irq_reset(vcpu, false);
+	vm->ops->state_changed(vcpu);
+	vcpu->mp_state = vm->irqchip_mode == IRQCHIP_NONE || id == vm->bsp_vcpu_id ? KVM_MP_STATE_RUNNABLE
+										   : KVM_MP_STATE_UNINITIALIZED;
+	return 0;
+}
+
+static int vcpu_publish(struct vcpu *vcpu)
+{
+	struct vm *vm = vcpu->vm;
+	void *mapping;
+	int fd;
+
+	vm_get(vm);
+	fd = host_file_create(&vcpu_file_ops, vcpu, VCPU_MMAP_SIZE, &mapping);
+	if (fd < 0) {
+		vm_put(vm);
+		return fd;
+	}
+	vcpu->run = mapping;
+	vcpu->pio_page = (u8 *)mapping + KVM_PIO_PAGE_OFFSET * 4096;
+	vm->vcpu[vcpu->index] = vcpu;
+	atomic_set_release(&vm->nr_vcpus, vcpu->index + 1);
+	return fd;
+}
+
+static int vcpu_create_locked(struct vm *vm, u32 id)
+{
+	struct vcpu *vcpu;
+	int r;
+
+	if (vm->nr_vcpus >= VM_MAX_VCPUS || id >= vm->max_vcpu_id)
+		return -EINVAL;
+	if (vm_vcpu_by_id(vm, id))
+		return -EEXIST;
+	vcpu = host_alloc_pages(sizeof(*vcpu));
+	if (!vcpu)
+		return -ENOMEM;
+	r = vcpu_init(vcpu, vm, id);
+	if (!r)
+		r = vcpu_publish(vcpu);
+	if (r < 0)
+		vcpu_destroy(vcpu);
+	return r;
+}
+
+int vcpu_create(struct vm *vm, u32 id)
+{
+	int r;
+
+	if (id >= VM_MAX_VCPU_ID)
+		return -EINVAL;
+	host_mutex_lock(&vm->lock);
+	r = vcpu_create_locked(vm, id);
+	host_mutex_unlock(&vm->lock);
+	return r;
+}
