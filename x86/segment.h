@@ -62,12 +62,12 @@ static inline u64 x86_size_mask(unsigned size)
 	return size == 8 ? ~0ull : (1ull << (8 * size)) - 1;
 }
 
-/* Low bytes of old replaced by those of value. */
+/* A register after a write of size bytes: 4 clear the upper half, 2 leave the rest alone. */
 static inline u64 x86_merge(u64 old, u64 value, unsigned size)
 {
 	u64 mask = x86_size_mask(size);
 
-	return (old & ~mask) | (value & mask);
+	return size == 2 ? (old & ~mask) | (value & mask) : value & mask;
 }
 
 /* Whether bytes [ea, ea + size) lie within the segment's limit, expand-down or not. */
