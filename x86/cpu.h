@@ -101,6 +101,7 @@ enum x86_vector {
  *  X86_EXIT      stays                        the VMM or kvm/ is needed: cpu->exit says what for. The instruction
  *                                             runs again from its start afterwards and finds the answer
  */
+struct kvm_cpuid_entry2;
 enum x86_result { X86_OK = 0, X86_BRANCH, X86_END, X86_REPEAT, X86_FAULT, X86_EXIT };
 
 /* The mode that decides decoding, address formation and stack width. */
@@ -225,6 +226,7 @@ struct x86_msrs {
 	u64 mcg_cap, mcg_status, mcg_ctl, mce_banks[32 * 4], mci_ctl2[32];
 	u64 microcode_rev, arch_capabilities, platform_info, misc_features, hwcr, syscfg, osvw_length, osvw_status;
 	u64 tsc_adjust, smbase_msr_unused, smi_count, power_ctl, umwait_control, virt_ssbd, tsx_ctrl;
+	u64 vm_hsave_pa, vm_cr, de_cfg, tsc_ratio, mcg_ext_ctl;
 };
 
 struct x86_cpu {
@@ -272,6 +274,8 @@ struct x86_cpu {
 
 	/* --- identity ------------------------------------------------------------------------------------ */
 	u32 features[(X86_NR_FEATURES + 31) / 32]; /* from the vCPU's CPUID */
+	const struct kvm_cpuid_entry2 *cpuid; /* the table last applied, and its length */
+	u32 nr_cpuid;
 	u8 maxphyaddr;		/* 32..52 */
 	u64 phys_reserved;	/* page-table bits at and above maxphyaddr */
 	bool vendor_amd;	/* CPUID vendor is AMD or Hygon: decides the documented differences of instructions */
@@ -282,6 +286,7 @@ struct x86_cpu {
 	void *xsave;		/* x86/fpu.c */
 	u64 fpu_ip, fpu_dp;	/* guest x87 error pointers: the host's would show host addresses */
 	u16 fpu_cs, fpu_ds, fpu_op;
+	void *native_spare;	/* engine/soft/native.c: this processor's stub memory when the shared one is full */
 
 	/* --- TLB storage ------------------------------------------------------------------------------------ */
 	struct x86_tlb_entry tlbs[X86_NR_TLBS][X86_TLB_SIZE];

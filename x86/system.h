@@ -76,6 +76,7 @@ enum x86_result x86_set_cr0(struct x86_cpu *cpu, u64 value);
 enum x86_result x86_set_cr3(struct x86_cpu *cpu, u64 value);
 enum x86_result x86_set_cr4(struct x86_cpu *cpu, u64 value);
 enum x86_result x86_set_efer(struct x86_cpu *cpu, u64 value);
+void x86_set_efer_host(struct x86_cpu *cpu, u64 value); /* KVM_SET_MSRS, RSM: LMA kept, no checks */
 enum x86_result x86_set_xcr(struct x86_cpu *cpu, u32 index, u64 value);
 u64 x86_get_cr(struct x86_cpu *cpu, unsigned cr); /* 0, 2, 3, 4, 8 */
 /* Power-on / INIT state (SDM vol. 3 table 9-1). */
@@ -89,6 +90,8 @@ enum x86_result x86_wrmsr(struct x86_cpu *cpu, u32 index, u64 value);
 /* The same by the VMM (KVM_GET/SET_MSRS): no privilege or read-only checks that KVM leaves out. false: refused. */
 bool x86_msr_get_host(struct x86_cpu *cpu, u32 index, u64 *value);
 bool x86_msr_set_host(struct x86_cpu *cpu, u32 index, u64 value);
+/* Power-on values. */
+void x86_msr_reset(struct x86_cpu *cpu);
 /* The MSRs that x86/msr.c keeps, for KVM_GET_MSR_INDEX_LIST; returns the count, fills at most max. */
 unsigned x86_msr_list(u32 *out, unsigned max);
 /* Feature MSRs (KVM_GET_MSR_FEATURE_INDEX_LIST, KVM_GET_MSRS on the device). */
@@ -109,6 +112,9 @@ void x86_cpuid(struct x86_cpu *cpu, u32 leaf, u32 subleaf, u32 out[4]);
 
 enum x86_result x86_enter_smm(struct x86_cpu *cpu);
 enum x86_result x86_rsm(struct x86_cpu *cpu);
+
+#define X86_DR6_INIT 0xffff0ff0ull
+#define X86_DR7_FIXED 0x400ull
 
 /* ---- debug.c ---------------------------------------------------------------------------------------------------------------- */
 
