@@ -60,21 +60,27 @@ apt_install() {
 # directory as its last argument, which becomes NAME when COMMAND succeeds. NAME never changes once
 # there: put a version or a checksum into it when its recipe may.
 cached() {
-    local name=$1 target=$ANYKVM_CACHE/$1 tmp
+    local name=$1 target=$ANYKVM_CACHE/$1 tmp status
     shift
     [ ! -e "$target" ] || return 0
     mkdir -p "$(dirname "$target")" "$ANYKVM_CACHE/tmp"
+    # Not "( ... ) || die": bash would ignore set -e in all of the recipe.
+    set +e
     (
+        set -e
         exec 9>"$ANYKVM_CACHE/tmp/${name//\//-}.lock"
         flock 9
         [ ! -e "$target" ] || exit 0
         tmp=$(mktemp -d "$ANYKVM_CACHE/tmp/new.XXXXXX")
         trap 'rm -rf "$tmp"' EXIT
         chmod 755 "$tmp"
-        # A plain call, so that set -e works inside the recipe; it must not inherit the lock.
-        (set -e; "$@" "$tmp") 9>&-
+        # Without the lock's descriptor, so that nothing the recipe leaves behind can hold it.
+        "$@" "$tmp" 9>&-
         mv -T "$tmp" "$target"
-    ) || die "could not make $target"
+    )
+    status=$?
+    set -e
+    [ "$status" = 0 ] || die "could not make $target"
 }
 
 # download_deb PACKAGE DIR: fetch the package and unpack it into DIR. Needs no root.
