@@ -126,6 +126,16 @@ static inline void x86_fpu_zero(void *dst, size_t n)
 	__asm__ volatile("rep stosb" : "+D"(dst), "+c"(n) : "a"(0) : "memory");
 }
 
+/*
+ * Guest memory areas of any size. x86_fpu_area checks segment and alignment (#GP(0)) and gives the linear address; write
+ * after a successful probe of the same bytes does not fault. (x86/fpu_exec.c)
+ */
+enum x86_result x86_fpu_area(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned size, unsigned align,
+			     unsigned access, u64 *gva);
+enum x86_result x86_fpu_read(struct x86_cpu *cpu, u64 gva, void *dst, unsigned n);
+enum x86_result x86_fpu_probe_write(struct x86_cpu *cpu, u64 gva, void *src, unsigned n);
+enum x86_result x86_fpu_write(struct x86_cpu *cpu, u64 gva, void *src, unsigned n);
+
 /* Handlers of the state group, for x86_bind (x86/fpu_exec.c). */
 x86_exec_fn x86_exec_fxsave, x86_exec_fxrstor;
 x86_exec_fn x86_exec_xsave, x86_exec_xsavec, x86_exec_xsaveopt, x86_exec_xsaves;
