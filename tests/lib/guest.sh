@@ -25,7 +25,7 @@ make_guest_files() {
     mkdir "$dir/disk"
     echo "this file is on the virtio disk" >"$dir/disk/README"
     truncate -s 16M "$dir/disk.img"
-    mke2fs -q -t ext4 -O ^has_journal -L anykvm -d "$dir/disk" "$dir/disk.img"
+    /sbin/mke2fs -q -t ext4 -O ^has_journal -L anykvm -d "$dir/disk" "$dir/disk.img"
     rm -rf "$dir/disk"
 }
 
