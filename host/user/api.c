@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 
-#include "anykvm.h"
+#include "include/anykvm.h"
 #include "host/host.h"
 #include "host/user/api.h"
 #include "host/user/file.h"

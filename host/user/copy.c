@@ -70,13 +70,13 @@ static u64 user_end(void)
 {
 	static u64 end;
 	u64 known = atomic_read(&end);
+	void *hint = (void *)(1ull << 48);
 	long above;
 
 	if (likely(known))
 		return known;
 	/* A hint above 47 bits is honoured where the kernel runs with five levels. */
-	above = sys_mmap((void *)(1ull << 48), 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-			 0);
+	above = sys_mmap(hint, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	known = !sys_failed(above) && (u64)above >= 1ull << 47 ? USER_END_5LEVEL : USER_END_4LEVEL;
 	if (!sys_failed(above))
 		sys_munmap((void *)above, 4096);
