@@ -56,6 +56,29 @@ void vcpu_guest_leave(struct vcpu *vcpu)
 		host_wake(&vcpu->sync_seq);
 }
 
+/*
+ * Two vCPUs may do this at once, each waiting for the other while inside: so the waiting one serves what is asked of it.
+ */
+void vcpu_sync_others(struct vcpu *vcpu)
+{
+	struct vcpu *other;
+
+	if (atomic_read(&vcpu->vm->nr_vcpus) == 1)
+		return;
+	for (u32 i = 0; (other = vm_vcpu(vcpu->vm, i)); i++) {
+		u32 seq = atomic_read_acquire(&other->sync_seq);
+
+		if (other == vcpu)
+			continue;
+		vcpu_request(other, VCPU_REQ_SYNC);
+		while (atomic_read_acquire(&other->inside) == VCPU_INSIDE && atomic_read_acquire(&other->sync_seq) == seq) {
+			if (atomic_read(&vcpu->requests) & VCPU_REQ_SYNC)
+				serve_sync(vcpu);
+			host_yield();
+		}
+	}
+}
+
 static void take_nmi_requests(struct vcpu *vcpu)
 {
 	u32 limit = vcpu->cpu.nmi_masked || vcpu->nmi_injected ? 1 : 2;

@@ -226,6 +226,8 @@ void vcpu_destroy(struct vcpu *vcpu); /* by its VM's end, after its descriptor *
 /* Brackets use of guest memory outside KVM_RUN's own loop; v held. */
 void vcpu_guest_enter(struct vcpu *vcpu);
 void vcpu_guest_leave(struct vcpu *vcpu);
+/* As vm_sync_vcpus(), from a vCPU's thread inside KVM_RUN: all others have served a request when it returns. */
+void vcpu_sync_others(struct vcpu *vcpu);
 
 static inline struct vcpu *vcpu_of(struct x86_cpu *cpu)
 {

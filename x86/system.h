@@ -150,7 +150,7 @@ int x86_fpu_set_xsave(struct x86_cpu *cpu, const void *area, unsigned size);
 /* ---- emulate/ --------------------------------------------------------------------------------------------------------------------- */
 
 /* Chooses insn->exec (the fastest handler for these operands); off: the instruction's offset in its block. */
-void x86_bind(struct x86_insn *insn, unsigned off);
+void x86_bind(const struct x86_cpu *cpu, struct x86_insn *insn, unsigned off);
 /* Engine's handler for X86_OP_NATIVE and X86_OP_X87; set once by the engine before any bind. */
 extern x86_exec_fn *x86_native_exec;
 

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+#	make			build/anykvm and build/libanykvm.so
+#	make test		unit tests
+#	make bench		measurements beside QEMU TCG and the bare machine
+#	make install		DESTDIR, PREFIX
+#	make SANITIZE=1 ...	the same under ASan and UBSan, in build/san/
+#	make V=1 ...		shows the commands
+
+CC ?= gcc
+PREFIX ?= /usr/local
+OPT ?= -O2 -g
+Q := $(if $(V),,@)
+
+WARN := -Wall -Wextra -Werror
+BASE := -std=gnu11 $(OPT) $(WARN) -I. -fno-strict-aliasing -MMD -MP
+
+ifdef SANITIZE
+B := build/san
+# Unaligned guest operands are accessed as the processor does it, so alignment is not checked.
+BASE += -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+LINK := -fsanitize=address,undefined
+else
+B := build
+endif
+
+# ---- rooms (docs/architecture.md) -----------------------------------------------------------------------
+
+include objects.mk
+
+CORE := $(KVM) $(X86)
+LIB := $(CORE) $(ENGINE) $(HOST)
+
+# The core and the engine know no libc and leave vector registers to the guest; the host layer calls libc, with care.
+$(addprefix $(B)/,$(CORE) $(ENGINE)): ROOM := -ffreestanding -mgeneral-regs-only -fPIC -fvisibility=hidden
+$(addprefix $(B)/,$(HOST)): ROOM := -mgeneral-regs-only -fPIC -fvisibility=hidden -fno-builtin
+$(addprefix $(B)/,$(SHIM)): ROOM := -fPIC -fvisibility=hidden
+$(addprefix $(B)/,$(VMM) $(CLI)): ROOM := -fPIC
+
+LIB_O := $(addprefix $(B)/,$(LIB))
+SHIM_O := $(addprefix $(B)/,$(SHIM))
+CLI_O := $(addprefix $(B)/,$(CLI) $(VMM))
+
+all: $(B)/anykvm $(B)/libanykvm.so $(B)/core-check
+
+$(B)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo '  CC $@'
+	$(Q)$(CC) $(BASE) $(ROOM) $(CFLAGS) -c -o $@ $<
+
+$(B)/libanykvm.so: $(LIB_O) $(SHIM_O)
+	@echo '  LD $@'
+	$(Q)$(CC) $(LINK) -shared -Wl,-z,defs -Wl,-z,noexecstack -Wl,-soname,libanykvm.so $(LDFLAGS) -o $@ $^ -lpthread -ldl
+
+$(B)/anykvm: $(CLI_O) $(LIB_O)
+	@echo '  LD $@'
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ -lpthread
+
+# The core asks for nothing but what host/host.h offers and what its engine table names.
+$(B)/core-check: $(addprefix $(B)/,$(CORE))
+	$(if $(SANITIZE),,@sh tests/lib/core-check $^)
+	@touch $@
+
+# ---- tests ------------------------------------------------------------------------------------------------
+
+TESTS_B := $(addprefix $(B)/,$(TESTS))
+
+$(B)/tests/%.o: ROOM :=
+$(TESTS_B): $(B)/%: $(B)/%.o $(LIB_O) $(TEST_OBJECTS:%=$(B)/%)
+	@echo '  LD $@'
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $(filter %.o,$^) -lcmocka -lZydis -lpthread -ldl
+
+test: all $(TESTS_B)
+	@sh tests/lib/unit $(TESTS_B)
+
+bench: all
+	bench/run
+
+install: all
+	install -D -m 755 $(B)/anykvm $(DESTDIR)$(PREFIX)/bin/anykvm
+	install -D -m 755 $(B)/libanykvm.so $(DESTDIR)$(PREFIX)/lib/anykvm/libanykvm.so
+	install -D -m 644 include/anykvm.h $(DESTDIR)$(PREFIX)/include/anykvm.h
+	install -D -m 644 docs/anykvm.1 $(DESTDIR)$(PREFIX)/share/man/man1/anykvm.1
+
+clean:
+	rm -rf build
+
+.PHONY: all test bench install clean
+-include $(patsubst %.o,%.d,$(LIB_O) $(SHIM_O) $(CLI_O)) $(addsuffix .d,$(TESTS_B))

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The software engine: its operations, and the loop that executes blocks.
+ *
+ * While it runs, the guest's x87/SSE/AVX state is in the host's registers and guest memory is accessed through plain
+ * pointers; a host fault there (a slot whose hva is not accessible) unwinds to soft_run() and becomes -EFAULT.
+ */
+#include "engine/soft/native.h"
+#include "engine/soft/soft.h"
+#include "host/user/fault.h"
+#include "x86/system.h"
+
+/* ---- what an instruction came to ------------------------------------------------------------------------------- */
+
+static enum soft_next leave(enum engine_exit *exit, enum engine_exit why)
+{
+	*exit = why;
+	return SOFT_LEAVE;
+}
+
+static void advance(struct x86_cpu *cpu, unsigned bytes)
+{
+	cpu->regs[X86_REG_RIP] += bytes;
+	if (cpu->code_bits != 64)
+		cpu->regs[X86_REG_RIP] &= 0xffffffffull;
+}
+
+static enum soft_next after_delivery(struct x86_cpu *cpu, enum x86_result r, enum engine_exit *exit)
+{
+	if (r == X86_EXIT)
+		return leave(exit, ENGINE_EXIT_EMULATION);
+	if (cpu->activity == X86_SHUTDOWN)
+		return leave(exit, ENGINE_EXIT_SHUTDOWN);
+	return SOFT_ON;
+}
+
+enum soft_next soft_deliver_fault(struct vcpu *vcpu, enum engine_exit *exit)
+{
+	struct x86_cpu *cpu = &vcpu->cpu;
+
+	if (unlikely(cpu->fault.vector == X86_DB) &&
+	    (cpu->guest_debug & (KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP)))
+		return leave(exit, ENGINE_EXIT_DEBUG);
+	cpu->shadow = 0;
+	return after_delivery(cpu, x86_deliver_fault(cpu), exit);
+}
+
+enum soft_next soft_deliver_trap(struct vcpu *vcpu, u64 dr6, enum engine_exit *exit)
+{
+	struct x86_cpu *cpu = &vcpu->cpu;
+	struct x86_event event = { .kind = X86_EVENT_EXCEPTION, .e = { .vector = X86_DB, .payload = dr6 } };
+
+	if (cpu->guest_debug & (KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP)) {
+		cpu->fault = event.e;
+		return leave(exit, ENGINE_EXIT_DEBUG);
+	}
+	event.return_rip = x86_rip(cpu);
+	return after_delivery(cpu, x86_deliver(cpu, &event), exit);
+}
+
+enum soft_next soft_retire(struct vcpu *vcpu, const struct x86_insn *insn, enum x86_result r, enum engine_exit *exit)
+{
+	struct x86_cpu *cpu = &vcpu->cpu;
+
+	switch (r) {
+	case X86_OK:
+		advance(cpu, insn->next);
+		return SOFT_ON;
+	case X86_END:
+		advance(cpu, insn->next);
+		if (unlikely(cpu->activity == X86_HALTED))
+			return leave(exit, ENGINE_EXIT_HLT);
+		return SOFT_ON;
+	case X86_BRANCH:
+		if (unlikely(cpu->activity == X86_SHUTDOWN))
+			return leave(exit, ENGINE_EXIT_SHUTDOWN);
+		return SOFT_ON;
+	case X86_REPEAT:
+		advance(cpu, insn->off);
+		return SOFT_ON;
+	case X86_FAULT:
+		advance(cpu, insn->off);
+		return soft_deliver_fault(vcpu, exit);
+	case X86_EXIT:
+		advance(cpu, insn->off);
+		if (((struct soft_vcpu *)vcpu->engine)->debug_exit)
+			return leave(exit, ENGINE_EXIT_DEBUG);
+		return leave(exit, ENGINE_EXIT_REQUEST);
+	}
+	return leave(exit, ENGINE_EXIT_EMULATION);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------------------ */
+
+static enum soft_next run_block(struct vcpu *vcpu, const struct block *b, enum engine_exit *exit)
+{
+	struct x86_cpu *cpu = &vcpu->cpu;
+	struct soft_vcpu *soft = vcpu->engine;
+	const struct x86_insn *insn = b->insn;
+	enum x86_result r;
+
+	do {
+		soft->insn = insn;
+		r = insn->exec(cpu, insn);
+		insn++;
+	} while (likely(!((u32)r | atomic_read(&cpu->stop))));
+	return soft_retire(vcpu, insn - 1, r, exit);
+}
+
+static enum soft_next lookup_failed(struct vcpu *vcpu, enum block_miss miss, enum engine_exit *exit)
+{
+	if (miss == BLOCK_FAULT)
+		return soft_deliver_fault(vcpu, exit);
+	if (miss == BLOCK_NOT_MEMORY)
+		return leave(exit, ENGINE_EXIT_EMULATION);
+	return SOFT_ON; /* the code changed while it was decoded */
+}
+
+/* cpu->stop is set: what concerns this engine alone is dealt with here. */
+static enum soft_next look_at_stop(struct vcpu *vcpu, enum engine_exit *exit)
+{
+	struct x86_cpu *cpu = &vcpu->cpu;
+
+	if (cpu->pending_dr6) {
+		u64 dr6 = cpu->pending_dr6;
+
+		cpu->pending_dr6 = 0;
+		if (soft_deliver_trap(vcpu, dr6, exit) == SOFT_LEAVE)
+			return SOFT_LEAVE;
+	}
+	if (atomic_and(&cpu->stop, ~X86_STOP_CODE) & ~X86_STOP_CODE)
+		return leave(exit, ENGINE_EXIT_STOP);
+	return SOFT_ON;
+}
+
+static bool window_open(const struct x86_cpu *cpu)
+{
+	if ((cpu->window & X86_WINDOW_IRQ) && x86_irq_allowed(cpu))
+		return true;
+	if ((cpu->window & X86_WINDOW_NMI) && x86_nmi_allowed(cpu))
+		return true;
+	return (cpu->window & X86_WINDOW_SMI) && !cpu->smm && !cpu->shadow;
+}
+
+static enum engine_exit loop(struct vcpu *vcpu)
+{
+	struct x86_cpu *cpu = &vcpu->cpu;
+	struct soft_vcpu *soft = vcpu->engine;
+	enum engine_exit exit = ENGINE_EXIT_STOP;
+	enum block_miss miss;
+	enum soft_next next;
+	struct block *b;
+
+	do {
+		if (unlikely(atomic_read(&cpu->stop)) && look_at_stop(vcpu, &exit) == SOFT_LEAVE)
+			return exit;
+		if (unlikely(cpu->window) && window_open(cpu))
+			return ENGINE_EXIT_IRQ_WINDOW;
+		if (unlikely(soft_must_step(cpu))) {
+			next = soft_step(vcpu, &exit);
+			continue;
+		}
+		b = block_lookup(vcpu, &miss);
+		if (unlikely(!b))
+			next = lookup_failed(vcpu, miss, &exit);
+		else if (unlikely(soft->single))
+			next = soft_retire(vcpu, b->insn, b->insn[0].exec(cpu, b->insn), &exit);
+		else
+			next = run_block(vcpu, b, &exit);
+	} while (next == SOFT_ON);
+	return exit;
+}
+
+/* ---- entry -------------------------------------------------------------------------------------------------------------- */
+
+static enum engine_exit step_once(struct vcpu *vcpu)
+{
+	enum engine_exit exit = ENGINE_EXIT_STOP;
+
+	soft_step(vcpu, &exit);
+	return exit;
+}
+
+/* Runs body with the guest's FPU state live and host faults caught. */
+static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(struct vcpu *vcpu))
+{
+	struct soft_vcpu *soft = vcpu->engine;
+	struct host_fault_frame frame;
+	enum engine_exit exit;
+
+	soft->insn = NULL;
+	soft->debug_exit = false;
+	x86_fpu_enter(&vcpu->cpu);
+	if (host_fault_guard(&frame) == 0) {
+		exit = body(vcpu);
+		host_fault_disarm(&frame);
+	} else {
+		if (soft->insn)
+			advance(&vcpu->cpu, soft->insn->off);
+		exit = ENGINE_EXIT_HOST_FAULT;
+	}
+	x86_fpu_leave(&vcpu->cpu);
+	return exit;
+}
+
+static enum engine_exit soft_run(struct vcpu *vcpu)
+{
+	return guarded(vcpu, loop);
+}
+
+static enum engine_exit soft_complete(struct vcpu *vcpu)
+{
+	return guarded(vcpu, step_once);
+}
+
+static int soft_vcpu_create(struct vcpu *vcpu)
+{
+	struct soft_vcpu *soft = host_alloc_pages(sizeof(*soft));
+	int r;
+
+	if (!soft)
+		return -ENOMEM;
+	soft->arena = host_alloc_pages(BLOCK_ARENA);
+	r = soft->arena ? native_init() : -ENOMEM;
+	if (r) {
+		if (soft->arena)
+			host_free_pages(soft->arena, BLOCK_ARENA);
+		host_free_pages(soft, sizeof(*soft));
+		return r;
+	}
+	x86_native_exec = native_exec;
+	vcpu->engine = soft;
+	vcpu->cpu.mem = &soft_mem_ops;
+	soft_tlb_init(&vcpu->cpu);
+	block_flush_all(soft);
+	return 0;
+}
+
+static void soft_vcpu_destroy(struct vcpu *vcpu)
+{
+	struct soft_vcpu *soft = vcpu->engine;
+
+	native_cpu_destroy(&vcpu->cpu);
+	host_free_pages(soft->arena, BLOCK_ARENA);
+	host_free_pages(soft, sizeof(*soft));
+}
+
+static void soft_state_changed(struct vcpu *vcpu)
+{
+	(void)vcpu; /* decoded code depends on memory and mode alone, and mode is part of its key */
+}
+
+static void soft_flush(struct vcpu *vcpu)
+{
+	struct soft_vcpu *soft = vcpu->engine;
+	bool slots_changed = false;
+
+	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
+		u64 generation = atomic_read_acquire(&vcpu->vm->slots[as])->generation;
+
+		slots_changed |= generation != soft->slots_generation[as];
+		soft->slots_generation[as] = generation;
+	}
+	if (slots_changed || !vcpu->ran)
+		block_flush_all(soft);
+	soft_tlb_flush(&vcpu->cpu, false);
+}
+
+static void soft_memory_changed(struct vcpu *vcpu)
+{
+	((struct soft_vcpu *)vcpu->engine)->epoch++;
+}
+
+const struct engine_ops engine_soft = {
+	.name = "soft",
+	.vm_create = soft_vm_create,
+	.vm_destroy = soft_vm_destroy,
+	.vcpu_create = soft_vcpu_create,
+	.vcpu_destroy = soft_vcpu_destroy,
+	.run = soft_run,
+	.complete = soft_complete,
+	.state_changed = soft_state_changed,
+	.flush_tlb = soft_flush,
+	.memory_changed = soft_memory_changed,
+};

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The software processor: what its files share.
+ *
+ *	run.c		the engine's operations and the instruction loop
+ *	step.c		one instruction at a time: TF, shadows, breakpoints, guest debug
+ *	block.c		decoded code, keyed by guest-physical address and mode
+ *	codepage.c	which pages hold decoded code: writes to them are noticed
+ *	tlb.c		the software TLB, and all accesses that miss it
+ *	native.c ...	instructions that run as themselves
+ *
+ * Everything here but struct soft_vm belongs to the vCPU's thread.
+ */
+#ifndef ANYKVM_ENGINE_SOFT_H
+#define ANYKVM_ENGINE_SOFT_H
+
+#include "engine/engine.h"
+#include "kvm/vm.h"
+#include "x86/cpu.h"
+#include "x86/insn.h"
+
+#define PAGE_SIZE 4096ull
+#define PAGE_MASK (~(PAGE_SIZE - 1))
+
+/*
+ * Some page of VMM memory that holds decoded code of some vCPU. Writes to it take the slow path (no vCPU has a write tag
+ * for it); one that meets a code chunk moves version on, and blocks made under another version compare their bytes again
+ * before they run. Keyed by hva, so that two guest addresses of one page agree. Lives as long as the VM.
+ */
+struct code_page {
+	u64 hva;		/* c */
+	struct code_page *next;	/* c: hash chain */
+	u32 version;		/* a */
+	u32 slow_writes;	/* a: writes to it that met no code since it was last armed */
+	u64 chunks;		/* a: bit per 64 bytes that hold code; 0: it is plain data now */
+};
+
+#define CODE_HASH_BITS 12
+
+struct soft_vm {
+	struct host_mutex lock;	/* insertion into code[] */
+	struct code_page *code[1u << CODE_HASH_BITS]; /* r */
+};
+
+struct block {
+	u64 gpa;
+	u32 key;		/* code size and other decoding inputs: block_key() */
+	u32 version;		/* of page, when the bytes were last compared */
+	u64 epoch;		/* soft_vcpu.epoch then */
+	struct code_page *page;	/* of the first byte */
+	const u8 *host;		/* the code in VMM memory; NULL: out of use, though jumps may still point here */
+	struct block *next;	/* hash chain */
+	u16 len;		/* bytes */
+	u16 nr;			/* instructions, the end marker not counted */
+	bool spans;		/* its single instruction reaches into the next page: compared every time */
+	u8 *bytes;		/* copy of the code */
+	struct x86_insn insn[];
+};
+
+#define JUMP_BITS 12
+/* From linear RIP straight to a block; void when its generation is. */
+struct jump {
+	u64 rip;
+	u32 key;
+	u32 generation;
+	bool global;
+	struct block *block;
+};
+
+#define FETCH_BITS 8
+struct fetch_entry {
+	u64 tag;		/* linear page, + 1 if for CPL 3; ~0: none */
+	u64 gpa;
+	const u8 *host;
+	bool global;
+};
+
+#define BLOCK_HASH_BITS 14
+#define BLOCK_ARENA (64u << 20)
+#define BLOCK_MAX_INSNS 32
+
+struct soft_vcpu {
+	const struct x86_insn *insn;	/* the one being executed; for faults of the host */
+	u64 epoch;			/* moves when memory may have been written behind our back */
+	u32 generation[2];		/* of jump entries: of non-global, of global pages */
+	u64 slots_generation[VM_ADDRESS_SPACES];
+	bool single;			/* of the block just found only the first instruction may run */
+	bool debug_exit;		/* the instruction asked for KVM_EXIT_DEBUG */
+	u8 *arena;			/* blocks; all thrown away when full */
+	size_t arena_used;
+	struct fetch_entry fetch[1u << FETCH_BITS];
+	struct block *hash[1u << BLOCK_HASH_BITS];
+	struct jump jump[1u << JUMP_BITS];
+};
+
+static inline struct soft_vcpu *soft_of(struct x86_cpu *cpu)
+{
+	return vcpu_of(cpu)->engine;
+}
+
+/* ---- tlb.c --------------------------------------------------------------------------------------------------- */
+
+extern const struct x86_mem_ops soft_mem_ops;
+void soft_tlb_init(struct x86_cpu *cpu);
+void soft_tlb_flush(struct x86_cpu *cpu, bool keep_global);
+/* Takes away write rights to the page at hva from all entries: code is being decoded there. */
+void soft_tlb_protect(struct x86_cpu *cpu, u64 hva);
+/* Host address of the RAM or ROM behind gpa, NULL if it is MMIO. */
+const u8 *soft_ram(struct x86_cpu *cpu, u64 gpa, struct memslot **slot);
+
+/* ---- codepage.c ------------------------------------------------------------------------------------------------ */
+
+int soft_vm_create(struct vm *vm);
+void soft_vm_destroy(struct vm *vm);
+/* The record of the page at hva, NULL if it never held code. Any thread. */
+struct code_page *code_page_find(struct vm *vm, u64 hva);
+/* Marks [offset, offset + len) of the page as code and withdraws write tags; NULL without memory. */
+struct code_page *code_page_arm(struct vcpu *vcpu, u64 hva, unsigned offset, unsigned len);
+/* A write of [offset, offset + size) within the page is about to happen. */
+void code_page_write(struct vcpu *vcpu, struct code_page *page, unsigned offset, unsigned size);
+
+static inline bool code_page_armed(const struct code_page *page)
+{
+	return page && atomic_read(&page->chunks);
+}
+
+/* ---- block.c ------------------------------------------------------------------------------------------------------ */
+
+/* What block_lookup came to when it did not find or make a block. */
+enum block_miss {
+	BLOCK_FAULT = 1,	/* cpu->fault: #PF, #GP, #UD of the fetch */
+	BLOCK_NOT_MEMORY,	/* code is fetched from MMIO or a hole */
+};
+
+/* The block at RIP, valid to run now; NULL with *miss. */
+struct block *block_lookup(struct vcpu *vcpu, enum block_miss *miss);
+void block_flush_jumps(struct soft_vcpu *soft, bool keep_global);
+void block_flush_all(struct soft_vcpu *soft);
+void block_fetch_flush_page(struct soft_vcpu *soft, u64 gva);
+
+/* ---- step.c, run.c ---------------------------------------------------------------------------------------------------- */
+
+/* What the loop does next: go on, or leave with *exit. */
+enum soft_next { SOFT_ON, SOFT_LEAVE };
+
+/* The instruction at insn (of the block that begins at RIP) came to r: moves RIP, delivers faults. */
+enum soft_next soft_retire(struct vcpu *vcpu, const struct x86_insn *insn, enum x86_result r, enum engine_exit *exit);
+/* Whether the next instruction must go through soft_step(). */
+bool soft_must_step(const struct x86_cpu *cpu);
+enum soft_next soft_step(struct vcpu *vcpu, enum engine_exit *exit);
+/* INT3 with KVM_GUESTDBG_USE_SW_BP is an exit. */
+enum x86_result soft_exec_int3(struct x86_cpu *cpu, const struct x86_insn *insn);
+enum soft_next soft_deliver_fault(struct vcpu *vcpu, enum engine_exit *exit);
+enum soft_next soft_deliver_trap(struct vcpu *vcpu, u64 dr6, enum engine_exit *exit);
+
+#endif

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The software TLB and the accesses that miss it.
+ *
+ * There is a set of entries for each way of being privileged (enum x86_tlb_set); cpu->tlb points to the one for ordinary
+ * data accesses now. An entry has a read tag if a read may go straight to host memory, and a write tag if a write may: not
+ * while the page is clean in the guest's page table, unlogged in the dirty log, read-only, or holds code.
+ *
+ * Writes behind the TLB come through write_piece(), which keeps those four promises.
+ */
+#include "engine/soft/soft.h"
+#include "x86/paging.h"
+#include "x86/system.h"
+
+#define TLB_GLOBAL 1ull /* in the low bits of an entry's gpa */
+#define TLB_GPA(e) ((e)->gpa & PAGE_MASK)
+
+/* ---- entries ------------------------------------------------------------------------------------------------- */
+
+static u64 invalid_tag(unsigned index)
+{
+	return (u64)(index ^ 1) << 12;
+}
+
+static void drop(struct x86_tlb_entry *e, unsigned index)
+{
+	e->tag_read = e->tag_write = invalid_tag(index);
+	e->gpa = 0;
+}
+
+void soft_tlb_init(struct x86_cpu *cpu)
+{
+	for (unsigned set = 0; set < X86_NR_TLBS; set++) {
+		for (unsigned i = 0; i < X86_TLB_SIZE; i++)
+			drop(&cpu->tlbs[set][i], i);
+	}
+}
+
+void soft_tlb_flush(struct x86_cpu *cpu, bool keep_global)
+{
+	if (!keep_global) {
+		soft_tlb_init(cpu);
+	} else {
+		for (unsigned set = 0; set < X86_NR_TLBS; set++) {
+			for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
+				if (!(cpu->tlbs[set][i].gpa & TLB_GLOBAL))
+					drop(&cpu->tlbs[set][i], i);
+			}
+		}
+	}
+	block_flush_jumps(soft_of(cpu), keep_global);
+}
+
+static void soft_flush_page(struct x86_cpu *cpu, u64 gva)
+{
+	unsigned i = gva >> 12 & (X86_TLB_SIZE - 1);
+
+	for (unsigned set = 0; set < X86_NR_TLBS; set++)
+		drop(&cpu->tlbs[set][i], i);
+	block_fetch_flush_page(soft_of(cpu), gva);
+}
+
+void soft_tlb_protect(struct x86_cpu *cpu, u64 hva)
+{
+	for (unsigned set = 0; set < X86_NR_TLBS; set++) {
+		for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
+			struct x86_tlb_entry *e = &cpu->tlbs[set][i];
+
+			if (e->host == hva)
+				e->tag_write = invalid_tag(i);
+		}
+	}
+}
+
+/* ---- translation ------------------------------------------------------------------------------------------------ */
+
+/* One page of a virtual access, translated. */
+struct piece {
+	u64 gva, gpa;
+	unsigned size;
+	u8 *host;		/* NULL: MMIO, or a write to read-only memory */
+	struct memslot *slot;
+	struct code_page *code;	/* if the page holds code now */
+};
+
+/* The in-kernel LAPIC's page lies over whatever the slots have there. */
+static bool is_apic_page(struct x86_cpu *cpu, u64 gpa)
+{
+	const struct vcpu *vcpu = vcpu_of(cpu);
+
+	return vcpu->apic && !((gpa ^ vcpu->apic_base) & PAGE_MASK & ~BIT64(63)) &&
+	       (vcpu->apic_base & (BIT64(11) | BIT64(10))) == BIT64(11);
+}
+
+const u8 *soft_ram(struct x86_cpu *cpu, u64 gpa, struct memslot **slot)
+{
+	struct vcpu *vcpu = vcpu_of(cpu);
+	struct memslot *s;
+
+	if (is_apic_page(cpu, gpa))
+		return NULL;
+	s = memslot_find(vcpu->vm, vcpu_as_id(vcpu), gpa >> 12);
+	if (!s)
+		return NULL;
+	*slot = s;
+	return (const u8 *)(s->hva + (gpa - (s->base_gfn << 12)));
+}
+
+static struct x86_tlb_entry *set_for(struct x86_cpu *cpu, unsigned access)
+{
+	if (access & X86_ACCESS_SYSTEM)
+		return cpu->tlbs[cpu->cr4 & X86_CR4_SMAP ? X86_TLB_KERNEL_NOUSER : X86_TLB_KERNEL];
+	if (access & X86_ACCESS_USER)
+		return cpu->tlbs[X86_TLB_USER];
+	return cpu->tlb;
+}
+
+static bool dirty_logged(const struct memslot *slot, u64 gpa)
+{
+	u64 n = (gpa >> 12) - slot->base_gfn;
+
+	return !slot->dirty || (atomic_read(&slot->dirty[n / 64]) >> (n % 64) & 1);
+}
+
+static void fill(struct x86_cpu *cpu, unsigned access, const struct piece *p, const struct x86_translation *t)
+{
+	unsigned i = p->gva >> 12 & (X86_TLB_SIZE - 1);
+	struct x86_tlb_entry *e = &set_for(cpu, access)[i];
+	u64 page = p->gva & PAGE_MASK;
+
+	if (x86_debug_data_active(cpu) && x86_debug_data(cpu, page, PAGE_SIZE, true))
+		return;
+	e->host = (u64)p->host & PAGE_MASK;
+	e->gpa = (p->gpa & PAGE_MASK) | (t->global ? TLB_GLOBAL : 0);
+	e->tag_read = page;
+	e->tag_write = invalid_tag(i);
+	if (p->slot->flags & KVM_MEM_READONLY)
+		return;
+	if ((t->dirty || !(cpu->cr0 & X86_CR0_PG)) && dirty_logged(p->slot, p->gpa) && !code_page_armed(p->code) &&
+	    x86_translation_allows(cpu, t, access | X86_ACCESS_WRITE))
+		e->tag_write = page;
+}
+
+static enum x86_result translate(struct x86_cpu *cpu, unsigned access, struct piece *p)
+{
+	struct x86_translation t;
+	enum x86_result r;
+
+	r = x86_walk(cpu, p->gva, access, true, &t);
+	if (r)
+		return r;
+	p->gpa = t.gpa;
+	p->code = NULL;
+	p->host = (u8 *)soft_ram(cpu, t.gpa, &p->slot);
+	if (!p->host)
+		return X86_OK;
+	p->code = code_page_find(vcpu_of(cpu)->vm, (u64)p->host & PAGE_MASK);
+	if (access & X86_ACCESS_WRITE) {
+		if (p->slot->flags & KVM_MEM_READONLY) {
+			if (!(access & X86_ACCESS_RMW))
+				p->host = NULL;
+			return X86_OK;
+		}
+		memslot_mark_dirty(p->slot, t.gpa >> 12);
+	}
+	fill(cpu, access, p, &t);
+	return X86_OK;
+}
+
+/* Splits [gva, gva + size) at the page end; both halves are translated before anything is accessed. */
+static enum x86_result translate_range(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access, struct piece p[2],
+				       unsigned *n)
+{
+	unsigned first = (unsigned)min_u64(size, PAGE_SIZE - (gva & (PAGE_SIZE - 1)));
+	enum x86_result r;
+
+	p[0].gva = gva;
+	p[0].size = first;
+	*n = 1;
+	r = translate(cpu, access, &p[0]);
+	if (r || first == size)
+		return r;
+	p[1].gva = gva + first;
+	if (cpu->code_bits != 64)
+		p[1].gva &= 0xffffffffull;
+	p[1].size = size - first;
+	*n = 2;
+	return translate(cpu, access, &p[1]);
+}
+
+/* ---- accesses ------------------------------------------------------------------------------------------------------ */
+
+/* Aligned power-of-two sizes in one access, as hardware does. */
+static void copy_in(void *dst, const u8 *src, unsigned size)
+{
+	switch (size) {
+	case 8:
+		*(u64 *)dst = *(const volatile u64 *)src;
+		break;
+	case 4:
+		*(u32 *)dst = *(const volatile u32 *)src;
+		break;
+	case 2:
+		*(u16 *)dst = *(const volatile u16 *)src;
+		break;
+	default:
+		memcpy(dst, src, size);
+	}
+}
+
+static void copy_out(u8 *dst, const void *src, unsigned size)
+{
+	switch (size) {
+	case 8:
+		*(volatile u64 *)dst = *(const u64 *)src;
+		break;
+	case 4:
+		*(volatile u32 *)dst = *(const u32 *)src;
+		break;
+	case 2:
+		*(volatile u16 *)dst = *(const u16 *)src;
+		break;
+	default:
+		memcpy(dst, src, size);
+	}
+}
+
+static enum x86_result read_piece(struct x86_cpu *cpu, const struct piece *p, void *dst)
+{
+	if (likely(p->host)) {
+		copy_in(dst, p->host, p->size);
+		return X86_OK;
+	}
+	return cpu->env->mmio_read(cpu, p->gpa, dst, p->size);
+}
+
+static enum x86_result write_piece(struct x86_cpu *cpu, const struct piece *p, const void *src)
+{
+	if (unlikely(!p->host))
+		return cpu->env->mmio_write(cpu, p->gpa, src, p->size);
+	if (unlikely(code_page_armed(p->code)))
+		code_page_write(vcpu_of(cpu), p->code, p->gpa & (PAGE_SIZE - 1), p->size);
+	copy_out(p->host, src, p->size);
+	return X86_OK;
+}
+
+static void note_breakpoint(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access)
+{
+	u64 hit = x86_debug_data(cpu, gva, size, access & X86_ACCESS_WRITE);
+
+	if (hit && !(access & X86_ACCESS_SYSTEM)) {
+		cpu->pending_dr6 |= hit;
+		atomic_or(&cpu->stop, X86_STOP_EVENT);
+	}
+}
+
+static void *tlb_hit(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access)
+{
+	const struct x86_tlb_entry *e = &set_for(cpu, access)[gva >> 12 & (X86_TLB_SIZE - 1)];
+	u64 off = gva - (access & X86_ACCESS_WRITE ? e->tag_write : e->tag_read);
+
+	return off <= PAGE_SIZE - size ? (void *)(e->host + off) : NULL;
+}
+
+static enum x86_result soft_read(struct x86_cpu *cpu, u64 gva, void *dst, unsigned size, unsigned access)
+{
+	const void *host = tlb_hit(cpu, gva, size, access);
+	struct piece p[2];
+	unsigned n;
+	enum x86_result r;
+
+	if (host) {
+		copy_in(dst, host, size);
+		return X86_OK;
+	}
+	r = translate_range(cpu, gva, size, access, p, &n);
+	for (unsigned i = 0; !r && i < n; i++) {
+		r = read_piece(cpu, &p[i], dst);
+		dst = (char *)dst + p[i].size;
+	}
+	if (!r && unlikely(x86_debug_data_active(cpu)))
+		note_breakpoint(cpu, gva, size, access);
+	return r;
+}
+
+static enum x86_result soft_write(struct x86_cpu *cpu, u64 gva, const void *src, unsigned size, unsigned access)
+{
+	void *host = tlb_hit(cpu, gva, size, access | X86_ACCESS_WRITE);
+	struct piece p[2];
+	unsigned n;
+	enum x86_result r;
+
+	if (host) {
+		if (!(access & X86_ACCESS_PROBE))
+			copy_out(host, src, size);
+		return X86_OK;
+	}
+	r = translate_range(cpu, gva, size, access | X86_ACCESS_WRITE, p, &n);
+	if (access & X86_ACCESS_PROBE)
+		return r;
+	for (unsigned i = 0; !r && i < n; i++) {
+		r = write_piece(cpu, &p[i], src);
+		src = (const char *)src + p[i].size;
+	}
+	if (!r && unlikely(x86_debug_data_active(cpu)))
+		note_breakpoint(cpu, gva, size, access | X86_ACCESS_WRITE);
+	return r;
+}
+
+static enum x86_result soft_pin(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access, void **host)
+{
+	struct piece p;
+	enum x86_result r;
+
+	*host = tlb_hit(cpu, gva, size, access);
+	if (likely(*host))
+		return X86_OK;
+	if ((gva & (PAGE_SIZE - 1)) + size > PAGE_SIZE || x86_debug_data_active(cpu))
+		return X86_OK;
+	p.gva = gva;
+	p.size = size;
+	r = translate(cpu, access, &p);
+	if (r || !p.host || ((access & X86_ACCESS_WRITE) && (p.slot->flags & KVM_MEM_READONLY)))
+		return r;
+	if ((access & X86_ACCESS_WRITE) && code_page_armed(p.code))
+		code_page_write(vcpu_of(cpu), p.code, p.gpa & (PAGE_SIZE - 1), size);
+	*host = p.host;
+	return X86_OK;
+}
+
+const struct x86_mem_ops soft_mem_ops = {
+	.read = soft_read,
+	.write = soft_write,
+	.pin = soft_pin,
+	.flush_page = soft_flush_page,
+	.flush_all = soft_tlb_flush,
+};
