@@ -36,14 +36,14 @@ static void emit16(struct emit *e, u16 value)
 }
 
 /* Base 5 and 13 have no form without displacement; base 4 and 12 need a SIB byte. */
-void emit_modrm_mem(struct emit *e, unsigned reg, struct emit_mem m)
+static void modrm_mem(struct emit *e, unsigned reg, struct emit_mem m, bool disp8)
 {
 	bool sib = m.index != EMIT_NO_INDEX || (m.base & 7) == 4;
 	unsigned mod = 2;
 
 	if (m.disp == 0 && (m.base & 7) != 5)
 		mod = 0;
-	else if (m.disp == (s8)m.disp)
+	else if (disp8 && m.disp == (s8)m.disp)
 		mod = 1;
 	emit8(e, (u8)(mod << 6 | (reg & 7) << 3 | (sib ? 4 : m.base & 7)));
 	if (sib)
@@ -52,6 +52,16 @@ void emit_modrm_mem(struct emit *e, unsigned reg, struct emit_mem m)
 		emit8(e, (u8)m.disp);
 	else if (mod == 2)
 		emit32(e, (u32)m.disp);
+}
+
+void emit_modrm_mem(struct emit *e, unsigned reg, struct emit_mem m)
+{
+	modrm_mem(e, reg, m, true);
+}
+
+void emit_modrm_mem_evex(struct emit *e, unsigned reg, struct emit_mem m)
+{
+	modrm_mem(e, reg, m, false);
 }
 
 static void emit_prefix(struct emit *e, unsigned size, unsigned r, unsigned x, unsigned b, bool force)

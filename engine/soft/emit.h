@@ -40,6 +40,8 @@ void emit_bytes(struct emit *e, const u8 *bytes, unsigned n);
 
 /* ModRM, SIB and displacement of a memory operand: reg is the low three bits of the register or opcode extension. */
 void emit_modrm_mem(struct emit *e, unsigned reg, struct emit_mem m);
+/* The same for EVEX, whose 8-bit displacement is scaled: uses none. */
+void emit_modrm_mem_evex(struct emit *e, unsigned reg, struct emit_mem m);
 /* [REX] opcode ModRM; opcode may be 0x0fXX. size 1, 2, 4, 8 decides 66, REX.W and REX for SPL..DIL. */
 void emit_op_mem(struct emit *e, unsigned size, unsigned opcode, unsigned reg, struct emit_mem m);
 void emit_op_reg(struct emit *e, unsigned size, unsigned opcode, unsigned reg, unsigned rm);
