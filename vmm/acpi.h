@@ -23,9 +23,10 @@ struct acpi_config {
 	u8 reset_value;
 };
 
-/* Where the tables go: the area that operating systems search for the RSDP. */
+/* Where the tables go: the area that operating systems search for the RSDP. The last 16 bytes of it
+ * are the BIOS's entry point. */
 #define ACPI_TABLES 0xe0000
-#define ACPI_TABLES_ROOM 0x20000
+#define ACPI_TABLES_ROOM (0x20000 - 16)
 
 /*
  * Writes all tables to out, which the guest sees at gpa; the RSDP comes first. Returns the bytes

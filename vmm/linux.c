@@ -5,6 +5,7 @@
  *   0x00500  GDT                0x09000  page tables: 4 GiB mapped 1:1 by 2 MiB pages
  *   0x07000  boot_params        0x20000  command line, up to 64 KiB
  *   0x9fc00  EBDA (empty) ...   0xe0000  ACPI tables
+ *   0xffff0  the BIOS's entry point: resets the machine
  */
 #include <fcntl.h>
 #include <string.h>
@@ -21,6 +22,7 @@
 #define CMDLINE_ROOM 0x10000
 #define EBDA 0x9fc00
 #define BIOS_AREA 0xe0000
+#define BIOS_ENTRY 0xffff0 /* f000:fff0 */
 #define MEGABYTE 0x100000
 #define PAGE 4096
 
@@ -50,6 +52,23 @@ static void write_page_tables(const struct guest_memory *memory)
 		pdpt[i] = (PAGE_TABLES + (2 + i) * PAGE) | PTE_PRESENT_WRITE;
 	for (u64 i = 0; i < MAPPED_GIB * 512; i++)
 		pd[i] = i << 21 | PTE_HUGE | PTE_PRESENT_WRITE;
+}
+
+/*
+ * Linux jumps there in real mode to reset a hardware-reduced machine without EFI, before it tries
+ * ACPI's register. Writes 6 to port 0xcf9 (power.c).
+ */
+static void write_bios_entry(const struct guest_memory *memory)
+{
+	static const u8 code[] = {
+		0xb0, 0x06,	  /*    mov $6, %al */
+		0xba, 0xf9, 0x0c, /*    mov $0xcf9, %dx */
+		0xee,		  /*    out %al, %dx */
+		0xf4,		  /* 1: hlt */
+		0xeb, 0xfd,	  /*    jmp 1b */
+	};
+
+	memcpy(guest_memory_at(memory, BIOS_ENTRY, sizeof(code)), code, sizeof(code));
 }
 
 static void e820_add(struct boot_params *bp, u64 start, u64 end, u32 type)
@@ -139,6 +158,7 @@ int linux_prepare(const struct guest_memory *memory, const struct kernel_image *
 		return -1;
 	if (initrd && load_initrd(memory, image, initrd, &bp->hdr))
 		return -1;
+	write_bios_entry(memory);
 	write_gdt(memory);
 	write_page_tables(memory);
 	*boot = (struct linux_boot){
