@@ -101,7 +101,6 @@ enum x86_vector {
  *  X86_EXIT      stays                        the VMM or kvm/ is needed: cpu->exit says what for. The instruction
  *                                             runs again from its start afterwards and finds the answer
  */
-struct kvm_cpuid_entry2;
 enum x86_result { X86_OK = 0, X86_BRANCH, X86_END, X86_REPEAT, X86_FAULT, X86_EXIT };
 
 /* The mode that decides decoding, address formation and stack width. */
@@ -167,6 +166,7 @@ struct x86_tlb_entry {
 enum x86_tlb_set { X86_TLB_KERNEL, X86_TLB_KERNEL_NOUSER /* SMAP in force */, X86_TLB_USER, X86_NR_TLBS };
 
 struct x86_cpu;
+struct kvm_cpuid_entry2;
 
 /*
  * Guest-virtual memory, by the engine. gva is linear (segment applied). size 1..64 for read/write; page

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Exceptions and interrupts: raising, and delivery through the IVT, the IDT and V86 mode's redirection (SDM vol. 3
- * chapter 6 and section 20.3; AMD APM vol. 2 chapter 8).
+ * Exceptions and interrupts: raising, and delivery through the IVT, the IDT and V86 mode's redirection
+ * (SDM vol. 3 chapter 6 and section 20.3; AMD APM vol. 2 chapter 8).
  *
- * A delivery reads its gate, checks, pushes the frame on a stack that is not in SS yet and then commits everything.
- * A fault on the way makes a new event of the two (double-fault table), which is delivered in turn.
+ * A delivery reads its gate, checks, pushes the frame on a stack that is not in SS yet and then commits
+ * everything. A fault on the way makes a new event of the two (double-fault table), which is delivered
+ * in turn.
  */
 #include "x86/segment.h"
 
@@ -22,7 +23,7 @@ struct idt_gate {
 	u8 size; /* of a slot in the frame */
 };
 
-/* ---- raising ------------------------------------------------------------------------------------- */
+/* ---- raising --------------------------------------------------------------------------------- */
 
 bool x86_vector_has_error(unsigned vector)
 {
@@ -83,7 +84,7 @@ static bool pushes_error(const struct x86_event *ev)
 	return ev->kind == X86_EVENT_EXCEPTION && ev->e.has_error;
 }
 
-/* ---- real mode and V86 redirection --------------------------------------------------------------- */
+/* ---- real mode and V86 redirection ----------------------------------------------------------- */
 
 /* Through the vector table at base: FLAGS, CS, IP pushed as words. */
 static enum x86_result deliver_ivt(struct x86_cpu *cpu, const struct x86_event *ev, u64 base, u64 flags,
@@ -166,7 +167,7 @@ static enum x86_result deliver_v86_int(struct x86_cpu *cpu, const struct x86_eve
 	return deliver_ivt(cpu, ev, 0, flags, X86_TF | X86_VIF | X86_RF | X86_NT);
 }
 
-/* ---- gates --------------------------------------------------------------------------------------- */
+/* ---- gates ----------------------------------------------------------------------------------- */
 
 static bool gate_type_ok(const struct x86_cpu *cpu, unsigned type)
 {
@@ -234,7 +235,7 @@ static enum x86_result read_handler(struct x86_cpu *cpu, const struct idt_gate *
 	return X86_OK;
 }
 
-/* ---- frames -------------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 /* Chooses the stack of a handler at cpl (SDM sections 6.12.1, 6.14.2, 6.14.5). */
 static enum x86_result choose_stack(struct x86_cpu *cpu, const struct idt_gate *g, u8 cpl, struct x86_stack *st)
@@ -368,7 +369,7 @@ static enum x86_result deliver_once(struct x86_cpu *cpu, const struct x86_event 
 	return deliver_gate(cpu, ev);
 }
 
-/* ---- events in sequence -------------------------------------------------------------------------- */
+/* ---- events in sequence ---------------------------------------------------------------------- */
 
 /* What an exception changes beside the frame: CR2; DR6, DR7.GD and DEBUGCTL (SDM sections 17.2.4, 17.4.1). */
 static void apply_payload(struct x86_cpu *cpu, const struct x86_event *ev)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Far transfers: JMP, CALL and RET between segments, call gates, IRET (SDM vol. 2 and vol. 3 chapter 5; AMD APM
- * vol. 2 chapter 4, vol. 3).
+ * Far transfers: JMP, CALL and RET between segments, call gates, IRET (SDM vol. 2 and vol. 3 chapter 5;
+ * AMD APM vol. 2 chapter 4, vol. 3).
  *
- * All of them first read and check everything, building frames on stacks that are not in SS yet, and then commit
- * CS, SS, rSP, RIP and flags at once. What a fault leaves behind is at most garbage below a stack pointer and
- * accessed bits.
+ * All of them first read and check everything, building frames on stacks that are not in SS yet, and
+ * then commit CS, SS, rSP, RIP and flags at once. What a fault leaves behind is at most garbage below a
+ * stack pointer and accessed bits.
  */
 #include "x86/segment.h"
 
@@ -16,7 +16,7 @@ struct gate {
 	u8 params;
 };
 
-/* ---- entering code ------------------------------------------------------------------------------- */
+/* ---- entering code --------------------------------------------------------------------------- */
 
 static void commit_code(struct x86_cpu *cpu, const struct x86_seg *cs, u8 cpl, u64 rip)
 {
@@ -58,7 +58,7 @@ static enum x86_result check_direct(struct x86_cpu *cpu, const struct x86_seg *c
 	return X86_OK;
 }
 
-/* ---- gates --------------------------------------------------------------------------------------- */
+/* ---- gates ----------------------------------------------------------------------------------- */
 
 static enum x86_result check_gate_privilege(struct x86_cpu *cpu, const struct x86_seg *d)
 {
@@ -147,7 +147,7 @@ static enum x86_result classify(struct x86_cpu *cpu, const struct x86_seg *d, bo
 	return x86_raise(cpu, X86_GP, x86_sel_error(d->selector));
 }
 
-/* ---- JMP ----------------------------------------------------------------------------------------- */
+/* ---- JMP ------------------------------------------------------------------------------------- */
 
 static enum x86_result jmp_system(struct x86_cpu *cpu, const struct x86_seg *d, u64 low, u64 next_rip)
 {
@@ -197,7 +197,7 @@ enum x86_result x86_far_jmp(struct x86_cpu *cpu, u16 selector, u64 offset, unsig
 	return X86_BRANCH;
 }
 
-/* ---- CALL ---------------------------------------------------------------------------------------- */
+/* ---- CALL ------------------------------------------------------------------------------------ */
 
 static enum x86_result push_return(struct x86_cpu *cpu, struct x86_stack *st, u64 next_rip, unsigned size)
 {
@@ -323,7 +323,7 @@ enum x86_result x86_far_call(struct x86_cpu *cpu, u16 selector, u64 offset, unsi
 	return X86_BRANCH;
 }
 
-/* ---- RET, IRET: shared --------------------------------------------------------------------------- */
+/* ---- RET, IRET: shared ----------------------------------------------------------------------- */
 
 /* The code segment returned to: never a more privileged one. */
 static enum x86_result read_return_code(struct x86_cpu *cpu, u16 selector, struct x86_seg *cs)
@@ -395,7 +395,7 @@ static enum x86_result return_outer(struct x86_cpu *cpu, struct x86_stack *st, s
 	return X86_BRANCH;
 }
 
-/* ---- RET ----------------------------------------------------------------------------------------- */
+/* ---- RET ------------------------------------------------------------------------------------- */
 
 enum x86_result x86_far_ret(struct x86_cpu *cpu, unsigned osize, u16 pop_bytes)
 {
@@ -432,7 +432,7 @@ enum x86_result x86_far_ret(struct x86_cpu *cpu, unsigned osize, u16 pop_bytes)
 	return X86_BRANCH;
 }
 
-/* ---- IRET ---------------------------------------------------------------------------------------- */
+/* ---- IRET ------------------------------------------------------------------------------------ */
 
 #define IRET_FLAGS (X86_FLAGS_STATUS | X86_TF | X86_DF | X86_NT)
 

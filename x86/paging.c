@@ -2,13 +2,13 @@
 /*
  * The page-table walk (AMD APM vol. 2 chapter 5, Intel SDM vol. 3 chapter 4).
  *
- * A walk has three parts, in this order, so that a fault leaves the tables alone: read the entries from the
- * top down, checking the present and reserved bits of each; judge the rights of the whole; then set A in
- * every entry used and D in the leaf, each by compare-and-exchange. An entry that changed meanwhile restarts
- * the walk; one that cannot be written (ROM) is used as it is.
+ * A walk has three parts, in this order, so that a fault leaves the tables alone: read the entries from
+ * the top down, checking the present and reserved bits of each; judge the rights of the whole; then set
+ * A in every entry used and D in the leaf, each by compare-and-exchange. An entry that changed meanwhile
+ * restarts the walk; one that cannot be written (ROM) is used as it is.
  *
- * PAE's page-directory-pointer entries are registers (cpu->pdptr), loaded with CR3 as on Intel; AMD reads
- * them from memory at every walk.
+ * PAE's page-directory-pointer entries are registers (cpu->pdptr), loaded with CR3 as on Intel; AMD
+ * reads them from memory at every walk.
  */
 #include "x86/paging.h"
 #include "x86/system.h"

@@ -3,12 +3,13 @@
  * Segmentation (SDM vol. 3 chapters 3 and 5, AMD APM vol. 2 chapter 4): the state derived from mode and
  * segments, checks of data accesses, descriptors and their loading, I/O permission.
  *
- * Every function here raises all its faults before it changes the processor, so that the instruction can run
- * again; the accessed bit in memory may be set without the load completing, which hardware allows itself too.
+ * Every function here raises all its faults before it changes the processor, so that the instruction can
+ * run again; the accessed bit in memory may be set without the load completing, which hardware allows
+ * itself too.
  */
 #include "x86/segment.h"
 
-/* ---- derived state ------------------------------------------------------------------------------- */
+/* ---- derived state --------------------------------------------------------------------------- */
 
 static u8 cpu_mode(const struct x86_cpu *cpu)
 {
@@ -74,7 +75,7 @@ void x86_mode_update(struct x86_cpu *cpu)
 	update_segments(cpu);
 }
 
-/* ---- checks of accesses -------------------------------------------------------------------------- */
+/* ---- checks of accesses ---------------------------------------------------------------------- */
 
 bool x86_limit_ok(const struct x86_seg *s, u64 ea, unsigned size)
 {
@@ -154,7 +155,7 @@ enum x86_result x86_near_branch(struct x86_cpu *cpu, u64 target, unsigned osize)
 	return X86_BRANCH;
 }
 
-/* ---- descriptors --------------------------------------------------------------------------------- */
+/* ---- descriptors ----------------------------------------------------------------------------- */
 
 static enum x86_result sys_address(struct x86_cpu *cpu, u64 *gva)
 {
@@ -269,7 +270,7 @@ enum x86_result x86_mark_descriptor(struct x86_cpu *cpu, struct x86_seg *seg, u8
 	return cpu->mem->write(cpu, gva, &byte, 1, access);
 }
 
-/* ---- loading data segments and LDTR, TR ---------------------------------------------------------- */
+/* ---- loading data segments and LDTR, TR ------------------------------------------------------ */
 
 void x86_null_seg(struct x86_seg *seg, u16 selector, u8 dpl)
 {
@@ -415,8 +416,8 @@ enum x86_result x86_load_sreg(struct x86_cpu *cpu, unsigned sreg, u16 selector)
 }
 
 /*
- * Real mode changes selector and base alone: limit and attributes stay, which "unreal mode" lives on. V86 mode
- * sets everything (SDM vol. 3 section 20.2).
+ * Real mode changes selector and base alone: limit and attributes stay, which "unreal mode" lives on.
+ * V86 mode sets everything (SDM vol. 3 section 20.2).
  */
 void x86_load_sreg_real(struct x86_cpu *cpu, unsigned sreg, u16 selector)
 {
@@ -446,7 +447,7 @@ void x86_null_inner_segs(struct x86_cpu *cpu, u8 cpl)
 	}
 }
 
-/* ---- I/O permission ------------------------------------------------------------------------------ */
+/* ---- I/O permission -------------------------------------------------------------------------- */
 
 /* The I/O permission bit map of a 32- or 64-bit TSS (SDM vol. 1 section 19.5.2). */
 static enum x86_result check_io_bitmap(struct x86_cpu *cpu, u16 port, unsigned size)

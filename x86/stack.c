@@ -2,7 +2,7 @@
 /* Stacks: pushes and pops of instructions, frames of gates and interrupts, the stacks that a TSS names. */
 #include "x86/segment.h"
 
-/* ---- SS:rSP of instructions ---------------------------------------------------------------------- */
+/* ---- SS:rSP of instructions ------------------------------------------------------------------ */
 
 static enum x86_result write_stack(struct x86_cpu *cpu, u64 gva, u64 value, unsigned size, unsigned access)
 {
@@ -68,7 +68,7 @@ enum x86_result x86_pop(struct x86_cpu *cpu, u64 *rsp, u64 *value, unsigned size
 	return X86_OK;
 }
 
-/* ---- stacks not in SS yet ------------------------------------------------------------------------ */
+/* ---- stacks not in SS yet -------------------------------------------------------------------- */
 
 void x86_stack_current(const struct x86_cpu *cpu, struct x86_stack *st)
 {
@@ -131,7 +131,7 @@ enum x86_result x86_stack_pop(struct x86_cpu *cpu, struct x86_stack *st, u64 *va
 	return r;
 }
 
-/* ---- stacks of the TSS --------------------------------------------------------------------------- */
+/* ---- stacks of the TSS ----------------------------------------------------------------------- */
 
 static enum x86_result tss_field(struct x86_cpu *cpu, u32 offset, void *dst, unsigned size)
 {
