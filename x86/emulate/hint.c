@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Fences, cache lines, PAUSE, SERIALIZE, random numbers: mostly the host's own. */
+#include "x86/emulate/emulate.h"
+
+enum x86_result x86_exec_ud(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	(void)insn;
+	return x86_raise(cpu, X86_UD, 0);
+}
+
+enum x86_result x86_exec_pause(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	(void)cpu, (void)insn;
+	__builtin_ia32_pause();
+	return X86_OK;
+}
+
+enum x86_result x86_exec_lfence(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	(void)cpu, (void)insn;
+	asm volatile("lfence" : : : "memory");
+	return X86_OK;
+}
+
+enum x86_result x86_exec_mfence(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	(void)cpu, (void)insn;
+	asm volatile("mfence" : : : "memory");
+	return X86_OK;
+}
+
+enum x86_result x86_exec_sfence(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	(void)cpu, (void)insn;
+	asm volatile("sfence" : : : "memory");
+	return X86_OK;
+}
+
+/* Instructions are executed one after the other anyway; memory is what is left to order. */
+enum x86_result x86_exec_serialize(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	(void)cpu, (void)insn;
+	asm volatile("mfence" : : : "memory");
+	return X86_END;
+}
+
+/* CLFLUSH, CLFLUSHOPT, CLWB: checked like a read of one byte; host caches are coherent. */
+enum x86_result x86_exec_clflush(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	enum x86_result r;
+	u8 scratch;
+	u64 gva;
+
+	r = x86_linear(cpu, insn->seg, x86_ea(cpu, insn), 1, X86_ACCESS_READ, &gva);
+	if (unlikely(r) || tlb_read(cpu, gva, 1))
+		return r;
+	return cpu->mem->read(cpu, gva, &scratch, 1, X86_ACCESS_READ | X86_ACCESS_PROBE);
+}
+
+#define X86_CACHE_LINE 64u
+
+enum x86_result x86_exec_clzero(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	u64 ea = reg_read(cpu, X86_RAX, insn->asize) & ~(u64)(X86_CACHE_LINE - 1), gva;
+	u64 zeros[X86_CACHE_LINE / 8] = { 0 };
+	enum x86_result r;
+
+	r = x86_linear(cpu, insn->seg, ea, X86_CACHE_LINE, X86_ACCESS_WRITE, &gva);
+	return unlikely(r) ? r : x86_write_bytes(cpu, gva, zeros, X86_CACHE_LINE, X86_ACCESS_WRITE);
+}
+
+/* RDRAND, RDSEED: CF says whether there was a number, the other flags are 0, the register is 0 without one. */
+enum x86_result x86_exec_rdrand(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	bool ok;
+	u64 value;
+
+	if (insn->op == X86_OP_RDRAND)
+		asm volatile("rdrand %[v]" : [v] "=r"(value), "=@ccc"(ok));
+	else
+		asm volatile("rdseed %[v]" : [v] "=r"(value), "=@ccc"(ok));
+	reg_write(cpu, insn->operand[0].reg, ok ? value : 0, insn->osize);
+	cpu->cc = ok ? X86_CF : 0;
+	return X86_OK;
+}
