@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * ADD to TEST, INC, DEC, NOT, NEG. Each runs as itself on the host, on the whole 64-bit register with the operand
- * size's name for it (%b, %w, %k, %q), so that merging, zero-extension and flags, undefined ones too, are the host's.
- * Handlers are made from macros: for every operation and size a function on values (add32), from it one per operand
- * form (add_rr32, add_rm_long32...).
+ * ADD to TEST, INC, DEC, NOT, NEG. Each runs as itself on the host, on the whole 64-bit register with the
+ * operand size's name for it (%b, %w, %k, %q), so that merging, zero-extension and flags, undefined ones
+ * too, are the host's. Handlers are made from macros: for every operation and size a function on values
+ * (add32), from it one per operand form (add_rr32, add_rm_long32...).
  */
 #include "x86/emulate/emulate.h"
 
-/* ---- on values: d op s, status flags out; cc holds CF for those that read it ---------------------- */
+/* ---- on values: d op s, status flags out; cc holds CF for those that read it ----------------- */
 
 #define BINARY(op, bits, m, before)                                                                         \
 	static always_inline u64 op##bits(u64 d, u64 s, u32 *cc)                                            \
@@ -49,7 +49,7 @@ SIZES(UNARY, dec, X86_FLAGS_STATUS & ~X86_CF)
 SIZES(UNARY, neg, X86_FLAGS_STATUS)
 SIZES(UNARY, not, 0u)
 
-/* ---- specialised handlers ----------------------------------------------------------------------------- */
+/* ---- specialised handlers -------------------------------------------------------------------- */
 
 #define FORM(name, bits) static enum x86_result name##bits(struct x86_cpu *cpu, const struct x86_insn *insn)
 
@@ -213,15 +213,15 @@ x86_exec_fn *x86_pick_alu(const struct x86_cpu *cpu, const struct x86_insn *insn
 	return x86_pick_form(&alu_forms[insn->op], cpu, insn);
 }
 
-/* ---- any form -------------------------------------------------------------------------------------------- */
+/* ---- any form -------------------------------------------------------------------------------- */
 
 typedef u64 alu_fn(u64 d, u64 s, u32 *cc);
 
 static alu_fn *const alu_fns[][4] = {
-	[X86_OP_ADD] = FOUR(add), [X86_OP_OR] = FOUR(or),   [X86_OP_ADC] = FOUR(adc), [X86_OP_SBB] = FOUR(sbb),
-	[X86_OP_AND] = FOUR(and), [X86_OP_SUB] = FOUR(sub), [X86_OP_XOR] = FOUR(xor), [X86_OP_CMP] = FOUR(cmp),
-	[X86_OP_TEST] = FOUR(test), [X86_OP_INC] = FOUR(inc), [X86_OP_DEC] = FOUR(dec), [X86_OP_NOT] = FOUR(not),
-	[X86_OP_NEG] = FOUR(neg),
+	[X86_OP_ADD] = FOUR(add),   [X86_OP_OR] = FOUR(or),   [X86_OP_ADC] = FOUR(adc), [X86_OP_SBB] = FOUR(sbb),
+	[X86_OP_AND] = FOUR(and),   [X86_OP_SUB] = FOUR(sub), [X86_OP_XOR] = FOUR(xor), [X86_OP_CMP] = FOUR(cmp),
+	[X86_OP_TEST] = FOUR(test), [X86_OP_INC] = FOUR(inc), [X86_OP_DEC] = FOUR(dec),
+	[X86_OP_NOT] = FOUR(not),   [X86_OP_NEG] = FOUR(neg),
 };
 
 static alu_fn *alu_fn_of(const struct x86_insn *insn)
@@ -281,7 +281,7 @@ enum x86_result x86_exec_alu1(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return r;
 }
 
-/* ---- LOCK ---------------------------------------------------------------------------------------------------- */
+/* ---- LOCK ------------------------------------------------------------------------------------ */
 
 #define LOCK_BINARY(op, bits, m, before)                                                                    \
 	static void lock_##op##bits(void *p, u64 s, u32 *cc)                                                \
@@ -331,7 +331,8 @@ static lock_fn *const lock_fns[][4] = {
 	[X86_OP_NOT] = FOUR(lock_not), [X86_OP_NEG] = FOUR(lock_neg),
 };
 
-static enum x86_result alu_locked(struct x86_cpu *cpu, const struct x86_insn *insn, u64 s, x86_exec_fn *unlocked)
+static enum x86_result alu_locked(struct x86_cpu *cpu, const struct x86_insn *insn, u64 s,
+				  x86_exec_fn *unlocked)
 {
 	unsigned size = insn->operand[0].size;
 	void *host = NULL;

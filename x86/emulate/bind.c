@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Chooses the handler of a decoded instruction: one table, a row per operation, with its generic handler, the one
- * for a LOCK prefix, and a function that knows the specialised forms. What depends on CPUID is decided here too: an
- * instruction whose feature the guest lacks is bound to #UD, and the engine drops its blocks when CPUID changes.
+ * Chooses the handler of a decoded instruction: one table, a row per operation, with its generic handler,
+ * the one for a LOCK prefix, and a function that knows the specialised forms. What depends on CPUID is
+ * decided here too: an instruction whose feature the guest lacks is bound to #UD, and the engine drops its
+ * blocks when CPUID changes.
  */
 #include "x86/emulate/emulate.h"
 #include "x86/fpu.h"
@@ -11,7 +12,7 @@ x86_exec_fn *x86_native_exec = x86_exec_ud;
 
 struct binding {
 	x86_exec_fn *any;	/* mandatory, unless the operation is the engine's (NATIVE, X87) */
-	x86_exec_fn *lock;	/* with a LOCK prefix, which the decoder allows where the manuals do; NULL: as any */
+	x86_exec_fn *lock;	/* with LOCK, which the decoder allows where the manuals do; NULL: as any */
 	x86_pick_fn *pick;	/* without LOCK; may return NULL */
 };
 
@@ -235,7 +236,7 @@ static const struct binding bindings[X86_NR_OPS] = {
 	[X86_OP_EMMS] = { x86_exec_emms, NULL, NULL },
 };
 
-/* ---- forms ------------------------------------------------------------------------------------------- */
+/* ---- forms ----------------------------------------------------------------------------------- */
 
 enum addressing x86_pick_addressing(const struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -245,7 +246,8 @@ enum addressing x86_pick_addressing(const struct x86_cpu *cpu, const struct x86_
 }
 
 /* Index by the kind of the second operand. */
-static x86_exec_fn *reg_form(const struct x86_forms *f, enum addressing a, const struct x86_insn *insn, unsigned si)
+static x86_exec_fn *reg_form(const struct x86_forms *f, enum addressing a, const struct x86_insn *insn,
+			     unsigned si)
 {
 	const struct x86_operand *second = &insn->operand[1];
 
@@ -263,7 +265,8 @@ static x86_exec_fn *reg_form(const struct x86_forms *f, enum addressing a, const
 	}
 }
 
-static x86_exec_fn *mem_form(const struct x86_forms *f, enum addressing a, const struct x86_insn *insn, unsigned si)
+static x86_exec_fn *mem_form(const struct x86_forms *f, enum addressing a, const struct x86_insn *insn,
+			     unsigned si)
 {
 	if (a == NR_ADDRESSINGS)
 		return NULL;
@@ -279,7 +282,8 @@ static x86_exec_fn *mem_form(const struct x86_forms *f, enum addressing a, const
 	}
 }
 
-x86_exec_fn *x86_pick_form(const struct x86_forms *forms, const struct x86_cpu *cpu, const struct x86_insn *insn)
+x86_exec_fn *x86_pick_form(const struct x86_forms *forms, const struct x86_cpu *cpu,
+			   const struct x86_insn *insn)
 {
 	unsigned si = size_index(insn->operand[0].size);
 	enum addressing a = x86_pick_addressing(cpu, insn);
@@ -294,7 +298,7 @@ x86_exec_fn *x86_pick_form(const struct x86_forms *forms, const struct x86_cpu *
 	}
 }
 
-/* ---- binding ------------------------------------------------------------------------------------------- */
+/* ---- binding --------------------------------------------------------------------------------- */
 
 /* KVM runs MONITOR and MWAIT whatever CPUID says: see x86_exec_monitor(). */
 static bool feature_missing(const struct x86_cpu *cpu, const struct x86_insn *insn)

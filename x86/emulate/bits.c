@@ -4,7 +4,7 @@
 
 #define FOUR_BUT_8(name) { NULL, name##16, name##32, name##64 }
 
-/* ---- BT, BTS, BTR, BTC -------------------------------------------------------------------------- */
+/* ---- BT, BTS, BTR, BTC ----------------------------------------------------------------------- */
 
 /* Only CF is defined and, as on every processor seen, the other flags stay. */
 #define BIT_TEST(op, bits, m)                                                                               \
@@ -51,8 +51,12 @@ static bit_lock_fn *const bit_lock_fns[][4] = {
 	{ NULL }, FOUR_BUT_8(lock_bts), FOUR_BUT_8(lock_btr), FOUR_BUT_8(lock_btc),
 };
 
-/* The linear address of the unit that holds the bit: a register offset is signed and reaches beyond the operand. */
-static enum x86_result bit_linear(struct x86_cpu *cpu, const struct x86_insn *insn, u64 offset, unsigned access,
+/*
+ * The linear address of the unit that holds the bit: a register offset is signed and reaches beyond the
+ * operand.
+ */
+static enum x86_result bit_linear(struct x86_cpu *cpu, const struct x86_insn *insn, u64 offset,
+				  unsigned access,
 				  u64 *gva)
 {
 	unsigned size = insn->operand[0].size;
@@ -91,14 +95,12 @@ static enum x86_result bit_mem(struct x86_cpu *cpu, const struct x86_insn *insn,
 enum x86_result x86_exec_bt(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	unsigned size = insn->operand[0].size;
-	u64 offset, d;
+	u64 *d = &cpu->regs[insn->operand[0].reg], offset;
 
 	x86_operand_read(cpu, insn, 1, &offset);
 	if (is_mem(insn, 0))
 		return bit_mem(cpu, insn, offset);
-	d = bit_fns[insn->op - X86_OP_BT][size_index(size)](cpu->regs[insn->operand[0].reg], offset, &cpu->cc);
-	if (insn->op != X86_OP_BT)
-		cpu->regs[insn->operand[0].reg] = d;
+	*d = bit_fns[insn->op - X86_OP_BT][size_index(size)](*d, offset, &cpu->cc);
 	return X86_OK;
 }
 
@@ -161,9 +163,12 @@ x86_exec_fn *x86_pick_bt(const struct x86_cpu *cpu, const struct x86_insn *insn)
 	return x86_pick_form(&bt_forms[insn->op - X86_OP_BT], cpu, insn);
 }
 
-/* ---- BSF, BSR, LZCNT, TZCNT, POPCNT ------------------------------------------------------------------- */
+/* ---- BSF, BSR, LZCNT, TZCNT, POPCNT ---------------------------------------------------------- */
 
-/* BSF and BSR of 0 leave the destination as it was; asked of the host, which knows how it treats bits 63:32. */
+/*
+ * BSF and BSR of 0 leave the destination as it was; asked of the host, which knows how it treats bits
+ * 63:32.
+ */
 #define SCAN(op, bits, m)                                                                                   \
 	static u64 op##bits(u64 d, u64 s, u32 *cc)                                                          \
 	{                                                                                                   \
@@ -200,7 +205,7 @@ enum x86_result x86_exec_bitscan(struct x86_cpu *cpu, const struct x86_insn *ins
 	return X86_OK;
 }
 
-/* ---- ADCX, ADOX -------------------------------------------------------------------------------------------- */
+/* ---- ADCX, ADOX ------------------------------------------------------------------------------ */
 
 enum x86_result x86_exec_adx(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -225,7 +230,7 @@ enum x86_result x86_exec_adx(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return X86_OK;
 }
 
-/* ---- BMI1, BMI2 with three operands: [G] from two sources ------------------------------------------------------ */
+/* ---- BMI1, BMI2 with three operands: [G] from two sources ------------------------------------ */
 
 /* d is the second operand, s the third, whichever of them VEX.vvvv encodes. */
 #define BMI(op, bits, m)                                                                                    \
@@ -345,7 +350,7 @@ enum x86_result x86_exec_mulx(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return X86_OK;
 }
 
-/* ---- CRC32 ------------------------------------------------------------------------------------------------------- */
+/* ---- CRC32 ----------------------------------------------------------------------------------- */
 
 enum x86_result x86_exec_crc32(struct x86_cpu *cpu, const struct x86_insn *insn)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Control transfers, near and far. A branch that is not taken returns X86_OK: the block goes on. The specialised
- * forms are for 64-bit mode with 64-bit RIP; a target that is not canonical in 48 bits goes to x86_near_branch(), which
- * knows of 57 bits, CS limits and narrower RIPs.
+ * Control transfers, near and far. A branch that is not taken returns X86_OK: the block goes on. The
+ * specialised forms are for 64-bit mode with 64-bit RIP; a target that is not canonical in 48 bits goes to
+ * x86_near_branch(), which knows of 57 bits, CS limits and narrower RIPs.
  */
 #include "x86/emulate/emulate.h"
 
@@ -11,7 +11,7 @@ static always_inline bool canonical48(u64 address)
 	return (u64)((s64)(address << 16) >> 16) == address;
 }
 
-/* ---- relative: JMP, Jcc, JCXZ, LOOP -------------------------------------------------------------------- */
+/* ---- relative: JMP, Jcc, JCXZ, LOOP ---------------------------------------------------------- */
 
 static enum x86_result take_branch(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -125,7 +125,7 @@ enum x86_result x86_exec_loop(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return r;
 }
 
-/* ---- indirect JMP, CALL, RET ---------------------------------------------------------------------------- */
+/* ---- indirect JMP, CALL, RET ----------------------------------------------------------------- */
 
 enum x86_result x86_exec_jmp_ind(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -182,7 +182,8 @@ enum x86_result x86_exec_call_ind(struct x86_cpu *cpu, const struct x86_insn *in
 	return unlikely(r) ? r : call(cpu, insn, target);
 }
 
-static always_inline enum x86_result call64(struct x86_cpu *cpu, const struct x86_insn *insn, u64 back, u64 target,
+static always_inline enum x86_result call64(struct x86_cpu *cpu, const struct x86_insn *insn, u64 back,
+					    u64 target,
 					    x86_exec_fn *slow)
 {
 	u64 rsp = cpu->regs[X86_RSP] - 8, gva;
@@ -254,10 +255,11 @@ x86_exec_fn *x86_pick_ret(const struct x86_cpu *cpu, const struct x86_insn *insn
 	return is_branch64(cpu, insn) ? ret64 : NULL;
 }
 
-/* ---- far ---------------------------------------------------------------------------------------------------- */
+/* ---- far ------------------------------------------------------------------------------------- */
 
 /* A far pointer operand: immediate, or in memory the offset and behind it the selector. */
-static enum x86_result far_pointer(struct x86_cpu *cpu, const struct x86_insn *insn, u16 *selector, u64 *offset)
+static enum x86_result far_pointer(struct x86_cpu *cpu, const struct x86_insn *insn, u16 *selector,
+				   u64 *offset)
 {
 	enum x86_result r;
 	u64 ea, value;
@@ -301,7 +303,7 @@ enum x86_result x86_exec_ret_far(struct x86_cpu *cpu, const struct x86_insn *ins
 	return x86_far_ret(cpu, insn->osize, (u16)insn->imm);
 }
 
-/* ---- BOUND ------------------------------------------------------------------------------------------------------ */
+/* ---- BOUND ----------------------------------------------------------------------------------- */
 
 enum x86_result x86_exec_bound(struct x86_cpu *cpu, const struct x86_insn *insn)
 {

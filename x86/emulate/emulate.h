@@ -2,10 +2,11 @@
 /*
  * The interpreter's own header: operands, flags and the handlers that x86/emulate/bind.c chooses from.
  *
- * Two kinds of handlers.  A *generic* handler (x86_exec_*) takes every operand form of its operations, checks
- * all that the architecture asks for, and is the one to read when the question is what an instruction does.  A
- * *specialised* one is made by a macro for one size and one operand form, has no switch inside, and when its fast
- * path does not apply (TLB miss, odd segment) leaves everything to the generic one before it has changed anything.
+ * Two kinds of handlers.  A *generic* handler (x86_exec_*) takes every operand form of its operations,
+ * checks all that the architecture asks for, and is the one to read when the question is what an
+ * instruction does.  A *specialised* one is made by a macro for one size and one operand form, has no
+ * switch inside, and when its fast path does not apply (TLB miss, odd segment) leaves everything to the
+ * generic one before it has changed anything.
  *
  * The order in every handler: read, compute, write memory, then registers and flags; so that whoever
  * returns X86_FAULT or X86_EXIT has committed nothing.
@@ -66,7 +67,7 @@ static always_inline bool in_protected_mode(const struct x86_cpu *cpu)
 	return cpu->mode >= X86_MODE_PROT;
 }
 
-/* ---- RIP -------------------------------------------------------------------------------------- */
+/* ---- RIP ------------------------------------------------------------------------------------- */
 
 static always_inline u64 rip_at(const struct x86_cpu *cpu, unsigned off)
 {
@@ -85,7 +86,7 @@ static always_inline u64 next_rip(const struct x86_cpu *cpu, const struct x86_in
 	return rip_at(cpu, insn->next);
 }
 
-/* ---- flags -------------------------------------------------------------------------------------- */
+/* ---- flags ----------------------------------------------------------------------------------- */
 
 /* Behind an instruction in an asm whose output "=&a"(ax) is given to cc_of(): all status flags in AX. */
 #define GET_FLAGS "\n\tlahf\n\tseto %%al"
@@ -138,7 +139,7 @@ static always_inline bool condition(u32 cc, unsigned n)
 	return r ^ (n & 1);
 }
 
-/* ---- registers ------------------------------------------------------------------------------------ */
+/* ---- registers ------------------------------------------------------------------------------- */
 
 static always_inline u64 reg_read(const struct x86_cpu *cpu, unsigned reg, unsigned size)
 {
@@ -151,12 +152,13 @@ static always_inline void reg_write(struct x86_cpu *cpu, unsigned reg, u64 value
 }
 
 /* Writes a count or index register of address size n: 2 merges, 4 zero-extends. */
-static always_inline void areg_write(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned reg, u64 value)
+static always_inline void areg_write(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned reg,
+				     u64 value)
 {
 	reg_write(cpu, reg, value, insn->asize);
 }
 
-/* ---- memory, generic --------------------------------------------------------------------------------- */
+/* ---- memory, generic ------------------------------------------------------------------------- */
 
 enum x86_result x86_mem_read(struct x86_cpu *cpu, unsigned seg, u64 ea, unsigned size, u64 *value);
 enum x86_result x86_mem_write(struct x86_cpu *cpu, unsigned seg, u64 ea, unsigned size, u64 value);
@@ -168,17 +170,19 @@ static always_inline u64 ea_add(const struct x86_insn *insn, u64 ea, s64 n)
 	return (ea + (u64)n) & size_mask(insn->asize);
 }
 
-/* ---- operands, any form ---------------------------------------------------------------------------------- */
+/* ---- operands, any form ---------------------------------------------------------------------- */
 
 /* Operand n, zero-extended from its size; immediates whole. */
 enum x86_result x86_operand_read(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n, u64 *value);
 enum x86_result x86_operand_write(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n, u64 value);
 /* To read and then write: a fault that the write would take is taken now. gva goes from open to commit. */
-enum x86_result x86_operand_open(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n, u64 *gva, u64 *value);
-enum x86_result x86_operand_commit(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n, u64 gva, u64 value);
+enum x86_result x86_operand_open(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n,
+				 u64 *gva, u64 *value);
+enum x86_result x86_operand_commit(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n,
+				   u64 gva, u64 value);
 /*
- * For a locked operation on the memory operand: its linear address, and where it lies in host memory; NULL when a
- * locked host instruction cannot be used (MMIO, page crossing).
+ * For a locked operation on the memory operand: its linear address, and where it lies in host memory; NULL
+ * when a locked host instruction cannot be used (MMIO, page crossing).
  */
 enum x86_result x86_lock_operand(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned size, u64 *gva,
 				 void **host);
@@ -187,6 +191,9 @@ enum x86_result x86_rmw_linear(struct x86_cpu *cpu, u64 gva, unsigned size, u64 
 
 /* Whether n pushes of size bytes would fault, without doing them: for what stores more than once. */
 enum x86_result x86_probe_stack(struct x86_cpu *cpu, u64 rsp, unsigned size, unsigned n);
+
+/* Looks for an I/O breakpoint on the access just done. */
+void x86_io_breakpoint(struct x86_cpu *cpu, u16 port, unsigned size);
 
 static always_inline bool is_mem(const struct x86_insn *insn, unsigned n)
 {
@@ -198,15 +205,17 @@ static always_inline bool is_locked(const struct x86_insn *insn)
 	return insn->prefix & X86_PFX_LOCK;
 }
 
-/* ---- memory, the fast path of specialised handlers ------------------------------------------------------------ */
+/* ---- memory, the fast path of specialised handlers ------------------------------------------- */
 
 /*
- * What a specialised memory handler was made for.  FLAT32: code outside 64-bit mode with 32-bit addresses, whose
- * segment is flat; LONG: 64-bit mode with 64-bit addresses.  A linear address that is not canonical hits no TLB entry.
+ * What a specialised memory handler was made for.  FLAT32: code outside 64-bit mode with 32-bit addresses,
+ * whose segment is flat; LONG: 64-bit mode with 64-bit addresses.  A linear address that is not canonical
+ * hits no TLB entry.
  */
 enum addressing { FLAT32, LONG, NR_ADDRESSINGS };
 
-static always_inline bool fast_linear(const struct x86_cpu *cpu, enum addressing a, unsigned seg, u64 ea, u64 *gva)
+static always_inline bool fast_linear(const struct x86_cpu *cpu, enum addressing a, unsigned seg,
+				      u64 ea, u64 *gva)
 {
 	*gva = cpu->seg_base[seg] + (a == LONG ? ea : (u32)ea);
 	if (a == LONG)
@@ -215,7 +224,8 @@ static always_inline bool fast_linear(const struct x86_cpu *cpu, enum addressing
 	return likely((cpu->seg_flat >> seg & 1) && !cpu->align_check);
 }
 
-static always_inline bool fast_gva(const struct x86_cpu *cpu, const struct x86_insn *insn, enum addressing a, u64 *gva)
+static always_inline bool fast_gva(const struct x86_cpu *cpu, const struct x86_insn *insn,
+				   enum addressing a, u64 *gva)
 {
 	u64 ea = cpu->regs[insn->base] + (cpu->regs[insn->index] << insn->scale) + (u64)insn->disp;
 
@@ -247,7 +257,8 @@ static always_inline void *tlb_rmw(const struct x86_cpu *cpu, u64 gva, unsigned 
 	return likely(off <= 4096 - size && e->tag_read == e->tag_write) ? (void *)(e->host + off) : NULL;
 }
 
-static always_inline void *fast_read(const struct x86_cpu *cpu, const struct x86_insn *insn, enum addressing a,
+static always_inline void *fast_read(const struct x86_cpu *cpu, const struct x86_insn *insn,
+				     enum addressing a,
 				     unsigned size)
 {
 	u64 gva;
@@ -255,7 +266,8 @@ static always_inline void *fast_read(const struct x86_cpu *cpu, const struct x86
 	return fast_gva(cpu, insn, a, &gva) ? tlb_read(cpu, gva, size) : NULL;
 }
 
-static always_inline void *fast_write(const struct x86_cpu *cpu, const struct x86_insn *insn, enum addressing a,
+static always_inline void *fast_write(const struct x86_cpu *cpu, const struct x86_insn *insn,
+				      enum addressing a,
 				      unsigned size)
 {
 	u64 gva;
@@ -271,7 +283,7 @@ static always_inline void *fast_rmw(const struct x86_cpu *cpu, const struct x86_
 	return fast_gva(cpu, insn, a, &gva) ? tlb_rmw(cpu, gva, size) : NULL;
 }
 
-/* ---- choosing ------------------------------------------------------------------------------------------------------ */
+/* ---- choosing -------------------------------------------------------------------------------- */
 
 /*
  * Specialised handlers of one operation by operand form and log2 of the size; NULL where there is none.
@@ -279,23 +291,26 @@ static always_inline void *fast_rmw(const struct x86_cpu *cpu, const struct x86_
  */
 struct x86_forms {
 	x86_exec_fn *r[4], *rr[4], *ri[4], *rc[4];
-	x86_exec_fn *m[NR_ADDRESSINGS][4], *rm[NR_ADDRESSINGS][4], *mr[NR_ADDRESSINGS][4], *mi[NR_ADDRESSINGS][4];
-	x86_exec_fn *mc[NR_ADDRESSINGS][4];
+	x86_exec_fn *m[NR_ADDRESSINGS][4], *rm[NR_ADDRESSINGS][4], *mr[NR_ADDRESSINGS][4];
+	x86_exec_fn *mi[NR_ADDRESSINGS][4], *mc[NR_ADDRESSINGS][4];
 };
 
 /* By the form of the first two operands and the size of the first; NULL if none fits. */
-x86_exec_fn *x86_pick_form(const struct x86_forms *forms, const struct x86_cpu *cpu, const struct x86_insn *insn);
+x86_exec_fn *x86_pick_form(const struct x86_forms *forms, const struct x86_cpu *cpu;
+x86_exec_fn const struct x86_insn *insn);
 /* Which addressing the memory operand has; NR_ADDRESSINGS if none of the fast ones. */
 enum addressing x86_pick_addressing(const struct x86_cpu *cpu, const struct x86_insn *insn);
 
 /* A handler for this very instruction, or NULL to take the generic one. */
 typedef x86_exec_fn *x86_pick_fn(const struct x86_cpu *cpu, const struct x86_insn *insn);
 
-x86_pick_fn x86_pick_alu, x86_pick_shift, x86_pick_imul, x86_pick_bt, x86_pick_mov, x86_pick_movx, x86_pick_lea;
-x86_pick_fn x86_pick_cmov, x86_pick_setcc, x86_pick_push, x86_pick_pop, x86_pick_jcc, x86_pick_jmp, x86_pick_call;
+x86_pick_fn x86_pick_alu, x86_pick_shift, x86_pick_imul, x86_pick_bt, x86_pick_mov, x86_pick_movx;
+x86_pick_fn x86_pick_lea;
+x86_pick_fn x86_pick_cmov, x86_pick_setcc, x86_pick_push, x86_pick_pop, x86_pick_jcc, x86_pick_jmp;
+x86_pick_fn x86_pick_call;
 x86_pick_fn x86_pick_call_ind, x86_pick_jmp_ind, x86_pick_ret, x86_pick_leave, x86_pick_xchg;
 
-/* ---- generic handlers ------------------------------------------------------------------------------------------------ */
+/* ---- generic handlers ------------------------------------------------------------------------ */
 
 x86_exec_fn x86_exec_ud;
 
@@ -304,13 +319,15 @@ x86_exec_fn x86_exec_alu, x86_exec_alu_lock, x86_exec_alu1, x86_exec_alu1_lock;
 /* shift.c */
 x86_exec_fn x86_exec_shift, x86_exec_shift_double, x86_exec_rorx, x86_exec_shiftx;
 /* bits.c */
-x86_exec_fn x86_exec_bt, x86_exec_bt_lock, x86_exec_bitscan, x86_exec_adx, x86_exec_bmi, x86_exec_bls, x86_exec_mulx;
+x86_exec_fn x86_exec_bt, x86_exec_bt_lock, x86_exec_bitscan, x86_exec_adx, x86_exec_bmi;
+x86_exec_fn x86_exec_bls, x86_exec_mulx;
 x86_exec_fn x86_exec_crc32;
 /* muldiv.c */
 x86_exec_fn x86_exec_mul, x86_exec_imul, x86_exec_div, x86_exec_daa, x86_exec_aaa, x86_exec_aam, x86_exec_aad;
 /* move.c */
 x86_exec_fn x86_exec_nop, x86_exec_mov, x86_exec_movzx, x86_exec_movsx, x86_exec_lea;
-x86_exec_fn x86_exec_bswap, x86_exec_movbe, x86_exec_cbw, x86_exec_cwd, x86_exec_xlat, x86_exec_cmov, x86_exec_setcc;
+x86_exec_fn x86_exec_bswap, x86_exec_movbe, x86_exec_cbw, x86_exec_cwd, x86_exec_xlat;
+x86_exec_fn x86_exec_cmov, x86_exec_setcc;
 /* exchange.c */
 x86_exec_fn x86_exec_xchg, x86_exec_xadd, x86_exec_cmpxchg, x86_exec_cmpxchg8b, x86_exec_cmpxchg16b;
 /* stack.c */
@@ -320,7 +337,8 @@ x86_exec_fn x86_exec_push_seg, x86_exec_pop_seg;
 x86_exec_fn x86_exec_lahf, x86_exec_sahf, x86_exec_carry, x86_exec_cld, x86_exec_std, x86_exec_salc;
 x86_exec_fn x86_exec_pushf, x86_exec_popf, x86_exec_cli, x86_exec_sti, x86_exec_stac, x86_exec_clac;
 /* string.c, string_io.c */
-x86_exec_fn x86_exec_movs, x86_exec_cmps, x86_exec_stos, x86_exec_lods, x86_exec_scas, x86_exec_ins, x86_exec_outs;
+x86_exec_fn x86_exec_movs, x86_exec_cmps, x86_exec_stos, x86_exec_lods, x86_exec_scas, x86_exec_ins;
+x86_exec_fn x86_exec_outs;
 /* branch.c */
 x86_exec_fn x86_exec_jcc, x86_exec_jmp, x86_exec_jmp_ind, x86_exec_jmp_far, x86_exec_call, x86_exec_call_ind;
 x86_exec_fn x86_exec_call_far, x86_exec_ret, x86_exec_ret_far, x86_exec_jcxz, x86_exec_loop, x86_exec_bound;
@@ -334,7 +352,8 @@ x86_exec_fn x86_exec_sldt, x86_exec_lar, x86_exec_lsl, x86_exec_verr, x86_exec_a
 x86_exec_fn x86_exec_rdbase, x86_exec_wrbase;
 /* system.c */
 x86_exec_fn x86_exec_hlt, x86_exec_clts, x86_exec_mov_cr, x86_exec_mov_dr, x86_exec_lmsw, x86_exec_smsw;
-x86_exec_fn x86_exec_invlpg, x86_exec_invpcid, x86_exec_wbinvd, x86_exec_rdmsr, x86_exec_wrmsr, x86_exec_rdtsc;
+x86_exec_fn x86_exec_invlpg, x86_exec_invpcid, x86_exec_wbinvd, x86_exec_rdmsr, x86_exec_wrmsr;
+x86_exec_fn x86_exec_rdtsc;
 x86_exec_fn x86_exec_rdpmc, x86_exec_rdpid, x86_exec_cpuid, x86_exec_rsm, x86_exec_monitor, x86_exec_mwait;
 x86_exec_fn x86_exec_rdpkru, x86_exec_wrpkru, x86_exec_xgetbv, x86_exec_xsetbv, x86_exec_hypercall;
 x86_exec_fn x86_exec_in, x86_exec_out;

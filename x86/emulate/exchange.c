@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * XCHG, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B. A memory operand in plain memory is worked on in place: with the
- * host's locked instruction where the guest's is locked (XCHG always), also where it is not, which costs little and
- * is never wrong. Without a host address (MMIO, page crossing) it is a read and a write.
+ * XCHG, XADD, CMPXCHG, CMPXCHG8B, CMPXCHG16B. A memory operand in plain memory is worked on in place: with
+ * the host's locked instruction where the guest's is locked (XCHG always), also where it is not, which
+ * costs little and is never wrong. Without a host address (MMIO, page crossing) it is a read and a write.
  */
 #include "x86/emulate/emulate.h"
 
@@ -12,7 +12,10 @@
 #define DEFINE(bits, m)                                                                                     \
 	static u64 xchg##bits(void *p, u64 s)                                                               \
 	{                                                                                                   \
-		asm volatile("xchg %" m "[s], %[p]" : [s] "+r"(s), [p] "+m"(*(mem_u##bits *)p) : : "memory"); \
+		asm volatile("xchg %" m "[s], %[p]"                                                         \
+			     : [s] "+r"(s), [p] "+m"(*(mem_u##bits *)p)                                     \
+			     :                                                                              \
+			     : "memory");                                                                   \
 		return s;                                                                                   \
 	}                                                                                                   \
 	static u64 xadd##bits(void *p, u64 s, u32 *cc)                                                      \
@@ -51,8 +54,8 @@ static xadd_fn *const xadd_fns[4] = FOUR(xadd);
 static cmpxchg_fn *const cmpxchg_fns[4] = FOUR(cmpxchg);
 
 /*
- * Opens operand 0: *host is where to work: the operand itself in memory, or *copy, which holds its value and which the
- * caller hands to close_place() afterwards.
+ * Opens operand 0: *host is where to work: the operand itself in memory, or *copy, which holds its value
+ * and which the caller hands to close_place() afterwards.
  */
 struct place {
 	void *host;
@@ -165,7 +168,7 @@ enum x86_result x86_exec_cmpxchg(struct x86_cpu *cpu, const struct x86_insn *ins
 	return X86_OK;
 }
 
-/* ---- CMPXCHG8B, CMPXCHG16B ------------------------------------------------------------------------------ */
+/* ---- CMPXCHG8B, CMPXCHG16B ------------------------------------------------------------------- */
 
 static bool cmpxchg8b(mem_u64 *p, u64 *expected, u64 desired)
 {
@@ -223,7 +226,8 @@ static bool cmpxchg16b(void *p, u64 expected[2], const u64 desired[2])
 }
 
 /* Outside plain memory: a read, a comparison, and a write in any case. */
-static enum x86_result cmpxchg16b_slow(struct x86_cpu *cpu, u64 gva, u64 seen[2], const u64 desired[2], bool *equal)
+static enum x86_result cmpxchg16b_slow(struct x86_cpu *cpu, u64 gva, u64 seen[2], const u64 desired[2],
+				       bool *equal)
 {
 	u64 value[2];
 	enum x86_result r;

@@ -2,7 +2,7 @@
 /* Instructions on RFLAGS, with IOPL, VME and PVI (SDM vol. 2, PUSHF, POPF, CLI, STI; vol. 3 section 20.3). */
 #include "x86/emulate/emulate.h"
 
-/* ---- status flags and DF ---------------------------------------------------------------------------- */
+/* ---- status flags and DF --------------------------------------------------------------------- */
 
 enum x86_result x86_exec_lahf(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -50,7 +50,7 @@ enum x86_result x86_exec_salc(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return X86_OK;
 }
 
-/* ---- PUSHF, POPF ---------------------------------------------------------------------------------------- */
+/* ---- PUSHF, POPF ----------------------------------------------------------------------------- */
 
 static unsigned iopl(const struct x86_cpu *cpu)
 {
@@ -130,7 +130,7 @@ enum x86_result x86_exec_popf(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return r;
 }
 
-/* ---- CLI, STI --------------------------------------------------------------------------------------------- */
+/* ---- CLI, STI -------------------------------------------------------------------------------- */
 
 /* Which flag CLI and STI mean here: IF, VIF, or 0 for #GP. */
 static u32 interrupt_flag(const struct x86_cpu *cpu)
@@ -168,7 +168,7 @@ enum x86_result x86_exec_sti(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return X86_END;
 }
 
-/* ---- STAC, CLAC --------------------------------------------------------------------------------------------- */
+/* ---- STAC, CLAC ------------------------------------------------------------------------------ */
 
 static enum x86_result set_ac(struct x86_cpu *cpu, u32 ac)
 {
@@ -178,7 +178,7 @@ static enum x86_result set_ac(struct x86_cpu *cpu, u32 ac)
 		return X86_OK;
 	cpu->rflags ^= X86_AC;
 	x86_mode_update(cpu);
-	return X86_OK; /* the data TLB changed, which handlers look up each time; code does not depend on AC */
+	return X86_OK; /* another data TLB, which handlers look up each time; code does not depend on AC */
 }
 
 enum x86_result x86_exec_stac(struct x86_cpu *cpu, const struct x86_insn *insn)

@@ -69,7 +69,9 @@ enum x86_result x86_exec_clzero(struct x86_cpu *cpu, const struct x86_insn *insn
 	return unlikely(r) ? r : x86_write_bytes(cpu, gva, zeros, X86_CACHE_LINE, X86_ACCESS_WRITE);
 }
 
-/* RDRAND, RDSEED: CF says whether there was a number, the other flags are 0, the register is 0 without one. */
+/*
+ * RDRAND, RDSEED: CF says whether there was a number, the other flags are 0, the register is 0 without one.
+ */
 enum x86_result x86_exec_rdrand(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	bool ok;

@@ -11,7 +11,7 @@ enum x86_result x86_exec_nop(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return X86_OK;
 }
 
-/* ---- MOV ---------------------------------------------------------------------------------------- */
+/* ---- MOV ------------------------------------------------------------------------------------- */
 
 enum x86_result x86_exec_mov(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -88,7 +88,7 @@ x86_exec_fn *x86_pick_mov(const struct x86_cpu *cpu, const struct x86_insn *insn
 	return x86_pick_form(&mov_forms, cpu, insn);
 }
 
-/* ---- MOVZX, MOVSX, MOVSXD: the destination is wider than the source --------------------------------- */
+/* ---- MOVZX, MOVSX, MOVSXD: the destination is wider than the source -------------------------- */
 
 enum x86_result x86_exec_movzx(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -107,12 +107,17 @@ enum x86_result x86_exec_movsx(struct x86_cpu *cpu, const struct x86_insn *insn)
 	u64 value;
 
 	r = x86_operand_read(cpu, insn, 1, &value);
-	if (likely(!r))
-		reg_write(cpu, insn->operand[0].reg, sign_extend(value, insn->operand[1].size), insn->operand[0].size);
-	return r;
+	if (unlikely(r))
+		return r;
+	value = sign_extend(value, insn->operand[1].size);
+	reg_write(cpu, insn->operand[0].reg, value, insn->operand[0].size);
+	return X86_OK;
 }
 
-/* bits: of the source; name tells the destination's. type converts a source value to the destination register's. */
+/*
+ * bits: of the source; name tells the destination's. type converts a source value to the destination
+ * register's.
+ */
 #define DEFINE_MOVX(name, bits, type, slow)                                                                 \
 	FORM(name##_rr, bits)                                                                               \
 	{                                                                                                   \
@@ -184,7 +189,7 @@ x86_exec_fn *x86_pick_movx(const struct x86_cpu *cpu, const struct x86_insn *ins
 	return is_mem(insn, 1) && a != NR_ADDRESSINGS ? forms->rm[a][si] : NULL;
 }
 
-/* ---- LEA ------------------------------------------------------------------------------------------------ */
+/* ---- LEA ------------------------------------------------------------------------------------- */
 
 enum x86_result x86_exec_lea(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -213,7 +218,7 @@ x86_exec_fn *x86_pick_lea(const struct x86_cpu *cpu, const struct x86_insn *insn
 	return size == 4 && insn->asize >= 4 ? lea32 : NULL;
 }
 
-/* ---- BSWAP, MOVBE, XLAT ----------------------------------------------------------------------------------- */
+/* ---- BSWAP, MOVBE, XLAT ---------------------------------------------------------------------- */
 
 static u64 swap_bytes(u64 value, unsigned size)
 {
@@ -251,7 +256,7 @@ enum x86_result x86_exec_xlat(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return r;
 }
 
-/* ---- CMOVcc, SETcc -------------------------------------------------------------------------------------------- */
+/* ---- CMOVcc, SETcc --------------------------------------------------------------------------- */
 
 /* The source is read whatever the condition; a 32-bit destination is zero-extended whatever the condition. */
 enum x86_result x86_exec_cmov(struct x86_cpu *cpu, const struct x86_insn *insn)

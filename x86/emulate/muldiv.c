@@ -2,7 +2,7 @@
 /* MUL, IMUL, DIV, IDIV, CBW, CWD and the decimal adjustments. */
 #include "x86/emulate/emulate.h"
 
-/* ---- multiplication into rDX:rAX ----------------------------------------------------------------------- */
+/* ---- multiplication into rDX:rAX ------------------------------------------------------------- */
 
 /* Runs on rAX and rDX as they are; 8-bit forms use AX alone and leave d as it is. */
 #define MUL(op, bits, m)                                                                                    \
@@ -45,7 +45,7 @@ enum x86_result x86_exec_mul(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return r;
 }
 
-/* ---- IMUL with two or three operands ------------------------------------------------------------------------ */
+/* ---- IMUL with two or three operands --------------------------------------------------------- */
 
 #define IMUL2(bits, m)                                                                                      \
 	static always_inline u64 imul2_##bits(u64 d, u64 s, u32 *cc)                                        \
@@ -121,7 +121,7 @@ x86_exec_fn *x86_pick_imul(const struct x86_cpu *cpu, const struct x86_insn *ins
 	return insn->operand[1].kind == X86_OPD_REG ? rri[size_index(insn->operand[0].size)] : NULL;
 }
 
-/* ---- division: the host would raise SIGFPE, so overflow is looked for first ------------------------------------- */
+/* ---- division: the host would raise SIGFPE, so overflow is looked for first ------------------ */
 
 /* high:low / s, unsigned, size bytes each; false: #DE. */
 static bool divide(u64 high, u64 low, u64 s, unsigned size, u64 *q, u64 *rem)
@@ -189,7 +189,7 @@ enum x86_result x86_exec_div(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return X86_OK;
 }
 
-/* ---- sign extension of rAX ------------------------------------------------------------------------------------------ */
+/* ---- sign extension of rAX ------------------------------------------------------------------- */
 
 enum x86_result x86_exec_cbw(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -205,7 +205,7 @@ enum x86_result x86_exec_cwd(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return X86_OK;
 }
 
-/* ---- decimal adjustments (SDM vol. 2); 64-bit hosts do not have them -------------------------------------------------- */
+/* ---- decimal adjustments (SDM vol. 2); 64-bit hosts do not have them ------------------------- */
 
 /* SF, ZF, PF of a byte. */
 static u32 cc_byte(u8 value)

@@ -119,7 +119,8 @@ enum x86_result x86_operand_write(struct x86_cpu *cpu, const struct x86_insn *in
 	return X86_OK;
 }
 
-enum x86_result x86_operand_open(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n, u64 *gva, u64 *value)
+enum x86_result x86_operand_open(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n,
+				 u64 *gva, u64 *value)
 {
 	const struct x86_operand *o = &insn->operand[n];
 	enum x86_result r;
@@ -132,7 +133,8 @@ enum x86_result x86_operand_open(struct x86_cpu *cpu, const struct x86_insn *ins
 	return unlikely(r) ? r : x86_rmw_linear(cpu, *gva, o->size, value);
 }
 
-enum x86_result x86_operand_commit(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n, u64 gva, u64 value)
+enum x86_result x86_operand_commit(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n,
+				   u64 gva, u64 value)
 {
 	const struct x86_operand *o = &insn->operand[n];
 

@@ -15,7 +15,7 @@ static bool umip_forbids(const struct x86_cpu *cpu)
 	return cpu->cpl && (cpu->cr4 & X86_CR4_UMIP);
 }
 
-/* ---- MOV, LDS... -------------------------------------------------------------------------------------- */
+/* ---- MOV, LDS... ----------------------------------------------------------------------------- */
 
 enum x86_result x86_exec_mov_seg(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -68,7 +68,7 @@ enum x86_result x86_exec_load_far(struct x86_cpu *cpu, const struct x86_insn *in
 	return insn->op == X86_OP_LSS ? X86_END : X86_OK;
 }
 
-/* ---- GDTR, IDTR ------------------------------------------------------------------------------------------ */
+/* ---- GDTR, IDTR ------------------------------------------------------------------------------ */
 
 enum x86_result x86_exec_lgdt(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -108,7 +108,7 @@ enum x86_result x86_exec_sgdt(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return unlikely(r) ? r : x86_write_bytes(cpu, gva, image, size, X86_ACCESS_WRITE);
 }
 
-/* ---- LDTR, TR ---------------------------------------------------------------------------------------------- */
+/* ---- LDTR, TR -------------------------------------------------------------------------------- */
 
 static enum x86_result load_system(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned sreg)
 {
@@ -145,10 +145,14 @@ enum x86_result x86_exec_sldt(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return x86_operand_write(cpu, insn, 0, cpu->seg[sreg].selector);
 }
 
-/* ---- LAR, LSL, VERR, VERW, ARPL --------------------------------------------------------------------------------- */
+/* ---- LAR, LSL, VERR, VERW, ARPL -------------------------------------------------------------- */
 
-/* Reads the descriptor for a check that answers in ZF; *found is false where it cannot be read without a fault. */
-static enum x86_result look_up(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n, bool *found, u64 *raw,
+/*
+ * Reads the descriptor for a check that answers in ZF; *found is false where it cannot be read without a
+ * fault.
+ */
+static enum x86_result look_up(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n,
+			       bool *found, u64 *raw,
 			       struct x86_seg *seg)
 {
 	enum x86_result r;
@@ -269,7 +273,7 @@ enum x86_result x86_exec_arpl(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return unlikely(r) ? r : answer(cpu, raise);
 }
 
-/* ---- FS and GS bases ------------------------------------------------------------------------------------------------ */
+/* ---- FS and GS bases ------------------------------------------------------------------------- */
 
 enum x86_result x86_exec_swapgs(struct x86_cpu *cpu, const struct x86_insn *insn)
 {

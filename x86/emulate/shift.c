@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Shifts and rotates. Run natively like alu.c's; the count is masked to 5 or 6 bits by the host as by the guest. A masked
- * count of 0 leaves the flags alone, so flags are taken over only when it is not 0. Rotates change CF and OF alone.
+ * Shifts and rotates. Run natively like alu.c's; the count is masked to 5 or 6 bits by the host as by the
+ * guest. A masked count of 0 leaves the flags alone, so flags are taken over only when it is not 0. Rotates
+ * change CF and OF alone.
  */
 #include "x86/emulate/emulate.h"
 
@@ -35,7 +36,7 @@ SIZES(ror, "", X86_ROTATE_FLAGS)
 SIZES(rcl, SET_CARRY, X86_ROTATE_FLAGS)
 SIZES(rcr, SET_CARRY, X86_ROTATE_FLAGS)
 
-/* ---- specialised handlers ------------------------------------------------------------------------- */
+/* ---- specialised handlers -------------------------------------------------------------------- */
 
 #define FORM(name, bits) static enum x86_result name##bits(struct x86_cpu *cpu, const struct x86_insn *insn)
 
@@ -87,7 +88,8 @@ EACH_SIZE(rcr)
 	}
 
 static const struct x86_forms shift_forms[] = {
-	ROW(ROL, rol), ROW(ROR, ror), ROW(RCL, rcl), ROW(RCR, rcr), ROW(SHL, shl), ROW(SHR, shr), ROW(SAR, sar),
+	ROW(ROL, rol), ROW(ROR, ror), ROW(RCL, rcl), ROW(RCR, rcr),
+	ROW(SHL, shl), ROW(SHR, shr), ROW(SAR, sar),
 };
 
 x86_exec_fn *x86_pick_shift(const struct x86_cpu *cpu, const struct x86_insn *insn)
@@ -95,7 +97,7 @@ x86_exec_fn *x86_pick_shift(const struct x86_cpu *cpu, const struct x86_insn *in
 	return x86_pick_form(&shift_forms[insn->op - X86_OP_ROL], cpu, insn);
 }
 
-/* ---- any form ------------------------------------------------------------------------------------------ */
+/* ---- any form -------------------------------------------------------------------------------- */
 
 typedef u64 shift_fn(u64 d, u64 s, u32 *cc);
 
@@ -121,7 +123,7 @@ enum x86_result x86_exec_shift(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return r;
 }
 
-/* ---- SHLD, SHRD ------------------------------------------------------------------------------------------ */
+/* ---- SHLD, SHRD ------------------------------------------------------------------------------ */
 
 #define DOUBLE(op, bits, m)                                                                                 \
 	static u64 op##bits(u64 d, u64 s, u8 count, u32 *cc)                                                \
@@ -170,7 +172,7 @@ enum x86_result x86_exec_shift_double(struct x86_cpu *cpu, const struct x86_insn
 	return r;
 }
 
-/* ---- BMI2: no flags; in C, so that the host needs no BMI2 ------------------------------------------------------ */
+/* ---- BMI2: no flags; in C, so that the host needs no BMI2 ------------------------------------ */
 
 enum x86_result x86_exec_rorx(struct x86_cpu *cpu, const struct x86_insn *insn)
 {

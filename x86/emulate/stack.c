@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * PUSH, POP, PUSHA, POPA, ENTER, LEAVE, and segment registers on the stack. rSP moves in a working copy that is committed
- * last. Where an instruction stores more than once, all that can fault is found out before the first store, by
- * an X86_ACCESS_PROBE of the whole range.
+ * PUSH, POP, PUSHA, POPA, ENTER, LEAVE, and segment registers on the stack. rSP moves in a working copy
+ * that is committed last. Where an instruction stores more than once, all that can fault is found out
+ * before the first store, by an X86_ACCESS_PROBE of the whole range.
  */
 #include "x86/emulate/emulate.h"
 
-/* ---- PUSH, POP ---------------------------------------------------------------------------------------- */
+/* ---- PUSH, POP ------------------------------------------------------------------------------- */
 
 enum x86_result x86_exec_push(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -93,9 +93,12 @@ x86_exec_fn *x86_pick_pop(const struct x86_cpu *cpu, const struct x86_insn *insn
 	return fits ? pop_r64 : NULL;
 }
 
-/* ---- segment registers ------------------------------------------------------------------------------------ */
+/* ---- segment registers ----------------------------------------------------------------------- */
 
-/* With a 32-bit operand size processors write the selector alone and leave the upper word (SDM vol. 2, PUSH). */
+/*
+ * With a 32-bit operand size processors write the selector alone and leave the upper word (SDM vol. 2,
+ * PUSH).
+ */
 enum x86_result x86_exec_push_seg(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	u64 selector = cpu->seg[insn->operand[0].reg].selector, rsp = cpu->regs[X86_RSP], sp;
@@ -136,7 +139,7 @@ enum x86_result x86_exec_pop_seg(struct x86_cpu *cpu, const struct x86_insn *ins
 	return X86_END;
 }
 
-/* ---- PUSHA, POPA ---------------------------------------------------------------------------------------------- */
+/* ---- PUSHA, POPA ----------------------------------------------------------------------------- */
 
 enum x86_result x86_probe_stack(struct x86_cpu *cpu, u64 rsp, unsigned size, unsigned n)
 {
@@ -183,7 +186,7 @@ enum x86_result x86_exec_popa(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return X86_OK;
 }
 
-/* ---- ENTER, LEAVE ------------------------------------------------------------------------------------------------- */
+/* ---- ENTER, LEAVE ---------------------------------------------------------------------------- */
 
 /* Copies level - 1 frame pointers of the caller's display (SDM vol. 2, ENTER). */
 static enum x86_result push_display(struct x86_cpu *cpu, u64 *rsp, unsigned level, unsigned size, u64 frame)
@@ -218,7 +221,10 @@ enum x86_result x86_exec_enter(struct x86_cpu *cpu, const struct x86_insn *insn)
 	if (unlikely(r))
 		return r;
 	rsp = merge(rsp, rsp - (insn->imm & 0xffff), cpu->stack_size);
-	/* The new top must be writable although nothing is written (AMD APM vol. 3, ENTER; SDM: page fault check). */
+	/*
+	 * The new top must be writable although nothing is written (AMD APM vol. 3, ENTER; SDM: page fault
+	 * check).
+	 */
 	last = rsp & size_mask(cpu->stack_size);
 	r = x86_linear(cpu, X86_SS, last, size, X86_ACCESS_WRITE, &gva);
 	if (likely(!r) && unlikely(!tlb_write(cpu, gva, size)))

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * String instructions on memory. Every iteration commits rSI, rDI and rCX, so that a fault or an exit in the middle
- * leaves a state from which the instruction goes on. Runs within a page are done by the same instruction of the host
- * on host memory: element by element like the guest's, so overlapping operands come out right.
+ * String instructions on memory. Every iteration commits rSI, rDI and rCX, so that a fault or an exit in
+ * the middle leaves a state from which the instruction goes on. Runs within a page are done by the same
+ * instruction of the host on host memory: element by element like the guest's, so overlapping operands come
+ * out right.
  */
 #include "x86/emulate/string.h"
 
@@ -19,8 +20,8 @@ static bool zf_ends(const struct x86_cpu *cpu, const struct x86_insn *insn)
 }
 
 /*
- * REP MOVS and STOS with 32-bit addresses and a count of 0: Intel processors clear the upper halves all the same (so
- * does KVM's emulator).
+ * REP MOVS and STOS with 32-bit addresses and a count of 0: Intel processors clear the upper halves all the
+ * same (so does KVM's emulator).
  */
 static void zero_count(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -67,7 +68,8 @@ enum x86_result x86_string(struct x86_cpu *cpu, const struct x86_insn *insn, boo
 	return X86_OK;
 }
 
-void *x86_string_pin(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned seg, u64 ea, unsigned access, u64 *n)
+void *x86_string_pin(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned seg, u64 ea,
+		     unsigned access, u64 *n)
 {
 	bool write = access & X86_ACCESS_WRITE;
 	unsigned size = insn->osize;
@@ -87,7 +89,7 @@ void *x86_string_pin(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned 
 	return cpu->mem->pin(cpu, gva, (unsigned)*n * size, access, &host) ? NULL : host;
 }
 
-/* ---- MOVS ------------------------------------------------------------------------------------------- */
+/* ---- MOVS ------------------------------------------------------------------------------------ */
 
 static enum x86_result movs_one(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -144,7 +146,7 @@ enum x86_result x86_exec_movs(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return x86_string(cpu, insn, false, movs_one, movs_run);
 }
 
-/* ---- STOS ------------------------------------------------------------------------------------------------ */
+/* ---- STOS ------------------------------------------------------------------------------------ */
 
 static enum x86_result stos_one(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -194,7 +196,7 @@ enum x86_result x86_exec_stos(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return x86_string(cpu, insn, false, stos_one, stos_run);
 }
 
-/* ---- LODS -------------------------------------------------------------------------------------------------- */
+/* ---- LODS ------------------------------------------------------------------------------------ */
 
 static enum x86_result lods_one(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -214,7 +216,7 @@ enum x86_result x86_exec_lods(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return x86_string(cpu, insn, false, lods_one, NULL);
 }
 
-/* ---- CMPS, SCAS ------------------------------------------------------------------------------------------------ */
+/* ---- CMPS, SCAS ------------------------------------------------------------------------------ */
 
 /* Flags of d - s. */
 static u32 compare(u64 d, u64 s, unsigned size)
@@ -222,7 +224,10 @@ static u32 compare(u64 d, u64 s, unsigned size)
 	unsigned shift = 64 - 8 * size;
 	u32 ax, low;
 
-	/* Shifted to the top all flags but AF and PF are those of the narrow comparison; these come from the low byte. */
+	/*
+	 * Shifted to the top all flags but AF and PF are those of the narrow comparison; these come from
+	 * the low byte.
+	 */
 	asm("cmp %[s], %[d]" GET_FLAGS : "=&a"(ax) : [d] "r"(d << shift), [s] "r"(s << shift) : "cc");
 	asm("cmp %b[s], %b[d]" GET_FLAGS : "=&a"(low) : [d] "r"(d), [s] "r"(s) : "cc");
 	return (cc_of(ax) & ~(X86_AF | X86_PF)) | (cc_of(low) & (X86_AF | X86_PF));

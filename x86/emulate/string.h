@@ -14,17 +14,19 @@ typedef enum x86_result x86_string_one(struct x86_cpu *cpu, const struct x86_ins
 typedef enum x86_result x86_string_run(struct x86_cpu *cpu, const struct x86_insn *insn, u64 max, u64 *done);
 
 /*
- * Executes the instruction with whatever repeat prefix it has. by_zf: REPE and REPNE look at ZF (CMPS, SCAS). run may be
- * NULL. Between pieces of work cpu->stop is looked at; single-stepping stops after each element.
+ * Executes the instruction with whatever repeat prefix it has. by_zf: REPE and REPNE look at ZF (CMPS,
+ * SCAS). run may be NULL. Between pieces of work cpu->stop is looked at; single-stepping stops after each
+ * element.
  */
 enum x86_result x86_string(struct x86_cpu *cpu, const struct x86_insn *insn, bool by_zf, x86_string_one *one,
 			   x86_string_run *run);
 
 /*
- * Host memory for up to *n elements from seg:ea upwards, within a page and the segment; *n is reduced. NULL where there
- * is none or an element would fault, which one() then finds out in the right order.
+ * Host memory for up to *n elements from seg:ea upwards, within a page and the segment; *n is reduced. NULL
+ * where there is none or an element would fault, which one() then finds out in the right order.
  */
-void *x86_string_pin(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned seg, u64 ea, unsigned access, u64 *n);
+void *x86_string_pin(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned seg, u64 ea,
+		     unsigned access, u64 *n);
 
 static always_inline u64 string_ea(const struct x86_cpu *cpu, const struct x86_insn *insn, unsigned reg)
 {

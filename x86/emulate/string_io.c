@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * INS and OUTS. A repeated one hands env as many items as lie within one page of plain memory; env may do fewer. For
- * INS the destination is checked before the port is read, since a port read cannot be taken back.
+ * INS and OUTS. A repeated one hands env as many items as lie within one page of plain memory; env may do
+ * fewer. For INS the destination is checked before the port is read, since a port read cannot be taken
+ * back.
  */
 #include "x86/emulate/string.h"
 
@@ -10,12 +11,7 @@ static u16 port_of(const struct x86_cpu *cpu)
 	return (u16)cpu->regs[X86_RDX];
 }
 
-static void io_breakpoint(struct x86_cpu *cpu, unsigned size)
-{
-	cpu->pending_dr6 |= x86_debug_io(cpu, port_of(cpu), size);
-}
-
-/* ---- INS ------------------------------------------------------------------------------------------- */
+/* ---- INS ------------------------------------------------------------------------------------- */
 
 static enum x86_result ins_one(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -33,7 +29,7 @@ static enum x86_result ins_one(struct x86_cpu *cpu, const struct x86_insn *insn)
 		r = x86_write_linear(cpu, gva, size, data);
 	if (unlikely(r))
 		return r;
-	io_breakpoint(cpu, size);
+	x86_io_breakpoint(cpu, port_of(cpu), size);
 	string_step(cpu, insn, X86_RDI, 1);
 	return X86_OK;
 }
@@ -51,7 +47,7 @@ static enum x86_result ins_run(struct x86_cpu *cpu, const struct x86_insn *insn,
 	r = cpu->env->pio_in(cpu, port_of(cpu), insn->osize, host, &count);
 	if (unlikely(r))
 		return r;
-	io_breakpoint(cpu, insn->osize);
+	x86_io_breakpoint(cpu, port_of(cpu), insn->osize);
 	string_step(cpu, insn, X86_RDI, count);
 	*done = count;
 	return X86_OK;
@@ -64,7 +60,7 @@ enum x86_result x86_exec_ins(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return unlikely(r) ? r : x86_string(cpu, insn, false, ins_one, ins_run);
 }
 
-/* ---- OUTS -------------------------------------------------------------------------------------------- */
+/* ---- OUTS ------------------------------------------------------------------------------------ */
 
 static enum x86_result outs_one(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -77,7 +73,7 @@ static enum x86_result outs_one(struct x86_cpu *cpu, const struct x86_insn *insn
 		r = cpu->env->pio_out(cpu, port_of(cpu), size, &data, &count);
 	if (unlikely(r))
 		return r;
-	io_breakpoint(cpu, size);
+	x86_io_breakpoint(cpu, port_of(cpu), size);
 	string_step(cpu, insn, X86_RSI, 1);
 	return X86_OK;
 }
@@ -95,7 +91,7 @@ static enum x86_result outs_run(struct x86_cpu *cpu, const struct x86_insn *insn
 	r = cpu->env->pio_out(cpu, port_of(cpu), insn->osize, host, &count);
 	if (unlikely(r))
 		return r;
-	io_breakpoint(cpu, insn->osize);
+	x86_io_breakpoint(cpu, port_of(cpu), insn->osize);
 	string_step(cpu, insn, X86_RSI, count);
 	*done = count;
 	return X86_OK;

@@ -28,7 +28,7 @@ static bool canonical(const struct x86_cpu *cpu, u64 address)
 	return (u64)((s64)(address << shift) >> shift) == address;
 }
 
-/* ---- SYSCALL, SYSRET ------------------------------------------------------------------------------------- */
+/* ---- SYSCALL, SYSRET ------------------------------------------------------------------------- */
 
 static bool syscall_works(const struct x86_cpu *cpu)
 {
@@ -95,7 +95,7 @@ enum x86_result x86_exec_sysret(struct x86_cpu *cpu, const struct x86_insn *insn
 	return X86_BRANCH;
 }
 
-/* ---- SYSENTER, SYSEXIT -------------------------------------------------------------------------------------- */
+/* ---- SYSENTER, SYSEXIT ----------------------------------------------------------------------- */
 
 enum x86_result x86_exec_sysenter(struct x86_cpu *cpu, const struct x86_insn *insn)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Control and debug registers, MSRs, CPUID, time, TLB, port I/O and the other instructions of operating systems. What
- * changes the mode, the TLB or interruptibility returns X86_END.
+ * Control and debug registers, MSRs, CPUID, time, TLB, port I/O and the other instructions of operating
+ * systems. What changes the mode, the TLB or interruptibility returns X86_END.
  */
 #include "x86/emulate/emulate.h"
 #include "x86/fpu.h"
@@ -22,7 +22,7 @@ static void set_edx_eax(struct x86_cpu *cpu, u64 value)
 	cpu->regs[X86_RDX] = value >> 32;
 }
 
-/* ---- control registers ------------------------------------------------------------------------------- */
+/* ---- control registers ----------------------------------------------------------------------- */
 
 static enum x86_result write_cr(struct x86_cpu *cpu, unsigned cr, u64 value)
 {
@@ -45,15 +45,15 @@ static enum x86_result write_cr(struct x86_cpu *cpu, unsigned cr, u64 value)
 
 enum x86_result x86_exec_mov_cr(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	unsigned size = insn->operand[0].size;
+	unsigned size = insn->operand[0].size, source = insn->operand[1].reg;
 
 	if (is_locked(insn) && !x86_has(cpu, X86_FEAT_CR8_LEGACY))
 		return x86_raise(cpu, X86_UD, 0);
 	if (cpu->cpl)
 		return x86_raise(cpu, X86_GP, 0);
 	if (insn->operand[0].kind == X86_OPD_CR)
-		return end_if_ok(write_cr(cpu, insn->operand[0].reg, reg_read(cpu, insn->operand[1].reg, size)));
-	reg_write(cpu, insn->operand[0].reg, x86_get_cr(cpu, insn->operand[1].reg), size);
+		return end_if_ok(write_cr(cpu, insn->operand[0].reg, reg_read(cpu, source, size)));
+	reg_write(cpu, insn->operand[0].reg, x86_get_cr(cpu, source), size);
 	return X86_OK;
 }
 
@@ -121,7 +121,7 @@ enum x86_result x86_exec_xsetbv(struct x86_cpu *cpu, const struct x86_insn *insn
 	return end_if_ok(x86_set_xcr(cpu, (u32)cpu->regs[X86_RCX], edx_eax(cpu)));
 }
 
-/* ---- debug registers ------------------------------------------------------------------------------------ */
+/* ---- debug registers ------------------------------------------------------------------------- */
 
 enum x86_result x86_exec_mov_dr(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -141,7 +141,7 @@ enum x86_result x86_exec_mov_dr(struct x86_cpu *cpu, const struct x86_insn *insn
 	return r;
 }
 
-/* ---- MSRs, CPUID, counters -------------------------------------------------------------------------------- */
+/* ---- MSRs, CPUID, counters ------------------------------------------------------------------- */
 
 enum x86_result x86_exec_rdmsr(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -232,7 +232,7 @@ enum x86_result x86_exec_wrpkru(struct x86_cpu *cpu, const struct x86_insn *insn
 	return X86_END;
 }
 
-/* ---- TLB, caches -------------------------------------------------------------------------------------------- */
+/* ---- TLB, caches ----------------------------------------------------------------------------- */
 
 enum x86_result x86_exec_invlpg(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -286,7 +286,7 @@ enum x86_result x86_exec_wbinvd(struct x86_cpu *cpu, const struct x86_insn *insn
 	return cpu->cpl ? x86_raise(cpu, X86_GP, 0) : X86_OK;
 }
 
-/* ---- HLT, MONITOR, MWAIT, RSM, hypercalls ---------------------------------------------------------------------- */
+/* ---- HLT, MONITOR, MWAIT, RSM, hypercalls ---------------------------------------------------- */
 
 enum x86_result x86_exec_hlt(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -298,8 +298,8 @@ enum x86_result x86_exec_hlt(struct x86_cpu *cpu, const struct x86_insn *insn)
 }
 
 /*
- * As in KVM, MONITOR and MWAIT do nothing, which the architecture allows (MWAIT may end at any time), and are there
- * whether or not CPUID offers them (KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS).
+ * As in KVM, MONITOR and MWAIT do nothing, which the architecture allows (MWAIT may end at any time), and
+ * are there whether or not CPUID offers them (KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS).
  */
 enum x86_result x86_exec_monitor(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
@@ -319,22 +319,26 @@ enum x86_result x86_exec_rsm(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return cpu->smm ? x86_rsm(cpu) : x86_raise(cpu, X86_UD, 0);
 }
 
-/* VMCALL and VMMCALL: which of them the vendor has, and KVM's patching of the other one, is env's business. */
+/*
+ * VMCALL and VMMCALL: which of them the vendor has, and KVM's patching of the other one, is env's business.
+ */
 enum x86_result x86_exec_hypercall(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	(void)insn;
 	return end_if_ok(cpu->env->hypercall(cpu));
 }
 
-/* ---- port I/O ------------------------------------------------------------------------------------------------------ */
+/* ---- port I/O -------------------------------------------------------------------------------- */
 
-/* Returns how the instruction ends: an I/O breakpoint is a trap behind it. */
-static enum x86_result io_done(struct x86_cpu *cpu, u16 port, unsigned size)
+/* An I/O breakpoint is a trap behind the instruction. */
+void x86_io_breakpoint(struct x86_cpu *cpu, u16 port, unsigned size)
 {
 	u64 dr6 = x86_debug_io(cpu, port, size);
 
+	if (likely(!dr6))
+		return;
 	cpu->pending_dr6 |= dr6;
-	return dr6 ? X86_END : X86_OK;
+	atomic_or(&cpu->stop, X86_STOP_EVENT);
 }
 
 static u16 port_operand(const struct x86_cpu *cpu, const struct x86_insn *insn, unsigned n)
@@ -355,7 +359,8 @@ enum x86_result x86_exec_in(struct x86_cpu *cpu, const struct x86_insn *insn)
 	if (unlikely(r))
 		return r;
 	reg_write(cpu, X86_RAX, data, size);
-	return io_done(cpu, port, size);
+	x86_io_breakpoint(cpu, port, size);
+	return X86_OK;
 }
 
 enum x86_result x86_exec_out(struct x86_cpu *cpu, const struct x86_insn *insn)
@@ -368,5 +373,7 @@ enum x86_result x86_exec_out(struct x86_cpu *cpu, const struct x86_insn *insn)
 	r = x86_check_io(cpu, port, size);
 	if (likely(!r))
 		r = cpu->env->pio_out(cpu, port, size, &data, &count);
-	return unlikely(r) ? r : io_done(cpu, port, size);
+	if (likely(!r))
+		x86_io_breakpoint(cpu, port, size);
+	return r;
 }
