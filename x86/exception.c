@@ -445,6 +445,7 @@ enum x86_result x86_deliver(struct x86_cpu *cpu, const struct x86_event *event)
 	struct x86_event ev = *event;
 
 	for (;;) {
+		u16 task = cpu->seg[X86_TR].selector;
 		enum x86_result r;
 
 		apply_payload(cpu, &ev);
@@ -455,7 +456,7 @@ enum x86_result x86_deliver(struct x86_cpu *cpu, const struct x86_event *event)
 			return r;
 		if (ev.kind != X86_EVENT_SOFT)
 			set_ext(&cpu->fault);
-		if (ev.kind == X86_EVENT_SOFT || ev.kind == X86_EVENT_ICEBP)
+		if ((ev.kind == X86_EVENT_SOFT || ev.kind == X86_EVENT_ICEBP) && task == cpu->seg[X86_TR].selector)
 			return X86_FAULT;
 		if (!next_event(cpu, &ev)) {
 			cpu->activity = X86_SHUTDOWN;
