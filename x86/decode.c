@@ -68,6 +68,8 @@ static const struct x86_opcode *first_of(const x86_opcode_table a, const x86_opc
 
 const struct x86_opcode *x86_opcode_rows(enum x86_encoding encoding, unsigned map, u8 opcode)
 {
+	if (map > 6)
+		return NULL;
 	switch (encoding << 4 | map) {
 	case X86_ENCODING_LEGACY << 4 | 0:
 		return first_of(x86_table_1byte, x86_table_x87, opcode);
@@ -287,7 +289,7 @@ static void read_evex(struct decoder *d)
 		d->rex &= REX_W;
 		d->r2 = 0;
 	}
-	if ((bad || p0 & 8 || !(p1 & 4)) && d->status == X86_DECODE_OK)
+	if ((bad || p0 & 8 || !(p1 & 4) || (d->mode != 64 && d->v2)) && d->status == X86_DECODE_OK)
 		d->status = X86_DECODE_UD;
 }
 
@@ -774,17 +776,24 @@ static bool row_uses_vvvv(const struct x86_opcode *row)
 	return false;
 }
 
-/* Gathers: destination, index and mask must differ; scatters have no destination register. */
+/*
+ * Gathers: destination, index and (VEX) mask must differ; scatters have no destination register. Complex FP16 products: the
+ * destination must be none of the sources.
+ */
 static bool registers_clash(const struct decoder *d)
 {
 	const struct x86_insn *insn = d->insn;
-	unsigned dst = insn->operand[0].reg, mask = insn->operand[2].reg;
+	const struct x86_operand *o = insn->operand;
 
-	if (insn->operand[0].kind != X86_OPD_VEC)
+	if (o[0].kind != X86_OPD_VEC)
 		return false;
-	if (dst == insn->index)
+	if (row_is_vsib(insn->desc) && o[0].reg == insn->index)
 		return true;
-	return d->encoding == X86_ENCODING_VEX && (dst == mask || mask == insn->index);
+	for (unsigned i = 1; i < insn->nr_operands; i++) {
+		if (o[i].kind == X86_OPD_VEC && o[i].reg == o[0].reg)
+			return true;
+	}
+	return row_is_vsib(insn->desc) && d->encoding == X86_ENCODING_VEX && o[2].reg == insn->index;
 }
 
 static void check_vex(struct decoder *d)
@@ -849,7 +858,7 @@ static void set_mandatory(struct decoder *d)
 	static const u8 prefixes[4] = { 0, 0x66, 0xf3, 0xf2 };
 	struct x86_insn *insn = d->insn;
 
-	if (insn->desc->sel >> 16 & X86_SEL_PP)
+	if ((insn->desc->sel >> 16 & X86_SEL_PP) == X86_SEL_PP)
 		insn->mandatory = prefixes[d->pp];
 	if (d->rep && d->rep != insn->mandatory)
 		insn->prefix |= d->rep == 0xf3 ? X86_PFX_REP : X86_PFX_REPNE;

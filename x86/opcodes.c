@@ -97,8 +97,10 @@
 
 #define JCC_SHORT(c, nm) [0x70 + (c)] = T(I("j" nm, JCC, 0, O(Jb), FL_CC(c), BRANCH | D64 | COND))
 #define JCC_NEAR(c, nm) [0x80 + (c)] = T(I("j" nm, JCC, 0, O(Jz), FL_CC(c), BRANCH | D64 | COND))
-#define CMOVCC_ROW(c, nm) [0x40 + (c)] = T(IF("cmov" nm, CMOVCC, 0, O(Gv | m, Ev), FL_CC(c), CMOV, INNOC | COND))
-#define SETCC_ROW(c, nm) [0x90 + (c)] = T(I("set" nm, SETCC, 0, O(Eb | w), FL_CC(c), INNOC | BYTE | COND | SO))
+#define CMOVCC_ROW(c, nm)                                                                                     \
+	[0x40 + (c)] = T(IF("cmov" nm, CMOVCC, 0, O(Gv | m, Ev), FL_CC(c), CMOV, INNOC | COND))
+#define SETCC_ROW(c, nm)                                                                                      \
+	[0x90 + (c)] = T(I("set" nm, SETCC, 0, O(Eb | w), FL_CC(c), INNOC | BYTE | COND | SO))
 
 const x86_opcode_table x86_table_1byte = {
 	ALU(0x00, "add", ADD, m, FL_ARITH, LOCK),
@@ -294,8 +296,8 @@ const x86_opcode_table x86_table_0f = {
 	[0x09] = T(I("wbnoinvd", WBNOINVD, PF3, O(0), FL_NONE, CPL0),
 		   I("wbinvd", WBINVD, 0, O(0), FL_NONE, CPL0)),
 	[0x0b] = T(I("ud2", UD, 0, O(0), FL_NONE, SENS)),
-	[0x0d] = T(I("prefetchw", PREFETCH, MEM, O(M0 | n), FL_NONE, SENS),
-		   I("nop", NOP, MOD3, O(X0), FL_NONE, INNOC)),
+	/* #UD with a register on AMD, a NOP on Intel. */
+	[0x0d] = T(I("prefetchw", PREFETCH, 0, O(M0 | n), FL_NONE, SENS)),
 	[0x18] = T(I("prefetchnta", PREFETCH, REG0 | MEM, O(M0 | n), FL_NONE, SENS),
 		   I("prefetcht0", PREFETCH, REG1 | MEM, O(M0 | n), FL_NONE, SENS),
 		   I("prefetcht1", PREFETCH, REG2 | MEM, O(M0 | n), FL_NONE, SENS),
@@ -387,8 +389,8 @@ const x86_opcode_table x86_table_0f = {
 		   I("vmxon", VMX, PF3 | REG6 | MEM, O(Mq), FL_ARITH, CPL0),
 		   I("vmptrst", VMX, NP | REG7 | MEM, O(Mq | w), FL_ARITH, CPL0),
 		   IF("rdpid", RDPID, PF3 | REG7 | MOD3, O(Rm | w), FL_NONE, RDPID, SENS),
-		   IF("rdrand", RDRAND, REG6 | MOD3, O(Rv | w), FL_ARITH, RDRAND, SENS),
-		   IF("rdseed", RDSEED, REG7 | MOD3, O(Rv | w), FL_ARITH, RDSEED, SENS)),
+		   IF("rdrand", RDRAND, NREP | REG6 | MOD3, O(Rv | w), FL_ARITH, RDRAND, SENS),
+		   IF("rdseed", RDSEED, NREP | REG7 | MOD3, O(Rv | w), FL_ARITH, RDSEED, SENS)),
 	[0xc8 ... 0xcf] = T(I("bswap", BSWAP, 0, O(Zv | m), FL_NONE, INNOC)),
 	[0xff] = T(I("ud0", UD, 0, O(X0), FL_NONE, SENS)),
 };
@@ -398,9 +400,9 @@ const x86_opcode_table x86_table_0f38 = {
 	[0x81] = T(I("invvpid", VMX, P66, O(Gm, Mo), FL_ARITH, F64 | CPL0)),
 	[0x82] = T(IF("invpcid", INVPCID, P66, O(Gm, Mo), FL_NONE, INVPCID, F64 | CPL0 | END)),
 	[0xf0] = T(IF("crc32", CRC32, PF2, O(Gy | m, Eb), FL_NONE, SSE42, INNOC | BYTE),
-		   IF("movbe", MOVBE, 0, O(Gv | w, Mv), FL_NONE, MOVBE, INNOC)),
+		   IF("movbe", MOVBE, NREP, O(Gv | w, Mv), FL_NONE, MOVBE, INNOC)),
 	[0xf1] = T(IF("crc32", CRC32, PF2, O(Gy | m, Ev), FL_NONE, SSE42, INNOC),
-		   IF("movbe", MOVBE, 0, O(Mv | w, Gv), FL_NONE, MOVBE, INNOC | SO)),
+		   IF("movbe", MOVBE, NREP, O(Mv | w, Gv), FL_NONE, MOVBE, INNOC | SO)),
 	[0xf6] = T(IF("adcx", ADCX, P66, O(Gy | m, Ey), X86_FL(C, C, 0), ADX, INNOC),
 		   IF("adox", ADOX, PF3, O(Gy | m, Ey), X86_FL(OV, OV, 0), ADX, INNOC)),
 	[0xf9] = T(IF("movdiri", MOVDIRI, NP, O(My | w, Gy), FL_NONE, MOVDIRI, INNOC | SO)),

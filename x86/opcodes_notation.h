@@ -14,6 +14,7 @@
  *
  * Selectors say which encodings of the opcode the row is for:
  *	NP P66 PF3 PF2	mandatory prefix, or VEX.pp. F2 or F3, the last of them, beats 66. A row without any takes all.
+ *	NREP		neither F2 nor F3; 66 is an ordinary prefix
  *	W0 W1		REX.W, VEX.W, EVEX.W
  *	L0 L1 L01 LIG	VEX.L; L0 .. L012 EVEX.L'L
  *	REGn RMn	modrm.reg, modrm.rm
@@ -59,6 +60,7 @@
 #define P66	X86_SEL(1, X86_SEL_PP)
 #define PF3	X86_SEL(2, X86_SEL_PP)
 #define PF2	X86_SEL(3, X86_SEL_PP)
+#define NREP	X86_SEL(0, 2)	/* none or 66 */
 #define W0	X86_SEL(0, X86_SEL_W)
 #define W1	X86_SEL(X86_SEL_W, X86_SEL_W)
 #define MEM	X86_SEL(0, X86_SEL_MOD3)

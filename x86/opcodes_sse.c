@@ -388,6 +388,7 @@ const x86_opcode_table x86_table_sse_0f3a = {
 	[0x40] = T(S("dpps", P66, O(Vo | m, Wo, Ib), SSE41, FP | AL)),
 	[0x41] = T(S("dppd", P66, O(Vo | m, Wo, Ib), SSE41, FP | AL)),
 	[0x42] = T(S("mpsadbw", P66, O(Vo | m, Wo, Ib), SSE41, AL)),
+	[0x44] = T(S("pclmulqdq", P66, O(Vo | m, Wo, Ib), PCLMULQDQ, AL)),
 	[0x60] = T(SF("pcmpestrm", P66, O(Vo, Wo, Ib), FL_CMP, SSE42, 0)),
 	[0x61] = T(SF("pcmpestri", P66, O(Vo, Wo, Ib), FL_CMP, SSE42, 0)),
 	[0x62] = T(SF("pcmpistrm", P66, O(Vo, Wo, Ib), FL_CMP, SSE42, 0)),
