@@ -218,10 +218,11 @@ x86_exec_fn *x86_pick_alu(const struct x86_cpu *cpu, const struct x86_insn *insn
 typedef u64 alu_fn(u64 d, u64 s, u32 *cc);
 
 static alu_fn *const alu_fns[][4] = {
-	[X86_OP_ADD] = FOUR(add),   [X86_OP_OR] = FOUR(or),   [X86_OP_ADC] = FOUR(adc), [X86_OP_SBB] = FOUR(sbb),
-	[X86_OP_AND] = FOUR(and),   [X86_OP_SUB] = FOUR(sub), [X86_OP_XOR] = FOUR(xor), [X86_OP_CMP] = FOUR(cmp),
-	[X86_OP_TEST] = FOUR(test), [X86_OP_INC] = FOUR(inc), [X86_OP_DEC] = FOUR(dec),
-	[X86_OP_NOT] = FOUR(not),   [X86_OP_NEG] = FOUR(neg),
+	[X86_OP_ADD] = FOUR(add), [X86_OP_OR] = FOUR(or),     [X86_OP_ADC] = FOUR(adc),
+	[X86_OP_SBB] = FOUR(sbb), [X86_OP_AND] = FOUR(and),   [X86_OP_SUB] = FOUR(sub),
+	[X86_OP_XOR] = FOUR(xor), [X86_OP_CMP] = FOUR(cmp),   [X86_OP_TEST] = FOUR(test),
+	[X86_OP_INC] = FOUR(inc), [X86_OP_DEC] = FOUR(dec),   [X86_OP_NOT] = FOUR(not),
+	[X86_OP_NEG] = FOUR(neg),
 };
 
 static alu_fn *alu_fn_of(const struct x86_insn *insn)

@@ -296,8 +296,8 @@ struct x86_forms {
 };
 
 /* By the form of the first two operands and the size of the first; NULL if none fits. */
-x86_exec_fn *x86_pick_form(const struct x86_forms *forms, const struct x86_cpu *cpu;
-x86_exec_fn const struct x86_insn *insn);
+x86_exec_fn *x86_pick_form(const struct x86_forms *forms, const struct x86_cpu *cpu,
+			   const struct x86_insn *insn);
 /* Which addressing the memory operand has; NR_ADDRESSINGS if none of the fast ones. */
 enum addressing x86_pick_addressing(const struct x86_cpu *cpu, const struct x86_insn *insn);
 
