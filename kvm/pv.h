@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The paravirtual state of a vCPU (kvm/clock.c, pv.c, vcpu_irq.c). All v. */
+#ifndef ANYKVM_KVM_PV_H
+#define ANYKVM_KVM_PV_H
+
+#include <linux/kvm_para.h>
+#include "kvm/vm.h"
+
+struct vcpu_pv {
+	bool enforce;		/* KVM_CAP_ENFORCE_PV_FEATURE_CPUID */
+	u64 system_time;	/* MSR_KVM_SYSTEM_TIME(_NEW): gpa | 1 */
+	bool guest_stopped;	/* KVM_KVMCLOCK_CTRL, not yet told to the guest */
+	u64 poll_control;
+	u64 pv_eoi;		/* MSR_KVM_PV_EOI_EN: gpa | 1 */
+	u32 tsc_generation;	/* of vm->clock when this TSC was set */
+};
+
+/* Whether the guest may use a KVM_FEATURE_*: all, unless enforcement was asked for. */
+bool vcpu_pv_has(struct vcpu *vcpu, unsigned feature);
+/* MSRs beside the clock's; as vcpu_clock_rdmsr and _wrmsr. */
+enum x86_result vcpu_pv_rdmsr(struct vcpu *vcpu, u32 index, u64 *value, bool *handled);
+enum x86_result vcpu_pv_wrmsr(struct vcpu *vcpu, u32 index, u64 value, bool *handled);
+/* Does an EOI that the guest has made by clearing its PV EOI byte (vcpu_irq.c). */
+void vcpu_irq_settle(struct vcpu *vcpu);
+
+#endif
