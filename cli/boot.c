@@ -17,7 +17,8 @@
 
 static const char usage[] =
 	"Usage: anykvm boot [OPTION]... KERNEL\n"
-	"Start KERNEL (bzImage or 64-bit ELF vmlinux) in a virtual machine whose serial line is this terminal.\n"
+	"Start KERNEL (bzImage or 64-bit ELF vmlinux) in a virtual machine.\n"
+	"Its serial line is this terminal.\n"
 	"\n"
 	"  -i, --initrd FILE        initial RAM disk\n"
 	"  -a, --append STRING      kernel command line (default \"" DEFAULT_APPEND "\")\n"

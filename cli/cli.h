@@ -6,14 +6,15 @@
 
 struct kvm_backend;
 
-/* Exit status of `anykvm boot` and what they have in common; documented in docs/anykvm.1. */
+/* Exit status; documented in docs/anykvm.1. */
 enum exit_status {
 	EXIT_OK = 0,
 	EXIT_USAGE = 1,	       /* or the machine could not be set up */
 	EXIT_TRIPLE_FAULT = 2,
 	EXIT_KVM_ERROR = 3,
 	EXIT_GUEST_RESET = 4,  /* with --no-reboot */
-	EXIT_CANNOT_RUN = 126, /* anykvm run, as env(1) */
+	EXIT_RUN_FAILED = 125, /* these as env(1) */
+	EXIT_CANNOT_RUN = 126,
 	EXIT_NOT_FOUND = 127,
 };
 

@@ -95,7 +95,6 @@ static void request_mmio_read(struct vcpu *vcpu, u64 gpa, unsigned size)
 	run->mmio.is_write = 0;
 	vcpu->io.pending = VCPU_IO_MMIO_READ;
 	vcpu->io.restart = true;
-	vcpu->io.rip = linear_rip(vcpu);
 	vcpu->io.gpa = gpa;
 	vcpu->io.size = (u8)size;
 	vcpu->stat.mmio_exits++;
@@ -175,7 +174,6 @@ static enum x86_result request_pio(struct vcpu *vcpu, u16 port, unsigned size, u
 	run->io.data_offset = KVM_PIO_PAGE_OFFSET * 4096;
 	io->pending = VCPU_IO_PIO;
 	io->restart = true;
-	io->rip = linear_rip(vcpu);
 	io->pio_port = port;
 	io->pio_size = (u8)size;
 	io->pio_count = count;
@@ -250,6 +248,12 @@ static enum x86_result outside_pio_out(struct x86_cpu *cpu, u16 port, unsigned s
 }
 
 /* ---- both ends of a userspace exit ------------------------------------------------------------------------------ */
+
+/* RIP of the waiting instruction is exact only now that the engine has left its block. */
+void vcpu_io_wait(struct vcpu *vcpu)
+{
+	vcpu->io.rip = linear_rip(vcpu);
+}
 
 bool vcpu_io_finish(struct vcpu *vcpu)
 {

@@ -326,6 +326,7 @@ static int handle_exit(struct vcpu *vcpu, enum engine_exit exit)
 	case ENGINE_EXIT_HLT:
 		return exit_halt(vcpu);
 	case ENGINE_EXIT_REQUEST:
+		vcpu_io_wait(vcpu);
 		return RUN_USER;
 	case ENGINE_EXIT_SHUTDOWN:
 		return exit_shutdown(vcpu);

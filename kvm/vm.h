@@ -242,6 +242,8 @@ extern const struct ioctl_row vm_caps_ioctls[];
 extern const struct x86_env_ops vcpu_env;
 /* At an instruction boundary: forgets the finished instruction's accesses. True: an MMIO write must be told to userspace. */
 bool vcpu_io_finish(struct vcpu *vcpu);
+/* The engine has come back with ENGINE_EXIT_REQUEST. */
+void vcpu_io_wait(struct vcpu *vcpu);
 /* Userspace has answered: takes over its data. True: another part of the same access goes out first. */
 bool vcpu_io_answered(struct vcpu *vcpu);
 

@@ -91,7 +91,7 @@ static u8 checksum(const u8 *data, size_t n)
 	return -sum;
 }
 
-/* ---- table frames ---------------------------------------------------------------------------------- */
+/* ---- table frames ---------------------------------------------------------------------------- */
 
 static size_t table_begin(struct buffer *b, const char *signature, u8 revision)
 {
@@ -121,7 +121,7 @@ static void table_end(struct buffer *b, size_t start)
 		put8(b, 0);
 }
 
-/* ---- AML --------------------------------------------------------------------------------------------- */
+/* ---- AML ------------------------------------------------------------------------------------- */
 
 static size_t aml_begin_package(struct buffer *b)
 {
@@ -316,7 +316,7 @@ static void build_dsdt(struct buffer *b, const struct acpi_config *c)
 	table_end(b, table);
 }
 
-/* ---- the other tables ----------------------------------------------------------------------------------- */
+/* ---- the other tables ------------------------------------------------------------------------ */
 
 static void put_io_register(struct buffer *b, u16 port)
 {

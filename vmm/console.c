@@ -110,7 +110,7 @@ void console_close(struct console *c)
 	free(c);
 }
 
-/* ---- input ------------------------------------------------------------------------------------------ */
+/* ---- input ----------------------------------------------------------------------------------- */
 
 static void show_help(void)
 {
@@ -167,7 +167,7 @@ static void input_ready(struct event_source *source, short revents)
 	feed(c);
 }
 
-/* ---- output ------------------------------------------------------------------------------------------ */
+/* ---- output ---------------------------------------------------------------------------------- */
 
 /* Writes one chunk. False when there is nothing more to write, or nowhere to. */
 static bool output(struct console *c)

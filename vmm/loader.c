@@ -49,7 +49,8 @@ int file_read(int fd, const char *path, void *buffer, u64 n, u64 offset)
 	return 0;
 }
 
-static int load_range(const struct file *file, const struct guest_memory *memory, u64 gpa, u64 size, u64 offset)
+static int load_range(const struct file *file, const struct guest_memory *memory, u64 gpa, u64 size,
+		      u64 offset)
 {
 	void *to = guest_memory_at(memory, gpa, size);
 
@@ -59,7 +60,7 @@ static int load_range(const struct file *file, const struct guest_memory *memory
 	return file_read(file->fd, file->path, to, size, offset);
 }
 
-/* ---- bzImage ------------------------------------------------------------------------------------- */
+/* ---- bzImage --------------------------------------------------------------------------------- */
 
 static int read_header(const struct file *file, struct setup_header *header)
 {
@@ -109,7 +110,8 @@ static int bzimage_place(const struct file *file, const struct guest_memory *mem
 	return 0;
 }
 
-static int bzimage_load(const struct file *file, const struct guest_memory *memory, struct kernel_image *image)
+static int bzimage_load(const struct file *file, const struct guest_memory *memory,
+			struct kernel_image *image)
 {
 	struct setup_header *h = &image->header;
 	u64 setup, payload;
@@ -129,7 +131,7 @@ static int bzimage_load(const struct file *file, const struct guest_memory *memo
 	return load_range(file, memory, image->load, payload, setup);
 }
 
-/* ---- ELF ------------------------------------------------------------------------------------------- */
+/* ---- ELF ------------------------------------------------------------------------------------- */
 
 static int elf_check(const struct file *file, const Elf64_Ehdr *e)
 {

@@ -58,7 +58,7 @@ static long vm_ioctl(const struct machine *m, unsigned long request, const void 
 	return m->backend->ioctl(m->vm_fd, request, (unsigned long)arg);
 }
 
-/* ---- KVM ----------------------------------------------------------------------------------------------- */
+/* ---- KVM ------------------------------------------------------------------------------------- */
 
 static int open_kvm(struct machine *m)
 {
@@ -114,7 +114,7 @@ static int create_memory(struct machine *m)
 	return 0;
 }
 
-/* ---- devices ----------------------------------------------------------------------------------------------- */
+/* ---- devices --------------------------------------------------------------------------------- */
 
 static void serial_set_irq(void *opaque, bool level)
 {
@@ -217,7 +217,7 @@ static int create_devices(struct machine *m)
 	return 0;
 }
 
-/* ---- the guest's software ------------------------------------------------------------------------------------- */
+/* ---- the guest's software -------------------------------------------------------------------- */
 
 static int write_acpi(struct machine *m)
 {
@@ -257,12 +257,12 @@ static int load_guest(struct machine *m)
 	    linux_prepare(&m->memory, &image, m->config->append, m->config->initrd, ACPI_TABLES, &boot))
 		return -1;
 	for (unsigned i = 0; i < m->config->cpus; i++)
-		if (vcpu_create(m, i))
+		if (vmm_vcpu_create(m, i))
 			return -1;
 	return vcpu_enter_linux(&m->vcpu[0], boot.entry, boot.boot_params, boot.page_table, boot.gdt);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void signal_ready(struct event_source *source, short revents)
 {
@@ -303,8 +303,8 @@ struct machine *machine_create(const struct machine_config *config, struct conso
 	m->backend = config->backend;
 	m->console = console;
 	m->kvm_fd = m->vm_fd = m->signals.fd = m->loop.stop_fd = m->io_loop.stop_fd = -1;
-	if (event_loop_create(&m->loop) || event_loop_create(&m->io_loop) || create_signals(m) || open_kvm(m) ||
-	    create_vm(m) || create_memory(m) || create_devices(m) || load_guest(m)) {
+	if (event_loop_create(&m->loop) || event_loop_create(&m->io_loop) || create_signals(m) ||
+	    open_kvm(m) || create_vm(m) || create_memory(m) || create_devices(m) || load_guest(m)) {
 		machine_destroy(m);
 		return NULL;
 	}
@@ -324,7 +324,7 @@ static int start_threads(struct machine *m)
 static void stop_threads(struct machine *m)
 {
 	for (unsigned i = 0; i < m->nvcpus; i++)
-		vcpu_kick(&m->vcpu[i]);
+		vmm_vcpu_kick(&m->vcpu[i]);
 	/* First: a vCPU may be waiting for a device that the io thread holds. */
 	event_loop_join(&m->io_loop);
 	for (unsigned i = 0; i < m->nvcpus; i++)
@@ -360,7 +360,7 @@ enum machine_outcome machine_run(struct machine *m)
 void machine_destroy(struct machine *m)
 {
 	for (unsigned i = 0; i < m->nvcpus; i++)
-		vcpu_destroy(&m->vcpu[i]);
+		vmm_vcpu_destroy(&m->vcpu[i]);
 	for (unsigned i = 0; i < m->nvirtio; i++)
 		virtio_destroy(m->virtio[i]);
 	if (m->vm_fd >= 0)

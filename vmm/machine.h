@@ -73,12 +73,12 @@ bool machine_end(struct machine *m, enum machine_outcome why);
 int power_register(struct machine *m);
 
 /* vcpu.c */
-int vcpu_create(struct machine *m, unsigned id);
-void vcpu_destroy(struct vcpu *vcpu);
+int vmm_vcpu_create(struct machine *m, unsigned id);
+void vmm_vcpu_destroy(struct vcpu *vcpu);
 /* The state at the kernel's 64-bit entry point. */
 int vcpu_enter_linux(struct vcpu *vcpu, u64 rip, u64 boot_params, u64 page_table, u64 gdt);
 int vcpu_start(struct vcpu *vcpu);
-void vcpu_kick(struct vcpu *vcpu);
+void vmm_vcpu_kick(struct vcpu *vcpu);
 void vcpu_join(struct vcpu *vcpu);
 long vcpu_ioctl(const struct vcpu *vcpu, unsigned long request, void *arg);
 

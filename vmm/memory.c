@@ -63,9 +63,10 @@ void *guest_memory_at(const struct guest_memory *memory, u64 gpa, u64 size)
 {
 	for (unsigned i = 0; i < memory->nslots; i++) {
 		const struct memory_slot *slot = &memory->slot[i];
+		u64 offset = gpa - slot->gpa;
 
-		if (gpa >= slot->gpa && gpa - slot->gpa < slot->size && size <= slot->size - (gpa - slot->gpa))
-			return slot->hva + (gpa - slot->gpa);
+		if (gpa >= slot->gpa && offset < slot->size && size <= slot->size - offset)
+			return slot->hva + offset;
 	}
 	return NULL;
 }

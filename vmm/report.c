@@ -37,7 +37,8 @@ static void report_sregs(const struct kvm_sregs *s)
 		s->gdt.limit, (ull)s->idt.base, s->idt.limit);
 	fprintf(stderr, "cr0 %016llx  cr2 %016llx  cr3 %016llx  cr4 %016llx\n", (ull)s->cr0, (ull)s->cr2,
 		(ull)s->cr3, (ull)s->cr4);
-	fprintf(stderr, "cr8 %llx  efer %llx  apic base %llx\n", (ull)s->cr8, (ull)s->efer, (ull)s->apic_base);
+	fprintf(stderr, "cr8 %llx  efer %llx  apic base %llx\n", (ull)s->cr8, (ull)s->efer,
+		(ull)s->apic_base);
 }
 
 /* The instruction's bytes, as far as the guest's own page tables show them. */

@@ -75,7 +75,7 @@ static int set_lapic(struct vcpu *vcpu)
 	return 0;
 }
 
-int vcpu_create(struct machine *m, unsigned id)
+int vmm_vcpu_create(struct machine *m, unsigned id)
 {
 	struct vcpu *vcpu = &m->vcpu[id];
 	long size;
@@ -97,7 +97,7 @@ int vcpu_create(struct machine *m, unsigned id)
 	return 0;
 }
 
-void vcpu_destroy(struct vcpu *vcpu)
+void vmm_vcpu_destroy(struct vcpu *vcpu)
 {
 	if (vcpu->run != MAP_FAILED)
 		munmap(vcpu->run, vcpu->run_size);
@@ -307,7 +307,7 @@ int vcpu_start(struct vcpu *vcpu)
 	return 0;
 }
 
-void vcpu_kick(struct vcpu *vcpu)
+void vmm_vcpu_kick(struct vcpu *vcpu)
 {
 	if (vcpu->has_thread)
 		pthread_kill(vcpu->thread, KICK_SIGNAL);

@@ -86,7 +86,7 @@ static void needs_reset(struct virtio_device *dev)
 		interrupt(dev, VIRTIO_MMIO_INT_CONFIG);
 }
 
-/* ---- serving queues, io thread ------------------------------------------------------------------- */
+/* ---- serving queues, io thread --------------------------------------------------------------- */
 
 static bool serve_one(struct virtio_device *dev, unsigned queue)
 {
@@ -123,7 +123,7 @@ void virtio_serve(struct virtio_device *dev, unsigned queue)
 	}
 }
 
-/* ---- registers, vCPU threads ------------------------------------------------------------------------ */
+/* ---- registers, vCPU threads ----------------------------------------------------------------- */
 
 static void reset(struct virtio_device *dev)
 {

@@ -74,7 +74,8 @@ static bool chain_add(struct virtq *q, struct virtq_chain *chain, const struct v
  * Follows a chain within a table of `size` descriptors from `index`. A table may be as long as the
  * guest likes, a chain no longer than the queue (2.7.5.3.1), which also ends loops.
  */
-static bool walk(struct virtq *q, struct virtq_chain *chain, const u8 *table, u32 size, u16 index, bool indirect)
+static bool walk(struct virtq *q, struct virtq_chain *chain, const u8 *table, u32 size, u16 index,
+		 bool indirect)
 {
 	for (unsigned steps = 0; steps < q->size; steps++) {
 		struct vring_desc d;
