@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Memory operands of which a mask leaves out elements: VMASKMOV, VPMASKMOV, MASKMOVQ, MASKMOVDQU and all EVEX forms with
- * a mask register. Elements that are masked off neither fault nor are accessed.
+ * a mask register. Elements that are masked off neither fault nor are accessed; but the whole operand of MASKMOVQ and
+ * MASKMOVDQU must be writable (so Zen 3; the manuals leave it to the processor).
  *
  * When the TLB has the whole operand nothing of that matters and the instruction runs on it. Otherwise its elements are
  * fetched one by one into a bounce buffer, or probed before and stored one by one after it has run there.
@@ -42,8 +43,8 @@ static void byte_elements(const struct x86_insn *insn, const struct native_op *o
 	if (insn->operand[1].kind == X86_OPD_MMX) {
 		struct x86_fxsave fx __attribute__((aligned(16)));
 
-		__asm__ volatile("fxsave64 %0" : "=m"(fx));
-		x86_fpu_copy(mask, fx.st[reg], 8); /* in MMX state ST(i) is MMi, as TOP is 0 */
+		__asm__ volatile("fxsave64 %0" : "=m"(fx)); /* in the order of the stack */
+		x86_fpu_copy(mask, fx.st[(reg - (fx.fsw >> 11)) & 7], 8);
 	} else {
 		native_vector_store(reg, mask, 16);
 	}
@@ -122,6 +123,15 @@ static enum x86_result access_elements(struct x86_cpu *cpu, const struct x86_ins
 	return r;
 }
 
+static enum x86_result probe_whole(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op,
+				   struct elements *e)
+{
+	u64 gva;
+	enum x86_result r = x86_linear(cpu, insn->seg, native_ea(cpu, insn, op), op->t.mem_size, X86_ACCESS_WRITE, &gva);
+
+	return r ? r : cpu->mem->write(cpu, gva, e->data, op->t.mem_size, X86_ACCESS_WRITE | X86_ACCESS_PROBE);
+}
+
 static enum x86_result by_elements(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
 {
 	bool write = op->t.mem_access & X86_ACC_W;
@@ -131,7 +141,10 @@ static enum x86_result by_elements(struct x86_cpu *cpu, const struct x86_insn *i
 
 	memset(e.data, 0, sizeof(e.data));
 	find_elements(insn, op, &e);
-	r = access_elements(cpu, insn, op, &e, write ? X86_ACCESS_WRITE | X86_ACCESS_PROBE : X86_ACCESS_READ);
+	if (op->t.flags & NATIVE_DI)
+		r = probe_whole(cpu, insn, op, &e);
+	else
+		r = access_elements(cpu, insn, op, &e, write ? X86_ACCESS_WRITE | X86_ACCESS_PROBE : X86_ACCESS_READ);
 	if (r == X86_OK)
 		r = native_run(cpu, op, e.data, native_input(cpu, insn, op), &out);
 	if (r == X86_OK && write)

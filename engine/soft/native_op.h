@@ -127,6 +127,7 @@ x86_exec_fn native_fnstenv, native_fldenv, native_fnsave, native_frstor, native_
 
 /* Single vector and mask registers to and from memory. (native_vector.c) */
 int native_vector_init(void);
+unsigned native_vector_width(void); /* of whole registers here: 16, 32 or 64 */
 void native_vector_store(unsigned reg, void *to, unsigned size); /* size 16, 32, 64 */
 void native_vector_load(unsigned reg, const void *from, unsigned size); /* zeroes what is above */
 u64 native_mask_get(unsigned k);

@@ -110,6 +110,12 @@ static bool has_mmx_operand(const struct x86_insn *insn)
 	return false;
 }
 
+/* AMD's processors (seen on Zen 3) do not ask for aligned operands of these. */
+static bool is_sha(const struct x86_insn *insn)
+{
+	return insn->desc->feature == X86_FEAT_SHA;
+}
+
 static void memory_traits(struct native_traits *t, const struct x86_insn *insn)
 {
 	u32 flags = insn->desc->flags;
@@ -125,8 +131,8 @@ static void memory_traits(struct native_traits *t, const struct x86_insn *insn)
 		return;
 	t->mem_size = insn->operand[m].size;
 	t->mem_access = insn->operand[m].access;
-	if ((flags & X86_F_ALIGN) ||
-	    ((flags & X86_F_ALIGN_SSE) && !(insn->prefix & (X86_PFX_VEX | X86_PFX_EVEX)))) {
+	if ((flags & X86_F_ALIGN) || ((flags & X86_F_ALIGN_SSE) && !(insn->prefix & (X86_PFX_VEX | X86_PFX_EVEX)) &&
+				      !(x86_fpu_host.amd && is_sha(insn)))) {
 		t->align = t->mem_size - 1;
 		if (!(flags & X86_F_ALIGN))
 			t->flags |= NATIVE_ALIGN_SSE;
@@ -224,6 +230,8 @@ static x86_exec_fn *whole_handler(const struct x86_insn *insn)
 {
 	unsigned ext = insn->modrm >> 3 & 7;
 
+	if (insn->map == 1 && insn->opcode == 0xae) /* VLDMXCSR, VSTMXCSR: the guest's MXCSR is not to be trusted */
+		return ext == 2 ? x86_exec_ldmxcsr : x86_exec_stmxcsr;
 	if (insn->desc->flags & X86_F_VSIB) {
 		int m = rename_mem_operand(insn);
 

@@ -100,6 +100,13 @@ int native_vector_init(void)
 	return r;
 }
 
+unsigned native_vector_width(void)
+{
+	if (x86_fpu_host.xcr0 & X86_XCR0_ZMM_16)
+		return 64;
+	return x86_fpu_host.xcr0 & X86_XCR0_AVX ? 32 : 16;
+}
+
 static void run(unsigned i, void *mem)
 {
 	((move_code *)(region.exec + i * SLOT))(mem);

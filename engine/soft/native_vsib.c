@@ -4,7 +4,8 @@
  * are so in the register too, and their mask bits are clear, so that the instruction goes on where it stopped (SDM vol. 2,
  * VPGATHERDD). The same serves for elements that the VMM has to answer.
  *
- * Elements go from the lowest to the highest. Outside 64-bit mode index registers are 0..7, as the decoder has it.
+ * Elements go from the lowest to the highest. What is above the vector length is zeroed when the instruction completes, and
+ * left alone when it faults (as seen on Zen 3; the manuals do not say).
  */
 #include "engine/soft/native_op.h"
 #include "x86/opcodes.h"
@@ -19,6 +20,7 @@ struct vsib {
 	u64 mask;		/* elements still to do */
 	u8 data[64] __attribute__((aligned(64)));
 	u8 index[64] __attribute__((aligned(64)));
+	u8 vector_mask[64] __attribute__((aligned(64))); /* VEX: the register that is the mask */
 };
 
 static unsigned raw_vlen(const struct x86_insn *insn)
@@ -51,17 +53,15 @@ static void vsib_begin(const struct x86_insn *insn, struct vsib *v)
 	v->vlen = raw_vlen(insn);
 	v->n = v->vlen / (v->size > v->index_size ? v->size : v->index_size);
 	v->data_reg = insn->operand[vector_operand(insn)].reg;
-	native_vector_store(v->data_reg, v->data, at_least_16(v->n * v->size));
+	native_vector_store(v->data_reg, v->data, native_vector_width());
 	native_vector_store(insn->index, v->index, at_least_16(v->n * v->index_size));
 	if (v->evex) {
 		v->mask = native_mask_get(insn->evex_aaa) & (BIT64(v->n) - 1);
 	} else {
-		u8 mask[32];
-
 		v->mask = 0;
-		native_vector_store(insn->vvvv, mask, at_least_16(v->n * v->size));
+		native_vector_store(insn->vvvv, v->vector_mask, native_vector_width());
 		for (unsigned i = 0; i < v->n; i++)
-			v->mask |= (u64)(mask[i * v->size + v->size - 1] >> 7) << i;
+			v->mask |= (u64)(v->vector_mask[i * v->size + v->size - 1] >> 7) << i;
 	}
 }
 
@@ -96,23 +96,22 @@ static enum x86_result element_address(struct x86_cpu *cpu, const struct x86_ins
 	return x86_linear(cpu, insn->seg, ea, v->size, access, gva);
 }
 
-/* Writes back the mask; VEX forms have it in a vector register, of which only the sign bits are kept. */
-static void put_mask(const struct x86_insn *insn, struct vsib *v)
+/* Writes back the mask: what is left to do of it, or all clear. */
+static void put_mask(const struct x86_insn *insn, struct vsib *v, bool complete)
 {
-	u8 mask[32] __attribute__((aligned(16))) = { 0 };
-	unsigned length = at_least_16(v->n * v->size);
-
 	if (v->evex) {
 		native_mask_set(insn->evex_aaa, v->mask);
 		return;
 	}
-	if (v->mask) {
-		native_vector_store(insn->vvvv, mask, length);
-		for (unsigned i = 0; i < v->n; i++)
-			if (!(v->mask >> i & 1))
-				memset(mask + i * v->size, 0, v->size);
+	if (complete) {
+		memset(v->vector_mask, 0, 16);
+		native_vector_load(insn->vvvv, v->vector_mask, 16);
+		return;
 	}
-	native_vector_load(insn->vvvv, mask, length);
+	for (unsigned i = 0; i < v->n; i++)
+		if (!(v->mask >> i & 1))
+			memset(v->vector_mask + i * v->size, 0, v->size);
+	native_vector_load(insn->vvvv, v->vector_mask, native_vector_width());
 }
 
 static enum x86_result gather_elements(struct x86_cpu *cpu, const struct x86_insn *insn, struct vsib *v)
@@ -152,10 +151,10 @@ enum x86_result native_gather(struct x86_cpu *cpu, const struct x86_insn *insn)
 		return x86_raise(cpu, X86_UD, 0);
 	length = v.n * v.size;
 	r = gather_elements(cpu, insn, &v);
-	if (length < 16)
+	if (r == X86_OK && length < 16)
 		memset(v.data + length, 0, 16 - length);
-	native_vector_load(v.data_reg, v.data, at_least_16(length));
-	put_mask(insn, &v);
+	native_vector_load(v.data_reg, v.data, r == X86_OK ? at_least_16(length) : native_vector_width());
+	put_mask(insn, &v, r == X86_OK);
 	return r;
 }
 
@@ -181,6 +180,6 @@ enum x86_result native_scatter(struct x86_cpu *cpu, const struct x86_insn *insn)
 			break;
 		v.mask &= ~BIT64(i);
 	}
-	put_mask(insn, &v);
+	put_mask(insn, &v, r == X86_OK);
 	return r;
 }
