@@ -61,8 +61,10 @@ static void distrust(struct vcpu *vcpu, const u8 *host)
 {
 	struct code_page *page = code_page_find(vcpu->vm, (u64)host);
 
-	if (page)
-		atomic_add(&page->version, 1);
+	if (!page)
+		return;
+	atomic_add(&page->version, 1);
+	code_moved(vcpu->vm->engine);
 }
 
 static struct fetch_entry *fetch_page(struct vcpu *vcpu, u64 linear, enum block_miss *miss)
@@ -94,11 +96,6 @@ static struct fetch_entry *fetch_page(struct vcpu *vcpu, u64 linear, enum block_
 	e->global = t.global;
 	distrust(vcpu, e->host);
 	return e;
-}
-
-static u32 block_key(const struct x86_cpu *cpu)
-{
-	return cpu->code_bits | (cpu->cpl == 3 ? 0x100u : 0);
 }
 
 static bool ends_block(const struct x86_insn *insn)
@@ -230,6 +227,7 @@ static bool arm(struct vcpu *vcpu, struct block *b)
 	b->page = code_page_arm(vcpu, (u64)b->host & PAGE_MASK, offset, len);
 	if (!b->page)
 		return false;
+	b->checked = b->spans ? ~0ull : atomic_read_acquire(&soft->vm->code_epoch);
 	b->version = atomic_read_acquire(&b->page->version);
 	b->epoch = soft->epoch;
 	return true;
@@ -249,11 +247,15 @@ static bool unchanged(struct vcpu *vcpu, const struct block *b, u64 linear)
 	return e && !memcmp(b->bytes + first, e->host, b->len - first);
 }
 
-static bool fresh(struct vcpu *vcpu, const struct block *b)
+static bool fresh(struct vcpu *vcpu, struct block *b)
 {
 	const struct soft_vcpu *soft = vcpu->engine;
+	u64 now = atomic_read(&soft->vm->code_epoch);
 
-	return b->host && b->version == atomic_read(&b->page->version) && b->epoch == soft->epoch && !b->spans;
+	if (!b->host || b->version != atomic_read(&b->page->version) || b->epoch != soft->epoch || b->spans)
+		return false;
+	b->checked = now;
+	return true;
 }
 
 /* Whether b may run: arms it first, then compares, so that a write in between is noticed at its next entry. */
@@ -262,6 +264,7 @@ static bool revalidate(struct vcpu *vcpu, struct block *b, u64 linear)
 	if (b->host && arm(vcpu, b) && unchanged(vcpu, b, linear))
 		return true;
 	b->host = NULL;
+	b->checked = ~0ull;
 	return false;
 }
 
@@ -310,13 +313,6 @@ static bool within_limit(const struct x86_cpu *cpu, unsigned len)
 	return cpu->code_bits == 64 || x86_rip(cpu) + len - 1 <= cpu->seg[X86_CS].limit;
 }
 
-static u64 linear_rip(const struct x86_cpu *cpu)
-{
-	u64 linear = cpu->seg_base[X86_CS] + x86_rip(cpu);
-
-	return cpu->code_bits == 64 ? linear : linear & 0xffffffffull;
-}
-
 /* A block that would run over the limit of CS is cut: its first instruction alone, which faults if it reaches over. */
 static struct block *check_limit(struct vcpu *vcpu, struct block *b, enum block_miss *miss)
 {
@@ -333,12 +329,12 @@ static struct block *check_limit(struct vcpu *vcpu, struct block *b, enum block_
 	return b;
 }
 
-struct block *block_lookup(struct vcpu *vcpu, enum block_miss *miss)
+struct block *block_lookup_slow(struct vcpu *vcpu, enum block_miss *miss)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
 	struct soft_vcpu *soft = vcpu->engine;
-	u64 linear = linear_rip(cpu);
-	struct jump *j = &soft->jump[(linear ^ linear >> JUMP_BITS) & (ARRAY_SIZE(soft->jump) - 1)];
+	u64 linear = code_linear_rip(cpu);
+	struct jump *j = block_jump(soft, linear);
 	u32 key = block_key(cpu);
 	struct fetch_entry *fetch;
 	struct block *b;

@@ -102,5 +102,6 @@ void code_page_write(struct vcpu *vcpu, struct code_page *page, unsigned offset,
 		atomic_set(&page->chunks, 0);
 	}
 	atomic_add(&page->version, 1);
+	code_moved(vcpu->vm->engine);
 	atomic_or(&vcpu->cpu.stop, X86_STOP_CODE);
 }

@@ -92,10 +92,8 @@ enum soft_next soft_retire(struct vcpu *vcpu, const struct x86_insn *insn, enum 
 
 /* ---- the loop ------------------------------------------------------------------------------------------------------ */
 
-static enum soft_next run_block(struct vcpu *vcpu, const struct block *b, enum engine_exit *exit)
+static enum x86_result run_block(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct block *b)
 {
-	struct x86_cpu *cpu = &vcpu->cpu;
-	struct soft_vcpu *soft = vcpu->engine;
 	const struct x86_insn *insn = b->insn;
 	enum x86_result r;
 
@@ -104,7 +102,7 @@ static enum soft_next run_block(struct vcpu *vcpu, const struct block *b, enum e
 		r = insn->exec(cpu, insn);
 		insn++;
 	} while (likely(!((u32)r | atomic_read(&cpu->stop))));
-	return soft_retire(vcpu, insn - 1, r, exit);
+	return r;
 }
 
 static enum soft_next lookup_failed(struct vcpu *vcpu, enum block_miss miss, enum engine_exit *exit)
@@ -149,6 +147,7 @@ static enum engine_exit loop(struct vcpu *vcpu)
 	enum engine_exit exit = ENGINE_EXIT_STOP;
 	enum block_miss miss;
 	enum soft_next next;
+	enum x86_result r;
 	struct block *b;
 
 	do {
@@ -156,17 +155,20 @@ static enum engine_exit loop(struct vcpu *vcpu)
 			return exit;
 		if (unlikely(cpu->window) && window_open(cpu))
 			return ENGINE_EXIT_IRQ_WINDOW;
+		next = SOFT_ON;
 		if (unlikely(soft_must_step(cpu))) {
 			next = soft_step(vcpu, &exit);
 			continue;
 		}
 		b = block_lookup(vcpu, &miss);
-		if (unlikely(!b))
+		if (unlikely(!b)) {
 			next = lookup_failed(vcpu, miss, &exit);
-		else if (unlikely(soft->single))
-			next = soft_retire(vcpu, b->insn, b->insn[0].exec(cpu, b->insn), &exit);
-		else
-			next = run_block(vcpu, b, &exit);
+			continue;
+		}
+		soft->insn = b->insn;
+		r = unlikely(soft->single) ? b->insn[0].exec(cpu, b->insn) : run_block(cpu, soft, b);
+		if (unlikely(r != X86_BRANCH || cpu->activity != X86_ACTIVE))
+			next = soft_retire(vcpu, soft->insn, r, &exit);
 	} while (next == SOFT_ON);
 	return exit;
 }
@@ -229,6 +231,7 @@ static int soft_vcpu_create(struct vcpu *vcpu)
 		return r;
 	}
 	x86_native_exec = native_exec;
+	soft->vm = vcpu->vm->engine;
 	vcpu->engine = soft;
 	vcpu->cpu.mem = &soft_mem_ops;
 	soft_tlb_init(&vcpu->cpu);
@@ -268,7 +271,10 @@ static void soft_flush(struct vcpu *vcpu)
 
 static void soft_memory_changed(struct vcpu *vcpu)
 {
-	((struct soft_vcpu *)vcpu->engine)->epoch++;
+	struct soft_vcpu *soft = vcpu->engine;
+
+	soft->epoch++;
+	code_moved(soft->vm);
 }
 
 const struct engine_ops engine_soft = {

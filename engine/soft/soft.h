@@ -38,6 +38,7 @@ struct code_page {
 #define CODE_HASH_BITS 12
 
 struct soft_vm {
+	u64 code_epoch;		/* a: moves with every version of every page and every vCPU's epoch */
 	struct host_mutex lock;	/* insertion into code[] */
 	struct code_page *code[1u << CODE_HASH_BITS]; /* r */
 };
@@ -47,6 +48,7 @@ struct block {
 	u32 key;		/* code size and other decoding inputs: block_key() */
 	u32 version;		/* of page, when the bytes were last compared */
 	u64 epoch;		/* soft_vcpu.epoch then */
+	u64 checked;		/* soft_vm.code_epoch at the last look at version and epoch: nothing moved since */
 	struct code_page *page;	/* of the first byte */
 	const u8 *host;		/* the code in VMM memory; NULL: out of use, though jumps may still point here */
 	struct block *next;	/* hash chain */
@@ -80,6 +82,7 @@ struct fetch_entry {
 #define BLOCK_MAX_INSNS 32
 
 struct soft_vcpu {
+	struct soft_vm *vm;
 	const struct x86_insn *insn;	/* the one being executed; for faults of the host */
 	u64 epoch;			/* moves when memory may have been written behind our back */
 	u32 generation[2];		/* of jump entries: of non-global, of global pages */
@@ -116,6 +119,12 @@ void soft_vm_destroy(struct vm *vm);
 struct code_page *code_page_find(struct vm *vm, u64 hva);
 /* Marks [offset, offset + len) of the page as code and withdraws write tags; NULL without memory. */
 struct code_page *code_page_arm(struct vcpu *vcpu, u64 hva, unsigned offset, unsigned len);
+/* Bytes under decoded code may have changed: blocks look at their page's version and their vCPU's epoch again. */
+static inline void code_moved(struct soft_vm *vm)
+{
+	atomic_add(&vm->code_epoch, 1);
+}
+
 /* A write of [offset, offset + size) within the page is about to happen. */
 void code_page_write(struct vcpu *vcpu, struct code_page *page, unsigned offset, unsigned size);
 
@@ -133,7 +142,40 @@ enum block_miss {
 };
 
 /* The block at RIP, valid to run now; NULL with *miss. */
-struct block *block_lookup(struct vcpu *vcpu, enum block_miss *miss);
+struct block *block_lookup_slow(struct vcpu *vcpu, enum block_miss *miss);
+static inline u64 code_linear_rip(const struct x86_cpu *cpu)
+{
+	u64 linear = cpu->seg_base[X86_CS] + x86_rip(cpu);
+
+	return cpu->code_bits == 64 ? linear : linear & 0xffffffffull;
+}
+
+/* Code size and privilege: what a translation of RIP to a block depends on besides the address space. */
+static inline u32 block_key(const struct x86_cpu *cpu)
+{
+	return cpu->code_bits | (cpu->cpl == 3 ? 0x100u : 0);
+}
+
+static inline struct jump *block_jump(struct soft_vcpu *soft, u64 linear)
+{
+	return &soft->jump[(linear ^ linear >> JUMP_BITS) & (ARRAY_SIZE(soft->jump) - 1)];
+}
+
+static inline struct block *block_lookup(struct vcpu *vcpu, enum block_miss *miss)
+{
+	const struct x86_cpu *cpu = &vcpu->cpu;
+	struct soft_vcpu *soft = vcpu->engine;
+	u64 linear = code_linear_rip(cpu);
+	const struct jump *j = block_jump(soft, linear);
+
+	if (likely(j->rip == linear && j->key == block_key(cpu) && j->generation == soft->generation[j->global] &&
+		   j->block->checked == atomic_read(&soft->vm->code_epoch) && cpu->code_bits == 64)) {
+		soft->single = false;
+		return j->block;
+	}
+	return block_lookup_slow(vcpu, miss);
+}
+
 void block_flush_jumps(struct soft_vcpu *soft, bool keep_global);
 void block_flush_all(struct soft_vcpu *soft);
 void block_fetch_flush_page(struct soft_vcpu *soft, u64 gva);
@@ -146,7 +188,11 @@ enum soft_next { SOFT_ON, SOFT_LEAVE };
 /* The instruction at insn (of the block that begins at RIP) came to r: moves RIP, delivers faults. */
 enum soft_next soft_retire(struct vcpu *vcpu, const struct x86_insn *insn, enum x86_result r, enum engine_exit *exit);
 /* Whether the next instruction must go through soft_step(). */
-bool soft_must_step(const struct x86_cpu *cpu);
+static inline bool soft_must_step(const struct x86_cpu *cpu)
+{
+	return (cpu->rflags & (X86_TF | X86_RF)) | cpu->shadow | (cpu->guest_debug != 0) | (cpu->dr7 & 0xff);
+}
+
 enum soft_next soft_step(struct vcpu *vcpu, enum engine_exit *exit);
 /* INT3 with KVM_GUESTDBG_USE_SW_BP is an exit. */
 enum x86_result soft_exec_int3(struct x86_cpu *cpu, const struct x86_insn *insn);

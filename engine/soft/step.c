@@ -8,11 +8,6 @@
 
 #define DR6_BS BIT64(14)
 
-bool soft_must_step(const struct x86_cpu *cpu)
-{
-	return (cpu->rflags & (X86_TF | X86_RF)) || cpu->shadow || x86_debug_active(cpu);
-}
-
 static bool debugger_steps(const struct x86_cpu *cpu)
 {
 	return cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP;

@@ -127,6 +127,13 @@ int host_fd_move_high(int fd)
 	return high;
 }
 
+u32 host_cpu_count(void)
+{
+	long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return n > 0 ? (u32)n : 1;
+}
+
 u32 host_cpu_number(void)
 {
 	u32 cpu = 0;
