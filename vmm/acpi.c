@@ -117,7 +117,7 @@ static void table_end(struct buffer *b, size_t start)
 		return;
 	memcpy(b->data + start + 4, &length, sizeof(length));
 	b->data[start + 9] = checksum(b->data + start, length);
-	while (b->used % 16)
+	while (b->used % 16 && !b->overflow)
 		put8(b, 0);
 }
 

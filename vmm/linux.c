@@ -149,6 +149,7 @@ int linux_prepare(const struct guest_memory *memory, const struct kernel_image *
 
 	if (memory->slot[0].size <= MEGABYTE || image->load < MEGABYTE)
 		return vmm_fail("too little memory");
+	memset(bp, 0, sizeof(*bp));
 	bp->hdr = image->header;
 	bp->hdr.type_of_loader = LOADER_UNREGISTERED;
 	bp->hdr.cmd_line_ptr = CMDLINE;
