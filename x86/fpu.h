@@ -115,7 +115,7 @@ static inline u16 x86_fpu_fcw(void)
 	return value;
 }
 
-/* Copies that may stand between x86_fpu_enter and _leave: the C library's may use vector registers. */
+/* Copies that may stand between x86_fpu_enter and _leave: the C library's, and a sanitizer's, use vector registers. */
 static inline void x86_fpu_copy(void *dst, const void *src, size_t n)
 {
 	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");

@@ -329,7 +329,7 @@ static struct x86_xsave *save_image(struct x86_cpu *cpu, bool wide)
 /* XSAVE and XSAVEOPT; the latter leaves out what is in its initial state, and never uses the modified optimisation. */
 static enum x86_result xsave_standard(struct x86_cpu *cpu, const struct x86_insn *insn, bool optimise)
 {
-	struct pieces p = { .n = 0 };
+	struct pieces p;
 	struct x86_xsave *image;
 	struct xarea a;
 	enum x86_result r = xsave_begin(cpu, &a);
@@ -341,6 +341,7 @@ static enum x86_result xsave_standard(struct x86_cpu *cpu, const struct x86_insn
 		r = x86_fpu_read(cpu, a.gva + HEADER, &xstate_bv, 8);
 	if (r)
 		return r;
+	p.n = 0;
 	image = save_image(cpu, insn->osize == 8);
 	in_use = image->xstate_bv;
 	image->xstate_bv = (xstate_bv & ~a.rfbm) | (in_use & a.rfbm);
@@ -368,7 +369,7 @@ enum x86_result x86_exec_xsaveopt(struct x86_cpu *cpu, const struct x86_insn *in
 /* XSAVEC: MXCSR belongs to the SSE component here, and components in their initial state are not written. */
 enum x86_result x86_exec_xsavec(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	struct pieces p = { .n = 0 };
+	struct pieces p;
 	struct x86_xsave *image;
 	struct xarea a;
 	enum x86_result r = xsave_begin(cpu, &a);
@@ -380,6 +381,7 @@ enum x86_result x86_exec_xsavec(struct x86_cpu *cpu, const struct x86_insn *insn
 	r = x86_fpu_area(cpu, insn, area_size(0, a.layout), 64, X86_ACCESS_WRITE, &a.gva);
 	if (r)
 		return r;
+	p.n = 0;
 	image = save_image(cpu, insn->osize == 8);
 	if (image->fx.mxcsr != X86_MXCSR_RESET)
 		image->xstate_bv |= X86_XCR0_SSE;
@@ -480,7 +482,7 @@ static bool loads_mxcsr(const struct xarea *a, u64 present)
 static enum x86_result xrstor(struct x86_cpu *cpu, const struct x86_insn *insn, bool must_be_compact)
 {
 	struct x86_xsave *image = x86_fpu_scratch(cpu, 0), *header = x86_fpu_scratch(cpu, 1);
-	struct pieces p = { .n = 0 };
+	struct pieces p;
 	struct xarea a;
 	enum x86_result r = xsave_begin(cpu, &a);
 	u64 present;
@@ -497,6 +499,7 @@ static enum x86_result xrstor(struct x86_cpu *cpu, const struct x86_insn *insn, 
 	r = x86_fpu_area(cpu, insn, area_size(a.rfbm, a.layout), 64, X86_ACCESS_READ, &a.gva);
 	if (r)
 		return r;
+	p.n = 0;
 	present = header->xstate_bv & a.rfbm;
 	if (cpu->code_bits != 64)
 		x86_fpu_save(image);

@@ -134,7 +134,7 @@ enum x86_result native_exec(struct x86_cpu *cpu, const struct x86_insn *insn)
 	if (!op)
 		return x86_raise(cpu, X86_UD, 0);
 	if (unlikely(own)) {
-		alone = *insn;
+		x86_fpu_copy(&alone, insn, sizeof(alone));
 		alone.native = (void *)op;
 		return op->exec(cpu, &alone);
 	}

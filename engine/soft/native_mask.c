@@ -27,7 +27,7 @@ static u64 sign_mask(const u8 *vector, unsigned n, unsigned size)
 {
 	u64 mask = 0;
 
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n && (i + 1) * size <= 64; i++)
 		mask |= (u64)(vector[i * size + size - 1] >> 7) << i;
 	return mask;
 }
@@ -35,7 +35,7 @@ static u64 sign_mask(const u8 *vector, unsigned n, unsigned size)
 /* MASKMOVQ, MASKMOVDQU: bytes, mask in the second operand. */
 static void byte_elements(const struct x86_insn *insn, const struct native_op *op, struct elements *e)
 {
-	u8 mask[16];
+	u8 mask[64];
 	unsigned reg = insn->operand[1].reg;
 
 	e->size = 1;
@@ -56,7 +56,7 @@ static void vex_elements(const struct x86_insn *insn, const struct native_op *op
 {
 	bool floating = insn->opcode < 0x80;
 	bool quad = floating ? insn->opcode & 1 : !!(insn->prefix & X86_PFX_REX_W);
-	u8 mask[32];
+	u8 mask[64];
 
 	e->size = quad ? 8 : 4;
 	e->n = op->t.mem_size / e->size;
@@ -139,7 +139,7 @@ static enum x86_result by_elements(struct x86_cpu *cpu, const struct x86_insn *i
 	enum x86_result r;
 	u64 out;
 
-	memset(e.data, 0, sizeof(e.data));
+	x86_fpu_zero(e.data, sizeof(e.data));
 	find_elements(insn, op, &e);
 	if (op->t.flags & NATIVE_DI)
 		r = probe_whole(cpu, insn, op, &e);

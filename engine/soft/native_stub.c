@@ -289,10 +289,19 @@ static u64 hash_bytes(u64 h, const void *data, unsigned n)
 	return h;
 }
 
+static bool same_bytes(const void *a, const void *b, unsigned n)
+{
+	const u8 *p = a, *q = b;
+
+	while (n && *p++ == *q++)
+		n--;
+	return !n;
+}
+
 static bool same(const struct native_op *a, const struct native_op *b, const u8 *code)
 {
-	return a->hash == b->hash && a->exec == b->exec && memcmp(&a->t, &b->t, sizeof(a->t)) == 0 &&
-	       (!a->code || memcmp((const void *)a->code, code, a->t.code_len) == 0);
+	return a->hash == b->hash && a->exec == b->exec && same_bytes(&a->t, &b->t, sizeof(a->t)) &&
+	       (!a->code || same_bytes((const void *)a->code, code, a->t.code_len));
 }
 
 static struct native_op *look_up(const struct native_op *key, const u8 *code)
@@ -318,7 +327,7 @@ static struct native_op *insert(const struct native_op *key, const u8 *code)
 	if (!room)
 		goto out;
 	op = &native.ops[native.used++];
-	*op = *key;
+	x86_fpu_copy(op, key, sizeof(*op));
 	if (key->t.code_len) {
 		x86_fpu_copy(room, code, key->t.code_len);
 		op->code = (native_code *)code_exec_address(&native.region, room);
@@ -352,7 +361,7 @@ static const struct native_op *own_op(struct x86_cpu *cpu, const struct native_o
 		}
 		cpu->native_spare = s;
 	}
-	s->op = *key;
+	x86_fpu_copy(&s->op, key, sizeof(s->op));
 	if (key->t.code_len) {
 		x86_fpu_copy(s->region.write, code, key->t.code_len);
 		s->op.code = (native_code *)s->region.exec;
@@ -367,7 +376,7 @@ const struct native_op *native_find(struct x86_cpu *cpu, const struct x86_insn *
 	struct emit e = emit_start(code, sizeof(code));
 	struct native_op key, *op;
 
-	memset(&key, 0, sizeof(key));
+	x86_fpu_zero(&key, sizeof(key));
 	state_traits(&key.t, insn->desc->state);
 	memory_traits(&key.t, insn);
 	integer_traits(&key.t, insn);

@@ -104,13 +104,13 @@ static void put_mask(const struct x86_insn *insn, struct vsib *v, bool complete)
 		return;
 	}
 	if (complete) {
-		memset(v->vector_mask, 0, 16);
+		x86_fpu_zero(v->vector_mask, 16);
 		native_vector_load(insn->vvvv, v->vector_mask, 16);
 		return;
 	}
 	for (unsigned i = 0; i < v->n; i++)
 		if (!(v->mask >> i & 1))
-			memset(v->vector_mask + i * v->size, 0, v->size);
+			x86_fpu_zero(v->vector_mask + i * v->size, v->size);
 	native_vector_load(insn->vvvv, v->vector_mask, native_vector_width());
 }
 
@@ -152,7 +152,7 @@ enum x86_result native_gather(struct x86_cpu *cpu, const struct x86_insn *insn)
 	length = v.n * v.size;
 	r = gather_elements(cpu, insn, &v);
 	if (r == X86_OK && length < 16)
-		memset(v.data + length, 0, 16 - length);
+		x86_fpu_zero(v.data + length, 16 - length);
 	native_vector_load(v.data_reg, v.data, r == X86_OK ? at_least_16(length) : native_vector_width());
 	put_mask(insn, &v, r == X86_OK);
 	return r;
