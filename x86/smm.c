@@ -77,10 +77,12 @@ static void restore_fields(struct x86_cpu *cpu, const struct area *a, const stru
 
 /* ---- segments ---------------------------------------------------------------------------------------- */
 
-/* Attributes as in the high half of a descriptor. */
+/* Attributes as in the high half of a descriptor; an unusable segment is one that is not present. */
 static u32 seg_flags(const struct x86_seg *s)
 {
-	return (u32)s->g << 23 | (u32)s->db << 22 | (u32)s->l << 21 | (u32)s->avl << 20 | (u32)s->present << 15 |
+	bool present = s->present && !s->unusable;
+
+	return (u32)s->g << 23 | (u32)s->db << 22 | (u32)s->l << 21 | (u32)s->avl << 20 | (u32)present << 15 |
 	       (u32)s->dpl << 13 | (u32)s->s << 12 | (u32)s->type << 8;
 }
 

@@ -292,7 +292,7 @@ static inline void machine_protected(unsigned cpl)
 		use_segment(i, cpl ? SEL_DS3 : SEL_DS0);
 	use_segment(X86_CS, cpl ? SEL_CS3 : SEL_CS0);
 	use_segment(X86_TR, SEL_TSS);
-	cpu.seg[X86_LDTR].unusable = true;
+	cpu.seg[X86_LDTR] = (struct x86_seg) { .unusable = true };
 	cpu.regs[X86_RSP] = 0x8000;
 	cpu.regs[X86_REG_RIP] = 0x6000;
 }
