@@ -761,7 +761,8 @@ static u32 storm_next, storm_bad;
 
 static void storm_step(u32 dice)
 {
-	int fd = STORM_FIRST + (int)(dice >> 8) % STORM_FDS, from = STORM_FIRST + (int)(dice >> 16) % STORM_FDS;
+	int fd = STORM_FIRST + (int)(dice >> 8) % STORM_FDS;
+	int from = STORM_FIRST + (int)(dice >> 16) % STORM_FDS;
 	u32 n;
 	int made;
 
@@ -865,7 +866,7 @@ static void test_vfork(void **state)
 
 	(void)state;
 	if (!pid)
-		_exit(host_in_vfork_child() && host_fd_close(fd) == 0 && host_fd_close(fd) == -EBADF ? 42 : 1);
+		_exit(host_in_vfork_child() && !host_fd_close(fd) && host_fd_close(fd) == -EBADF ? 42 : 1);
 	waitpid(pid, &status, 0);
 	assert_int_equal(WEXITSTATUS(status), 42);
 	assert_int_equal(host_fd_ioctl(fd, 1, 1), 2);
