@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What of two outcomes must be the same, and how to show what is not. */
+#include <string.h>
+
+#include <Zydis/Zydis.h>
+
+#include "tests/insn/insn.h"
+
+bool strict;
+
+static const char *const gpr_names[16] = {
+	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+};
+
+/* ---- the undefined ------------------------------------------------------------------------------------------- */
+
+/* Count of a shift or rotate, as far as flags are concerned; -1: not one. */
+static int shift_count(const struct sample *s)
+{
+	const struct x86_insn *insn = &s->insn;
+	unsigned last = insn->nr_operands - 1u;
+	u64 count;
+
+	if (insn->op < X86_OP_ROL || insn->op > X86_OP_SHRD)
+		return -1;
+	count = insn->operand[last].kind == X86_OPD_IMM ? insn->imm : s->state.gpr[X86_RCX];
+	return (int)(count & (insn->osize == 8 ? 63 : 31));
+}
+
+static u32 undefined_flags(const struct sample *s)
+{
+	u32 u = s->insn.desc->flags_undefined;
+	int count = shift_count(s);
+	unsigned bits = 8u * s->insn.osize;
+
+	if (strict)
+		return 0;
+	if (count < 0)
+		return u;
+	if (count == 0)
+		return 0;
+	if (count == 1)
+		u &= ~X86_OF;
+	if ((s->insn.op == X86_OP_SHL || s->insn.op == X86_OP_SHR) && (unsigned)count >= bits)
+		u |= X86_CF;
+	if ((s->insn.op == X86_OP_SHLD || s->insn.op == X86_OP_SHRD) && (unsigned)count > bits)
+		u |= X86_FLAGS_STATUS;
+	return u;
+}
+
+/* Registers whose value depends on the machine. */
+static u32 unpredictable_registers(const struct sample *s)
+{
+	switch (s->insn.op) {
+	case X86_OP_RDTSC:
+		return BIT(X86_RAX) | BIT(X86_RDX);
+	case X86_OP_RDTSCP:
+		return BIT(X86_RAX) | BIT(X86_RCX) | BIT(X86_RDX);
+	case X86_OP_RDRAND:
+	case X86_OP_RDSEED:
+	case X86_OP_RDPID:
+		return BIT(s->insn.operand[0].reg);
+	default:
+		return 0;
+	}
+}
+
+/* SHLD and SHRD of 16 bits by more than 16 leave an undefined result. */
+static bool result_undefined(const struct sample *s)
+{
+	int count = shift_count(s);
+
+	return (s->insn.op == X86_OP_SHLD || s->insn.op == X86_OP_SHRD) && count > 8 * s->insn.osize;
+}
+
+/* ---- differences ------------------------------------------------------------------------------------------------ */
+
+struct diff {
+	char text[4000];
+	unsigned used;
+};
+
+#define DIFFER(d, ...)                                                                                        \
+	do {                                                                                                  \
+		if ((d)->used < sizeof((d)->text) - 200)                                                      \
+			(d)->used += (unsigned)snprintf((d)->text + (d)->used, 200, __VA_ARGS__);             \
+	} while (0)
+
+static void bytes_differ(struct diff *d, const char *name, unsigned n, const u8 *a, const u8 *b, const u8 *was,
+			 unsigned size)
+{
+	DIFFER(d, "  %s%u\n", name, n);
+	for (unsigned k = 0; k < 3; k++) {
+		const u8 *p = k == 0 ? was : k == 1 ? a : b;
+
+		DIFFER(d, "    %s", k == 0 ? "before " : k == 1 ? "native " : "guest  ");
+		for (unsigned i = size; i--;)
+			DIFFER(d, "%02x%s", p[i], i % 8 ? "" : " ");
+		DIFFER(d, "\n");
+	}
+}
+
+static void compare_integer(struct diff *d, const struct sample *s, const struct outcome *a, const struct outcome *b)
+{
+	u32 skip = unpredictable_registers(s);
+	u64 mask = s->mode == 64 ? ~0ull : 0xffffffff;
+	u64 flags = (X86_FLAGS_STATUS | X86_DF | X86_AC) & ~undefined_flags(s);
+
+	if (a->vector != b->vector || a->error != b->error)
+		DIFFER(d, "  vector %d error %#x, guest %d %#x\n", a->vector, a->error, b->vector, b->error);
+	if (a->vector == X86_PF_VECTOR && b->vector == a->vector && a->cr2 != b->cr2)
+		DIFFER(d, "  cr2 %#llx, guest %#llx\n", (long long)a->cr2, (long long)b->cr2);
+	if (a->state.rip != b->state.rip || a->state.cs != b->state.cs)
+		DIFFER(d, "  rip %x:%#llx, guest %x:%#llx\n", a->state.cs, (long long)a->state.rip, b->state.cs,
+		       (long long)b->state.rip);
+	if ((a->state.rflags ^ b->state.rflags) & flags)
+		DIFFER(d, "  rflags %#llx, guest %#llx, before %#llx, of these count %#llx\n", (long long)a->state.rflags,
+		       (long long)b->state.rflags, (long long)s->state.rflags, (long long)flags);
+	for (unsigned i = 0; i < (s->mode == 64 ? 16 : 8); i++) {
+		if (skip & BIT(i) || ((result_undefined(s) && i == s->insn.operand[0].reg)))
+			continue;
+		if ((a->state.gpr[i] ^ b->state.gpr[i]) & mask)
+			DIFFER(d, "  %s %#llx, guest %#llx, before %#llx\n", gpr_names[i], (long long)a->state.gpr[i],
+			       (long long)b->state.gpr[i], (long long)s->state.gpr[i]);
+	}
+}
+
+/* A component that XSTATE_BV says is in its initial state. */
+static bool initial(const u8 *xsave, unsigned component)
+{
+	u64 bv;
+
+	memcpy(&bv, xsave + 512, 8);
+	return !(bv >> component & 1);
+}
+
+static void load_fx(struct fxsave *fx, const u8 *xsave)
+{
+	memcpy(fx, xsave, sizeof(*fx));
+	if (initial(xsave, 0)) {
+		fx->fcw = 0x37f;
+		fx->fsw = 0;
+		fx->ftw = 0;
+		memset(fx->st, 0, sizeof(fx->st));
+	}
+	if (initial(xsave, 1))
+		memset(fx->xmm, 0, sizeof(fx->xmm));
+}
+
+static void compare_vectors(struct diff *d, const struct sample *s, const u8 *a, const u8 *b)
+{
+	static const u8 zero[16];
+	struct fxsave fa, fb, was;
+
+	load_fx(&fa, a);
+	load_fx(&fb, b);
+	load_fx(&was, s->state.xsave);
+	if (fa.fcw != fb.fcw)
+		DIFFER(d, "  fcw %#x, guest %#x, before %#x\n", fa.fcw, fb.fcw, was.fcw);
+	if (fa.fsw != fb.fsw)
+		DIFFER(d, "  fsw %#x, guest %#x, before %#x\n", fa.fsw, fb.fsw, was.fsw);
+	if (fa.ftw != fb.ftw)
+		DIFFER(d, "  ftw %#x, guest %#x, before %#x\n", fa.ftw, fb.ftw, was.ftw);
+	if (fa.mxcsr != fb.mxcsr)
+		DIFFER(d, "  mxcsr %#x, guest %#x, before %#x\n", fa.mxcsr, fb.mxcsr, was.mxcsr);
+	for (unsigned i = 0; i < 8; i++) {
+		if (memcmp(fa.st[i], fb.st[i], 10))
+			bytes_differ(d, "st", i, fa.st[i], fb.st[i], was.st[i], 10);
+	}
+	for (unsigned i = 0; i < (s->mode == 64 ? 16 : 8); i++) {
+		const u8 *ya = initial(a, 2) ? zero : a + XSAVE_YMM + 16 * i;
+		const u8 *yb = initial(b, 2) ? zero : b + XSAVE_YMM + 16 * i;
+
+		if (memcmp(fa.xmm[i], fb.xmm[i], 16))
+			bytes_differ(d, "xmm", i, fa.xmm[i], fb.xmm[i], was.xmm[i], 16);
+		if (memcmp(ya, yb, 16))
+			bytes_differ(d, "upper half of ymm", i, ya, yb, s->state.xsave + XSAVE_YMM + 16 * i, 16);
+	}
+}
+
+static void compare_memory(struct diff *d, const struct sample *s)
+{
+	const u8 *a = native_data(), *b = guest_data();
+
+	if (!memcmp(a, b, DATA_SIZE) || (result_undefined(s) && s->insn.operand[0].kind == X86_OPD_MEM))
+		return;
+	for (unsigned i = 0; i < DATA_SIZE; i += 16) {
+		if (memcmp(a + i, b + i, 16))
+			bytes_differ(d, "memory, data + ", i, a + i, b + i, s->data + i, 16);
+	}
+}
+
+/* ---- showing ------------------------------------------------------------------------------------------------------ */
+
+void print_sample(FILE *f, const struct sample *s)
+{
+	ZydisDecoder decoder;
+	ZydisDecodedInstruction z;
+	ZydisDecodedOperand zo[ZYDIS_MAX_OPERAND_COUNT];
+	ZydisFormatter formatter;
+	char text[200] = "?";
+
+	ZydisDecoderInit(&decoder, s->mode == 64 ? ZYDIS_MACHINE_MODE_LONG_64 : ZYDIS_MACHINE_MODE_LONG_COMPAT_32,
+			 s->mode == 64 ? ZYDIS_STACK_WIDTH_64 : ZYDIS_STACK_WIDTH_32);
+	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+	if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, s->code, s->insn.len, &z, zo)))
+		ZydisFormatterFormatInstruction(&formatter, &z, zo, z.operand_count_visible, text, sizeof(text), s->rip, NULL);
+	fprintf(f, "%u-bit at %#lx:", s->mode, (unsigned long)s->rip);
+	for (unsigned i = 0; i < s->insn.len; i++)
+		fprintf(f, " %02x", s->code[i]);
+	fprintf(f, "  %s  [%s]\n", text, s->insn.desc->name);
+}
+
+static void print_start(FILE *f, const struct sample *s)
+{
+	const struct fxsave *fx = (const struct fxsave *)s->state.xsave;
+
+	for (unsigned i = 0; i < (s->mode == 64 ? 16 : 8); i++)
+		fprintf(f, "%s%s=%llx", i % 8 ? " " : "  ", gpr_names[i], (long long)s->state.gpr[i]), fputs(i % 8 == 7 ? "\n" : "", f);
+	fprintf(f, "  rflags=%llx fcw=%x fsw=%x ftw=%x mxcsr=%x operand at %llx\n", (long long)s->state.rflags, fx->fcw, fx->fsw,
+		fx->ftw, fx->mxcsr, (long long)s->target);
+}
+
+bool compare(const struct sample *s, const struct outcome *native, const struct outcome *guest)
+{
+	struct diff d = { .used = 0 };
+
+	compare_integer(&d, s, native, guest);
+	compare_vectors(&d, s, native->state.xsave, guest->state.xsave);
+	compare_memory(&d, s);
+	if (!d.used)
+		return true;
+	print_sample(stdout, s);
+	print_start(stdout, s);
+	printf("  native: vector %d\n%s", native->vector, d.text);
+	return false;
+}
