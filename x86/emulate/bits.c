@@ -166,15 +166,18 @@ x86_exec_fn *x86_pick_bt(const struct x86_cpu *cpu, const struct x86_insn *insn)
 /* ---- BSF, BSR, LZCNT, TZCNT, POPCNT ---------------------------------------------------------- */
 
 /*
- * BSF and BSR of 0 leave the destination as it was; asked of the host, which knows how it treats bits
- * 63:32.
+ * BSF and BSR of 0 leave the destination as it was; asked of the host, which knows how it treats bits 63:32.
+ * Flags go in because these instructions leave some alone.
  */
 #define SCAN(op, bits, m)                                                                                   \
 	static u64 op##bits(u64 d, u64 s, u32 *cc)                                                          \
 	{                                                                                                   \
-		u32 ax;                                                                                     \
+		u32 ax = ax_of(*cc);                                                                        \
                                                                                                             \
-		asm(#op " %" m "[s], %" m "[d]" GET_FLAGS : [d] "+r"(d), "=&a"(ax) : [s] "r"(s) : "cc");    \
+		asm(SET_FLAGS #op " %" m "[s], %" m "[d]" GET_FLAGS                                         \
+		    : [d] "+r"(d), "+&a"(ax)                                                                \
+		    : [s] "r"(s)                                                                            \
+		    : "cc");                                                                                \
 		*cc = cc_of(ax);                                                                            \
 		return d;                                                                                   \
 	}
@@ -236,10 +239,10 @@ enum x86_result x86_exec_adx(struct x86_cpu *cpu, const struct x86_insn *insn)
 #define BMI(op, bits, m)                                                                                    \
 	static u64 op##bits(u64 d, u64 s, u32 *cc)                                                          \
 	{                                                                                                   \
-		u32 ax;                                                                                     \
+		u32 ax = ax_of(*cc);                                                                        \
                                                                                                             \
-		asm(#op " %" m "[s], %" m "[d], %" m "[d]" GET_FLAGS                                        \
-		    : [d] "+r"(d), "=&a"(ax)                                                                \
+		asm(SET_FLAGS #op " %" m "[s], %" m "[d], %" m "[d]" GET_FLAGS                              \
+		    : [d] "+r"(d), "+&a"(ax)                                                                \
 		    : [s] "r"(s)                                                                            \
 		    : "cc");                                                                                \
 		*cc = cc_of(ax);                                                                            \
@@ -289,10 +292,13 @@ enum x86_result x86_exec_bmi(struct x86_cpu *cpu, const struct x86_insn *insn)
 #define BLS(op, bits, m)                                                                                    \
 	static u64 op##bits(u64 s, u32 *cc)                                                                 \
 	{                                                                                                   \
-		u32 ax;                                                                                     \
+		u32 ax = ax_of(*cc);                                                                        \
 		u64 d;                                                                                      \
                                                                                                             \
-		asm(#op " %" m "[s], %" m "[d]" GET_FLAGS : [d] "=&r"(d), "=&a"(ax) : [s] "r"(s) : "cc");   \
+		asm(SET_FLAGS #op " %" m "[s], %" m "[d]" GET_FLAGS                                         \
+		    : [d] "=&r"(d), "+&a"(ax)                                                               \
+		    : [s] "r"(s)                                                                            \
+		    : "cc");                                                                                \
 		*cc = cc_of(ax);                                                                            \
 		return d;                                                                                   \
 	}

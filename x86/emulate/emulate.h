@@ -90,6 +90,11 @@ static always_inline u64 next_rip(const struct x86_cpu *cpu, const struct x86_in
 
 /* Behind an instruction in an asm whose output "=&a"(ax) is given to cc_of(): all status flags in AX. */
 #define GET_FLAGS "\n\tlahf\n\tseto %%al"
+/*
+ * Before one that leaves some flags, perhaps undefined ones, as they were: loads all of them from AX, "+&a"(ax) with
+ * ax_of(cc). Adding 7F to AL overflows if AL is 1.
+ */
+#define SET_FLAGS "add $0x7f, %%al\n\tsahf\n\t"
 /* Before one that reads CF; cc is an input. */
 #define SET_CARRY "bt $0, %[cc]\n\t"
 
@@ -97,6 +102,11 @@ static always_inline u64 next_rip(const struct x86_cpu *cpu, const struct x86_in
 static always_inline u32 cc_of(u32 ax)
 {
 	return (ax >> 8 & (X86_CF | X86_PF | X86_AF | X86_ZF | X86_SF)) | (u32)(u8)ax << 11;
+}
+
+static always_inline u32 ax_of(u32 cc)
+{
+	return (cc & 0xff) << 8 | cc >> 11;
 }
 
 static always_inline void cc_update(struct x86_cpu *cpu, u32 mask, u32 value)

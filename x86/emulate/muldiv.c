@@ -2,47 +2,82 @@
 /* MUL, IMUL, DIV, IDIV, CBW, CWD and the decimal adjustments. */
 #include "x86/emulate/emulate.h"
 
-/* ---- multiplication into rDX:rAX ------------------------------------------------------------- */
+/* ---- MUL, IMUL, DIV, IDIV on rDX:rAX ------------------------------------------------------------- */
 
-/* Runs on rAX and rDX as they are; 8-bit forms use AX alone and leave d as it is. */
-#define MUL(op, bits, m)                                                                                    \
-	static u32 op##bits(u64 *a, u64 *d, u64 s)                                                          \
+/*
+ * The undefined flags stay on some processors and change on others, so the guest's go in and what the host
+ * makes of them comes out. 8-bit forms use AX alone and leave d as it is.
+ */
+#define MULDIV(op, bits, m)                                                                                 \
+	static u32 op##bits(u64 *a, u64 *d, u64 s, u32 cc)                                                  \
 	{                                                                                                   \
-		u32 ax;                                                                                     \
+		u32 ax = ax_of(cc);                                                                         \
                                                                                                             \
-		asm(#op " %" m "[s]\n\tmov %%rax, %%rcx" GET_FLAGS "\n\txchg %%rax, %%rcx"                  \
-		    : "+a"(*a), "+d"(*d), "=&c"(ax)                                                         \
+		asm(SET_FLAGS "mov %%rcx, %%rax\n\t" #op " %" m "[s]\n\tmov %%rax, %%rcx" GET_FLAGS         \
+		    : "+&a"(ax), "+&d"(*d), "+&c"(*a)                                                       \
 		    : [s] "r"(s)                                                                            \
 		    : "cc");                                                                                \
 		return cc_of(ax);                                                                           \
 	}
 
-MUL(mul, 8, "b")
-MUL(mul, 16, "w")
-MUL(mul, 32, "k")
-MUL(mul, 64, "q")
-MUL(imul, 8, "b")
-MUL(imul, 16, "w")
-MUL(imul, 32, "k")
-MUL(imul, 64, "q")
+#define SIZES(op) MULDIV(op, 8, "b") MULDIV(op, 16, "w") MULDIV(op, 32, "k") MULDIV(op, 64, "q")
 
-typedef u32 mul_fn(u64 *a, u64 *d, u64 s);
+SIZES(mul)
+SIZES(imul)
+SIZES(div)
+SIZES(idiv)
 
-static mul_fn *const mul_fns[2][4] = {
-	{ mul8, mul16, mul32, mul64 },
-	{ imul8, imul16, imul32, imul64 },
-};
+typedef u32 muldiv_fn(u64 *a, u64 *d, u64 s, u32 cc);
+
+#define FOUR(name) { name##8, name##16, name##32, name##64 }
+
+static muldiv_fn *const mul_fns[2][4] = { FOUR(mul), FOUR(imul) };
+static muldiv_fn *const div_fns[2][4] = { FOUR(div), FOUR(idiv) };
 
 enum x86_result x86_exec_mul(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	mul_fn *fn = mul_fns[insn->op == X86_OP_IMUL1][size_index(insn->operand[0].size)];
+	muldiv_fn *fn = mul_fns[insn->op == X86_OP_IMUL1][size_index(insn->operand[0].size)];
 	enum x86_result r;
 	u64 s;
 
 	r = x86_operand_read(cpu, insn, 0, &s);
 	if (likely(!r))
-		cpu->cc = fn(&cpu->regs[X86_RAX], &cpu->regs[X86_RDX], s);
+		cpu->cc = fn(&cpu->regs[X86_RAX], &cpu->regs[X86_RDX], s, cpu->cc);
 	return r;
+}
+
+/* Whether n / s fits: the host would raise SIGFPE. False for s == 0. */
+static bool idiv_fits(__int128 n, s64 s, unsigned size)
+{
+	bool opposite = (n < 0) != (s < 0);
+	unsigned __int128 magnitude = n < 0 ? -(unsigned __int128)n : (unsigned __int128)n;
+	u64 divisor = s < 0 ? -(u64)s : (u64)s;
+	u64 over = (size_mask(size) >> 1) + opposite + 1; /* least magnitude of a quotient that does not fit */
+
+	return magnitude < (unsigned __int128)over * divisor;
+}
+
+enum x86_result x86_exec_div(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	unsigned size = insn->operand[0].size;
+	bool is_signed = insn->op == X86_OP_IDIV, fits;
+	u64 high, low, s;
+	enum x86_result r;
+
+	r = x86_operand_read(cpu, insn, 0, &s);
+	if (unlikely(r))
+		return r;
+	low = reg_read(cpu, X86_RAX, size);
+	high = size == 1 ? cpu->regs[X86_RAX] >> 8 & 0xff : reg_read(cpu, X86_RDX, size);
+	if (is_signed)
+		fits = idiv_fits((__int128)(s64)sign_extend(high, size) * ((__int128)1 << 8 * size) + low,
+				 (s64)sign_extend(s, size), size);
+	else
+		fits = high < s;
+	if (unlikely(!fits))
+		return x86_raise(cpu, X86_DE, 0);
+	cpu->cc = div_fns[is_signed][size_index(size)](&cpu->regs[X86_RAX], &cpu->regs[X86_RDX], s, cpu->cc);
+	return X86_OK;
 }
 
 /* ---- IMUL with two or three operands --------------------------------------------------------- */
@@ -50,9 +85,12 @@ enum x86_result x86_exec_mul(struct x86_cpu *cpu, const struct x86_insn *insn)
 #define IMUL2(bits, m)                                                                                      \
 	static always_inline u64 imul2_##bits(u64 d, u64 s, u32 *cc)                                        \
 	{                                                                                                   \
-		u32 ax;                                                                                     \
+		u32 ax = ax_of(*cc);                                                                        \
                                                                                                             \
-		asm("imul %" m "[s], %" m "[d]" GET_FLAGS : [d] "+r"(d), "=&a"(ax) : [s] "r"(s) : "cc");    \
+		asm(SET_FLAGS "imul %" m "[s], %" m "[d]" GET_FLAGS                                        \
+		    : [d] "+r"(d), "+&a"(ax)                                                                \
+		    : [s] "r"(s)                                                                            \
+		    : "cc");                                                                                \
 		*cc = cc_of(ax);                                                                            \
 		return d;                                                                                   \
 	}                                                                                                   \
@@ -119,74 +157,6 @@ x86_exec_fn *x86_pick_imul(const struct x86_cpu *cpu, const struct x86_insn *ins
 	if (insn->nr_operands == 2)
 		return x86_pick_form(&imul_forms, cpu, insn);
 	return insn->operand[1].kind == X86_OPD_REG ? rri[size_index(insn->operand[0].size)] : NULL;
-}
-
-/* ---- division: the host would raise SIGFPE, so overflow is looked for first ------------------ */
-
-/* high:low / s, unsigned, size bytes each; false: #DE. */
-static bool divide(u64 high, u64 low, u64 s, unsigned size, u64 *q, u64 *rem)
-{
-	unsigned bits = 8 * size;
-
-	if (high >= s)
-		return false;
-	if (size == 8) {
-		asm("divq %[s]" : "=a"(*q), "=d"(*rem) : "a"(low), "d"(high), [s] "r"(s) : "cc");
-		return true;
-	}
-	low |= high << bits;
-	*q = low / s;
-	*rem = low % s;
-	return true;
-}
-
-/* The same, signed; operands sign-extended to 64 bits. Magnitudes are divided and the signs put back. */
-static bool divide_signed(u64 high, u64 low, u64 s, unsigned size, u64 *q, u64 *rem)
-{
-	bool negative = (s64)high < 0, opposite = negative != ((s64)s < 0);
-	u64 mask = size_mask(size), limit = (mask >> 1) + opposite; /* greatest magnitude of the quotient */
-
-	low &= mask;
-	if (negative) {
-		low = -low & mask;
-		high = ~high + !low;
-	}
-	high &= mask;
-	s = ((s64)s < 0 ? -s : s) & mask;
-	if (!divide(high, low, s, size, q, rem) || *q > limit)
-		return false;
-	if (opposite)
-		*q = -*q;
-	if (negative)
-		*rem = -*rem;
-	return true;
-}
-
-enum x86_result x86_exec_div(struct x86_cpu *cpu, const struct x86_insn *insn)
-{
-	unsigned size = insn->operand[0].size;
-	bool is_signed = insn->op == X86_OP_IDIV, done;
-	u64 high, low, q, rem, s;
-	enum x86_result r;
-
-	r = x86_operand_read(cpu, insn, 0, &s);
-	if (unlikely(r))
-		return r;
-	low = reg_read(cpu, X86_RAX, size);
-	high = size == 1 ? cpu->regs[X86_RAX] >> 8 & 0xff : reg_read(cpu, X86_RDX, size);
-	if (is_signed)
-		done = divide_signed(sign_extend(high, size), low, sign_extend(s, size), size, &q, &rem);
-	else
-		done = divide(high, low, s, size, &q, &rem);
-	if (unlikely(!done))
-		return x86_raise(cpu, X86_DE, 0);
-	if (size == 1) {
-		reg_write(cpu, X86_RAX, (q & 0xff) | (rem & 0xff) << 8, 2);
-	} else {
-		reg_write(cpu, X86_RAX, q, size);
-		reg_write(cpu, X86_RDX, rem, size);
-	}
-	return X86_OK;
 }
 
 /* ---- sign extension of rAX ------------------------------------------------------------------- */
