@@ -142,7 +142,8 @@ static const struct feature_row feature_rows[] = {
 	{ 7, 0, X86_CPUID_EDX, B(8) | B(23), 0, XCR0_ZMM }, /* AVX512 VP2INTERSECT FP16 */
 	{ 7, 1, X86_CPUID_EAX, B(4), 0, XCR0_YMM },	    /* AVX_VNNI */
 	{ 7, 1, X86_CPUID_EAX, B(5), 0, XCR0_ZMM },	    /* AVX512_BF16 */
-	{ 0xd, 1, X86_CPUID_EAX, B(0) | B(1) | B(2) | B(3), 0, XCR0_SSE }, /* XSAVEOPT XSAVEC XGETBV1 XSAVES */
+	/* XSAVEOPT XSAVEC XGETBV1 XSAVES */
+	{ 0xd, 1, X86_CPUID_EAX, B(0) | B(1) | B(2) | B(3), 0, XCR0_SSE },
 	/* LAHF CMP_LEGACY CR8_LEGACY LZCNT SSE4A MISALIGNSSE PREFETCHW OSVW TOPOEXT */
 	{ EXT + 1, 0, X86_CPUID_ECX, B(0) | B(1) | B(4) | B(5) | B(6) | B(7) | B(8) | B(9) | B(22), 0, 0 },
 	/* AMD's copy of leaf 1, where the host has one; SYSCALL MMXEXT FXSR_OPT LM; NX GBPAGES RDTSCP */
@@ -364,7 +365,7 @@ int x86_cpuid_supported(struct kvm_cpuid_entry2 *out, unsigned max)
 	x86_host_cpuid(EXT, 0, r);
 	host_max = r[X86_CPUID_EAX];
 	e = add(&t, EXT, 0, true);
-	/* Leaf 0x21 is ours, but VMMs look the leaves below it up on the host: only where that has them too. */
+	/* Leaf 0x21 is ours, but VMMs ask the host for those below: only where that has them. */
 	last = host_max >= EXT + 0x1d ? MAX_EXT_LEAF : host_max;
 	e->eax = last;
 	for (u32 leaf = EXT + 1; leaf <= last; leaf++)

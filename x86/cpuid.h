@@ -11,7 +11,7 @@ enum x86_cpuid_reg { X86_CPUID_EAX, X86_CPUID_EBX, X86_CPUID_ECX, X86_CPUID_EDX 
 
 void x86_host_cpuid(u32 leaf, u32 subleaf, u32 out[4]);
 bool x86_host_is_amd(void); /* or Hygon */
-/* The entry of the vCPU's table, or NULL. Entries without KVM_CPUID_FLAG_SIGNIFCANT_INDEX match every subleaf. */
+/* The vCPU's entry, or NULL. Entries without KVM_CPUID_FLAG_SIGNIFCANT_INDEX match every subleaf. */
 const struct kvm_cpuid_entry2 *x86_cpuid_find(const struct x86_cpu *cpu, u32 leaf, u32 subleaf);
 /* A bit of the vCPU's table, 0 where there is no entry: for what features.h does not name. */
 bool x86_cpuid_bit(const struct x86_cpu *cpu, u32 leaf, u32 subleaf, enum x86_cpuid_reg reg, unsigned bit);

@@ -2,8 +2,8 @@
 /*
  * Debug registers (SDM vol. 3 chapter 17.2; AMD APM vol. 2 section 13.1).
  *
- * The VMM may take the breakpoint hardware for itself (KVM_GUESTDBG_USE_HW_BP): then debug_dr and debug_dr7 are what
- * matches, and the guest's own registers only read back.
+ * The VMM may take the breakpoint hardware for itself (KVM_GUESTDBG_USE_HW_BP): then debug_dr and
+ * debug_dr7 are what matches, and the guest's own registers only read back.
  */
 #include "x86/system.h"
 
@@ -106,9 +106,9 @@ u64 x86_debug_io(const struct x86_cpu *cpu, u16 port, unsigned size)
 	return cpu->cr4 & X86_CR4_DE ? matches(&b, BIT(BP_IO), port, size) : 0;
 }
 
-/* ---- MOV DRn -------------------------------------------------------------------------------------- */
+/* ---- MOV DRn --------------------------------------------------------------------------------- */
 
-/* DR4 and DR5 are DR6 and DR7 unless CR4.DE; any access faults while DR7.GD is set (SDM section 17.2.2, 17.2.4). */
+/* DR4 and DR5 are DR6 and DR7 unless CR4.DE; all fault while DR7.GD is set (SDM sections 17.2.2, 17.2.4). */
 static enum x86_result check_access(struct x86_cpu *cpu, unsigned *dr)
 {
 	if (*dr > 7 || ((*dr == 4 || *dr == 5) && (cpu->cr4 & X86_CR4_DE)))

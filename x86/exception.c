@@ -65,7 +65,7 @@ bool x86_nmi_allowed(const struct x86_cpu *cpu)
 	return !cpu->nmi_masked && !cpu->shadow;
 }
 
-/* Faults push RF set, so that an instruction breakpoint does not hit again; #DB does not (SDM section 17.3.1.1). */
+/* Faults push RF set, lest an instruction breakpoint hit again; #DB does not (SDM section 17.3.1.1). */
 static bool sets_rf(const struct x86_event *ev)
 {
 	u32 no_faults = BIT(X86_DB) | BIT(X86_NMI) | BIT(X86_BP) | BIT(X86_OF_VECTOR) | BIT(X86_DF_VECTOR) |
@@ -120,7 +120,7 @@ static enum x86_result deliver_real(struct x86_cpu *cpu, const struct x86_event 
 	return deliver_ivt(cpu, ev, cpu->idt.base, pushed_flags(cpu, ev), X86_IF | X86_TF | X86_RF | X86_AC);
 }
 
-/* The bit of INT n in the 32 bytes below the I/O bitmap: clear means "to the V86 program" (SDM section 20.3.3). */
+/* INT n's bit in the 32 bytes below the I/O bitmap: clear means "to the V86 program" (SDM section 20.3.3). */
 static enum x86_result redirected(struct x86_cpu *cpu, u8 vector, bool *yes)
 {
 	const struct x86_seg *tr = &cpu->seg[X86_TR];
@@ -238,7 +238,8 @@ static enum x86_result read_handler(struct x86_cpu *cpu, const struct idt_gate *
 /* ---- frames ---------------------------------------------------------------------------------- */
 
 /* Chooses the stack of a handler at cpl (SDM sections 6.12.1, 6.14.2, 6.14.5). */
-static enum x86_result choose_stack(struct x86_cpu *cpu, const struct idt_gate *g, u8 cpl, struct x86_stack *st)
+static enum x86_result choose_stack(struct x86_cpu *cpu, const struct idt_gate *g, u8 cpl,
+				    struct x86_stack *st)
 {
 	enum x86_result r = X86_OK;
 
@@ -425,7 +426,7 @@ static bool next_event(struct x86_cpu *cpu, struct x86_event *ev)
 	return true;
 }
 
-/* Selector-format error codes tell that the fault came with an event, not an instruction (SDM section 6.13). */
+/* Selector-format error codes tell that the fault came with an event (EXT, SDM section 6.13). */
 static void set_ext(struct x86_exception *e)
 {
 	if (e->vector >= X86_TS && e->vector <= X86_GP)
@@ -438,6 +439,11 @@ static void delivered(struct x86_cpu *cpu, const struct x86_event *ev)
 	cpu->activity = X86_ACTIVE;
 	if (ev->kind == X86_EVENT_NMI)
 		cpu->nmi_masked = true;
+}
+
+static bool by_instruction(const struct x86_event *ev)
+{
+	return ev->kind == X86_EVENT_SOFT || ev->kind == X86_EVENT_ICEBP;
 }
 
 enum x86_result x86_deliver(struct x86_cpu *cpu, const struct x86_event *event)
@@ -456,7 +462,7 @@ enum x86_result x86_deliver(struct x86_cpu *cpu, const struct x86_event *event)
 			return r;
 		if (ev.kind != X86_EVENT_SOFT)
 			set_ext(&cpu->fault);
-		if ((ev.kind == X86_EVENT_SOFT || ev.kind == X86_EVENT_ICEBP) && task == cpu->seg[X86_TR].selector)
+		if (by_instruction(&ev) && task == cpu->seg[X86_TR].selector)
 			return X86_FAULT;
 		if (!next_event(cpu, &ev)) {
 			cpu->activity = X86_SHUTDOWN;

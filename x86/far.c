@@ -139,7 +139,8 @@ static enum x86_result task_transfer(struct x86_cpu *cpu, const struct x86_seg *
 /* Whether a system descriptor is a call gate (true), a task (false), or no target at all (#GP). */
 static enum x86_result classify(struct x86_cpu *cpu, const struct x86_seg *d, bool *call_gate)
 {
-	*call_gate = d->type == X86_DESC_CALL_GATE || (d->type == X86_DESC_CALL_GATE16 && !x86_long_mode(cpu));
+	*call_gate = d->type == X86_DESC_CALL_GATE ||
+		     (d->type == X86_DESC_CALL_GATE16 && !x86_long_mode(cpu));
 	if (*call_gate)
 		return X86_OK;
 	if (!x86_long_mode(cpu) && (d->type == X86_DESC_TASK_GATE || (d->type & 5) == 1))
@@ -206,7 +207,8 @@ static enum x86_result push_return(struct x86_cpu *cpu, struct x86_stack *st, u6
 	return r ? r : x86_stack_push(cpu, st, next_rip, size);
 }
 
-static enum x86_result copy_params(struct x86_cpu *cpu, struct x86_stack *inner, unsigned count, unsigned size)
+static enum x86_result copy_params(struct x86_cpu *cpu, struct x86_stack *inner, unsigned count,
+				   unsigned size)
 {
 	for (unsigned i = count; i-- > 0;) {
 		struct x86_stack outer;
@@ -336,7 +338,8 @@ static enum x86_result read_return_code(struct x86_cpu *cpu, u16 selector, struc
 	r = x86_read_seg(cpu, selector, X86_GP, cs);
 	if (r)
 		return r;
-	if (!x86_seg_is_code(cs) || rpl < cpu->cpl || (x86_seg_conforming(cs) ? cs->dpl > rpl : cs->dpl != rpl))
+	if (!x86_seg_is_code(cs) || rpl < cpu->cpl ||
+	    (x86_seg_conforming(cs) ? cs->dpl > rpl : cs->dpl != rpl))
 		return x86_raise(cpu, X86_GP, x86_sel_error(selector));
 	if (x86_check_code_bits(cpu, cs))
 		return X86_FAULT;

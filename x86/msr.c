@@ -29,7 +29,7 @@
 struct msr_row {
 	u32 first, last;
 	u16 flags;
-	u32 field;	/* offset of the u64 in struct x86_cpu of `first`; those of a range follow each other */
+	u32 field;	/* offset in struct x86_cpu of the u64 of `first`; a range is an array */
 	u64 value;	/* what is read without a field */
 	/* Whether the guest's CPUID offers it; the VMM needs no offer. */
 	bool (*offered)(const struct x86_cpu *cpu);
@@ -431,7 +431,8 @@ static const struct msr_row rows[] = {
 	{ ONE(0x11e), .flags = F_DROP, .value = 0xbe702111 }, /* BBL_CR_CTL3 */
 	{ ONE(0x122), .flags = F_INTEL, MSR(tsx_ctrl), .offered = has_tsx_ctrl, /* TSX_CTRL */
 	  .check = check_bit_0 },
-	{ ONE(0x140), .flags = F_LIST, MSR(misc_features), .check = check_misc_features }, /* MISC_FEATURES_ENABLES */
+	{ ONE(0x140), .flags = F_LIST, MSR(misc_features), /* MISC_FEATURES_ENABLES */
+	  .check = check_misc_features },
 	{ ONE(0x174), .flags = F_LIST, MSR(sysenter_cs) },
 	{ ONE(0x175), .flags = F_LIST, MSR(sysenter_esp), .check = check_sysenter },
 	{ ONE(0x176), .flags = F_LIST, MSR(sysenter_eip), .check = check_sysenter },
@@ -452,7 +453,8 @@ static const struct msr_row rows[] = {
 	{ ONE(0x277), .flags = F_LIST, MSR(pat), .check = check_pat },
 	{ RANGE(0x280, 0x29f), MSR(mci_ctl2[0]), .check = check_mc_ctl2 },
 	{ ONE(0x2ff), MSR(mtrr_def_type), .check = check_mtrr_default },
-	{ ONE(0x345), .flags = F_LIST | F_HOST_W | F_ZERO, .offered = has_perf_capabilities }, /* PERF_CAPABILITIES */
+	{ ONE(0x345), .flags = F_LIST | F_HOST_W | F_ZERO, /* PERF_CAPABILITIES */
+	  .offered = has_perf_capabilities },
 	{ RANGE(0x400, 0x47f), MSR(mce_banks[0]), .check = check_mc_bank },
 	{ ONE(0x4d0), .flags = F_LIST | F_INTEL, MSR(mcg_ext_ctl), .check = check_mcg_ext_ctl },
 	{ ONE(0x606), .flags = F_RO }, /* RAPL: nothing of the host's */
@@ -470,7 +472,8 @@ static const struct msr_row rows[] = {
 	{ ONE(0xc0000101), CPU(seg[X86_GS].base), .check = check_canonical, .written = x86_mode_update },
 	{ ONE(0xc0000102), .flags = F_LIST, MSR(kernel_gs_base), .check = check_canonical },
 	{ ONE(0xc0000103), .flags = F_LIST, MSR(tsc_aux), .offered = has_tsc_aux, .check = check_tsc_aux },
-	{ ONE(0xc0000104), .flags = F_LIST | F_AMD, MSR(tsc_ratio), .offered = never, .check = check_tsc_ratio },
+	{ ONE(0xc0000104), .flags = F_LIST | F_AMD, MSR(tsc_ratio), .offered = never, /* TSC_RATIO */
+	  .check = check_tsc_ratio },
 	{ RANGE(0xc0010000, 0xc0010007), .flags = F_DROP }, /* K7 EVNTSEL, PERFCTR */
 	{ ONE(0xc0010010), .flags = F_RO }, /* SYSCFG */
 	{ ONE(0xc0010015), .flags = F_LIST, MSR(hwcr), .check = check_hwcr }, /* HWCR */
@@ -482,9 +485,10 @@ static const struct msr_row rows[] = {
 	{ RANGE(0xc0010112, 0xc0010113), .flags = F_RO }, /* TSEG_ADDR, TSEG_MASK */
 	{ ONE(0xc0010114), .flags = F_AMD, MSR(vm_cr), .check = check_vm_cr }, /* VM_CR */
 	{ ONE(0xc0010115), .flags = F_AMD | F_WO | F_DROP }, /* VM_IGNNE */
-	{ ONE(0xc0010117), .flags = F_LIST | F_AMD, MSR(vm_hsave_pa), .check = check_hsave }, /* VM_HSAVE_PA */
-	{ ONE(0xc001011f), .flags = F_LIST | F_AMD, MSR(virt_ssbd), .offered = has_virt_ssbd, /* VIRT_SPEC_CTRL */
-	  .check = check_ssbd },
+	{ ONE(0xc0010117), .flags = F_LIST | F_AMD, MSR(vm_hsave_pa), /* VM_HSAVE_PA */
+	  .check = check_hsave },
+	{ ONE(0xc001011f), .flags = F_LIST | F_AMD, MSR(virt_ssbd), /* VIRT_SPEC_CTRL */
+	  .offered = has_virt_ssbd, .check = check_ssbd },
 	{ ONE(0xc0010140), MSR(osvw_length), .offered = has_osvw }, /* OSVW */
 	{ ONE(0xc0010141), MSR(osvw_status), .offered = has_osvw },
 	{ ONE(0xc0011021), .flags = F_AMD | F_RO }, /* F15H_IC_CFG */

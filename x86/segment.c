@@ -180,8 +180,8 @@ enum x86_result x86_sys_write(struct x86_cpu *cpu, u64 gva, const void *src, uns
 	return r ? r : cpu->mem->write(cpu, gva, src, size, X86_ACCESS_SYSTEM | X86_ACCESS_WRITE);
 }
 
-enum x86_result x86_descriptor_address(struct x86_cpu *cpu, u16 selector, enum x86_vector fault, unsigned size,
-				       u64 *gva)
+enum x86_result x86_descriptor_address(struct x86_cpu *cpu, u16 selector, enum x86_vector fault,
+				       unsigned size, u64 *gva)
 {
 	u32 offset = selector & ~7u;
 	u64 base = cpu->gdt.base;
@@ -199,7 +199,8 @@ enum x86_result x86_descriptor_address(struct x86_cpu *cpu, u16 selector, enum x
 	return X86_OK;
 }
 
-enum x86_result x86_read_descriptor(struct x86_cpu *cpu, u16 selector, enum x86_vector fault, u64 *low, u64 *high)
+enum x86_result x86_read_descriptor(struct x86_cpu *cpu, u16 selector, enum x86_vector fault, u64 *low,
+				    u64 *high)
 {
 	u64 raw[2] = { 0, 0 }, gva = 0;
 	unsigned size = high ? 16 : 8;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What the files of the system side share with one another about segments and stacks (segment.c, stack.c, far.c,
- * exception.c, task.c). Handlers of instructions use system.h.
+ * What the files of the system side share with one another about segments and stacks (segment.c,
+ * stack.c, far.c, exception.c, task.c). Handlers of instructions use system.h.
  */
 #ifndef ANYKVM_X86_SEGMENT_H
 #define ANYKVM_X86_SEGMENT_H
@@ -76,8 +76,8 @@ bool x86_limit_ok(const struct x86_seg *s, u64 ea, unsigned size);
 enum x86_result x86_sys_read(struct x86_cpu *cpu, u64 gva, void *dst, unsigned size);
 enum x86_result x86_sys_write(struct x86_cpu *cpu, u64 gva, const void *src, unsigned size);
 /* Linear address of selector's descriptor of size bytes; fault(selector) if the table does not hold it. */
-enum x86_result x86_descriptor_address(struct x86_cpu *cpu, u16 selector, enum x86_vector fault, unsigned size,
-				       u64 *gva);
+enum x86_result x86_descriptor_address(struct x86_cpu *cpu, u16 selector, enum x86_vector fault,
+				       unsigned size, u64 *gva);
 /* Sets the accessed bit (type |= 1) in memory and in seg, or TSS busy (type |= 2); seg->selector names it. */
 enum x86_result x86_mark_descriptor(struct x86_cpu *cpu, struct x86_seg *seg, u8 bits);
 /* Reads and unpacks the descriptor of a non-null selector. */
@@ -94,11 +94,11 @@ enum x86_result x86_read_stack_seg(struct x86_cpu *cpu, u16 selector, u8 dpl, en
 /* Data segment registers that the outer level may not use become null (RET, IRET: SDM vol. 2). */
 void x86_null_inner_segs(struct x86_cpu *cpu, u8 cpl);
 
-/* ---- stack.c ---- */
+/* ---- stack.c --------------------------------------------------------------------------------- */
 
 /*
- * A stack on which a frame is built or from which it is read before anything is committed: the current one or
- * that of an inner level, whose segment is not in SS yet.
+ * A stack on which a frame is built or from which it is read before anything is committed: the current
+ * one or that of an inner level, whose segment is not in SS yet.
  */
 struct x86_stack {
 	struct x86_seg ss;
@@ -110,7 +110,8 @@ struct x86_stack {
 
 void x86_stack_current(const struct x86_cpu *cpu, struct x86_stack *st);
 /* The stack of ss:sp at privilege cpl; #SS names ss. */
-void x86_stack_other(const struct x86_cpu *cpu, struct x86_stack *st, const struct x86_seg *ss, u64 sp, u8 cpl);
+void x86_stack_other(const struct x86_cpu *cpu, struct x86_stack *st, const struct x86_seg *ss, u64 sp,
+		     u8 cpl);
 enum x86_result x86_stack_push(struct x86_cpu *cpu, struct x86_stack *st, u64 value, unsigned n);
 enum x86_result x86_stack_pop(struct x86_cpu *cpu, struct x86_stack *st, u64 *value, unsigned n);
 static inline void x86_stack_skip(struct x86_stack *st, u64 n)

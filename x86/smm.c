@@ -2,8 +2,9 @@
 /*
  * System-management mode (AMD APM vol. 2 chapter 10; SDM vol. 3 chapter 31).
  *
- * The state save area has KVM's two formats: AMD64's for processors with long mode (revision 0x20064), the 32-bit
- * one of the P6 (0x20000) without. Their fields are a table each, so that saving and restoring cannot disagree.
+ * The state save area has KVM's two formats: AMD64's for processors with long mode (revision 0x20064),
+ * the 32-bit one of the P6 (0x20000) without. Their fields are a table each, so that saving and
+ * restoring cannot disagree.
  */
 #include "x86/segment.h"
 
@@ -30,7 +31,7 @@ static u64 get(const struct area *a, unsigned offset, unsigned size)
 	return value;
 }
 
-/* ---- fields ------------------------------------------------------------------------------------------ */
+/* ---- fields ---------------------------------------------------------------------------------- */
 
 /* A plain u64 of struct x86_cpu and where it goes. */
 struct field {
@@ -75,7 +76,7 @@ static void restore_fields(struct x86_cpu *cpu, const struct area *a, const stru
 		*member(cpu, &f[i]) = get(a, f[i].offset, f[i].size);
 }
 
-/* ---- segments ---------------------------------------------------------------------------------------- */
+/* ---- segments -------------------------------------------------------------------------------- */
 
 /* Attributes as in the high half of a descriptor; an unusable segment is one that is not present. */
 static u32 seg_flags(const struct x86_seg *s)
@@ -96,7 +97,9 @@ static void set_seg(struct x86_seg *s, u16 selector, u64 base, u32 limit, u32 fl
 }
 
 /* 64-bit format: 16 bytes each, ES at 0x7e00 to GS; GDTR 0x7e60, LDTR 0x7e70, IDTR 0x7e80, TR 0x7e90. */
-static const u16 seg_offset64[X86_NR_SREGS] = { 0x7e00, 0x7e10, 0x7e20, 0x7e30, 0x7e40, 0x7e50, 0x7e70, 0x7e90 };
+static const u16 seg_offset64[X86_NR_SREGS] = {
+	0x7e00, 0x7e10, 0x7e20, 0x7e30, 0x7e40, 0x7e50, 0x7e70, 0x7e90,
+};
 
 static void save_seg64(struct x86_cpu *cpu, struct area *a, unsigned i)
 {
@@ -144,7 +147,7 @@ static void restore_seg32(struct x86_cpu *cpu, const struct area *a, unsigned i)
 		(u32)get(a, at + 4, 4), (u32)get(a, at, 4));
 }
 
-/* ---- SMI --------------------------------------------------------------------------------------------- */
+/* ---- SMI ------------------------------------------------------------------------------------- */
 
 static void save_64(struct x86_cpu *cpu, struct area *a)
 {
@@ -217,7 +220,7 @@ enum x86_result x86_enter_smm(struct x86_cpu *cpu)
 	return X86_BRANCH;
 }
 
-/* ---- RSM --------------------------------------------------------------------------------------------- */
+/* ---- RSM ------------------------------------------------------------------------------------- */
 
 /* From real mode back to the saved one, in an order that the checks of each register accept. */
 static bool restore_control(struct x86_cpu *cpu, u64 cr0, u64 cr3, u64 cr4, u64 efer)

@@ -79,7 +79,8 @@ void x86_stack_current(const struct x86_cpu *cpu, struct x86_stack *st)
 	st->error = 0;
 }
 
-void x86_stack_other(const struct x86_cpu *cpu, struct x86_stack *st, const struct x86_seg *ss, u64 sp, u8 cpl)
+void x86_stack_other(const struct x86_cpu *cpu, struct x86_stack *st, const struct x86_seg *ss, u64 sp,
+		     u8 cpl)
 {
 	st->ss = *ss;
 	st->sp = sp;
@@ -92,7 +93,8 @@ void x86_stack_other(const struct x86_cpu *cpu, struct x86_stack *st, const stru
 }
 
 /* Linear address of n bytes at sp of the stack. */
-static enum x86_result stack_linear(struct x86_cpu *cpu, const struct x86_stack *st, u64 sp, unsigned n, u64 *gva)
+static enum x86_result stack_linear(struct x86_cpu *cpu, const struct x86_stack *st, u64 sp, unsigned n,
+				    u64 *gva)
 {
 	bool ok;
 
@@ -142,7 +144,7 @@ static enum x86_result tss_field(struct x86_cpu *cpu, u32 offset, void *dst, uns
 	return x86_sys_read(cpu, tr->base + offset, dst, size);
 }
 
-/* A stack pointer of the 64-bit TSS; SS becomes null with the new level as RPL (SDM vol. 3 section 6.14.4). */
+/* A stack pointer of the 64-bit TSS; SS becomes null, RPL the new level (SDM vol. 3 section 6.14.4). */
 static enum x86_result stack64(struct x86_cpu *cpu, u32 offset, u8 cpl, struct x86_stack *st)
 {
 	struct x86_seg ss;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Hardware task switches between 16- and 32-bit task state segments (SDM vol. 3 chapter 7; AMD APM vol. 2 chapter 12).
+ * Hardware task switches between 16- and 32-bit task state segments (SDM vol. 3 chapter 7; AMD APM vol.
+ * 2 chapter 12).
  *
- * Two halves. Up to commit_old() everything is read, checked and probed for writing, and faults belong to the
- * old task, which can run its instruction again. From load_new() on the new task is there: a fault is one of
- * its own, at its first instruction.
+ * Two halves. Up to commit_old() everything is read, checked and probed for writing, and faults belong
+ * to the old task, which can run its instruction again. From load_new() on the new task is there: a
+ * fault is one of its own, at its first instruction.
  */
 #include "x86/paging.h"
 #include "x86/segment.h"
@@ -31,15 +32,15 @@ struct task_switch {
 
 #define DR6_BT BIT64(15)
 #define DR7_LOCAL 0x155ull /* L0..L3, LE */
-#define TASK_FLAGS (X86_FLAGS_STATUS | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF | X86_VM | X86_AC | \
-		    X86_VIF | X86_VIP | X86_ID)
+#define TASK_FLAGS (X86_FLAGS_STATUS | X86_TF | X86_IF | X86_DF | X86_IOPL | X86_NT | X86_RF | X86_VM | \
+		    X86_AC | X86_VIF | X86_VIP | X86_ID)
 
 static bool nests(enum x86_task_reason reason)
 {
 	return reason == X86_TASK_CALL || reason == X86_TASK_GATE;
 }
 
-/* ---- TSS formats (SDM figures 7-2, 7-10) ---------------------------------------------------------------- */
+/* ---- TSS formats (SDM figures 7-2, 7-10) ----------------------------------------------------- */
 
 struct tss32 {
 	u32 link, stacks[6], cr3, eip, eflags, regs[8], sel[6], ldt;
@@ -129,7 +130,7 @@ static enum x86_result write_saved(struct x86_cpu *cpu, const struct saved *s, u
 			       access | X86_ACCESS_SYSTEM | X86_ACCESS_WRITE);
 }
 
-/* ---- first half: checks and probes ------------------------------------------------------------------------ */
+/* ---- first half: checks and probes ----------------------------------------------------------- */
 
 static enum x86_result check_tss(struct x86_cpu *cpu, u16 selector, struct task_switch *s)
 {
@@ -176,7 +177,7 @@ static enum x86_result probe_writes(struct x86_cpu *cpu, struct task_switch *s, 
 	return r;
 }
 
-/* ---- the switch ------------------------------------------------------------------------------------------- */
+/* ---- the switch ------------------------------------------------------------------------------ */
 
 static enum x86_result write_busy(struct x86_cpu *cpu, u64 gva, bool busy)
 {
@@ -217,7 +218,7 @@ static enum x86_result commit_old(struct x86_cpu *cpu, const struct task_switch 
 	return r;
 }
 
-/* ---- second half: in the new task ------------------------------------------------------------------------- */
+/* ---- second half: in the new task ------------------------------------------------------------ */
 
 static enum x86_result load_task_ldt(struct x86_cpu *cpu, u16 selector)
 {

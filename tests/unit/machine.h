@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A processor with flat physical memory and nothing else, for tests of the system side of x86/: guest memory goes
- * through x86_walk() at each access, without a TLB. Include it once in a test program.
+ * A processor with flat physical memory and nothing else, for tests of the system side of x86/: guest
+ * memory goes through x86_walk() at each access, without a TLB. Include it once in a test program.
  */
 #ifndef ANYKVM_TESTS_MACHINE_H
 #define ANYKVM_TESTS_MACHINE_H
@@ -30,7 +30,7 @@ static unsigned flushes, kept_globals, irets, smm_changes, cpuid_changes;
 static u64 apic_base;
 static u64 mmio_gpa = ~0ull; /* a page that answers X86_EXIT */
 
-/* ---- physical memory ------------------------------------------------------------------------------------------- */
+/* ---- physical memory ------------------------------------------------------------------------- */
 
 static void phys_read(struct x86_cpu *c, u64 gpa, void *dst, unsigned size)
 {
@@ -73,10 +73,11 @@ static inline u64 get(u64 gpa, unsigned size)
 	return value;
 }
 
-/* ---- guest-virtual memory -------------------------------------------------------------------------------------- */
+/* ---- guest-virtual memory -------------------------------------------------------------------- */
 
 /* One page's share of an access; data may be NULL. */
-static enum x86_result access_page(struct x86_cpu *c, u64 gva, u8 *data, unsigned size, unsigned access, bool write)
+static enum x86_result access_page(struct x86_cpu *c, u64 gva, u8 *data, unsigned size, unsigned access,
+				   bool write)
 {
 	struct x86_translation t;
 	enum x86_result r = x86_walk(c, gva, access, true, &t);
@@ -94,7 +95,8 @@ static enum x86_result access_page(struct x86_cpu *c, u64 gva, u8 *data, unsigne
 	return X86_OK;
 }
 
-static enum x86_result access_all(struct x86_cpu *c, u64 gva, u8 *data, unsigned size, unsigned access, bool write)
+static enum x86_result access_all(struct x86_cpu *c, u64 gva, u8 *data, unsigned size, unsigned access,
+				  bool write)
 {
 	unsigned first = (unsigned)(PAGE_SIZE - (gva & 0xfff));
 	enum x86_result r;
@@ -146,7 +148,7 @@ static void flush_all(struct x86_cpu *c, bool keep_global)
 
 static const struct x86_mem_ops mem_ops = { mem_read, mem_write, mem_pin, flush_page, flush_all };
 
-/* ---- outside --------------------------------------------------------------------------------------------------- */
+/* ---- outside --------------------------------------------------------------------------------- */
 
 static enum x86_result env_rdmsr(struct x86_cpu *c, u32 index, u64 *value)
 {
@@ -200,7 +202,7 @@ static const struct x86_env_ops env_ops = {
 	.cpuid_changed = env_cpuid,
 };
 
-/* ---- states ---------------------------------------------------------------------------------------------------- */
+/* ---- states ---------------------------------------------------------------------------------- */
 
 /* Power-on, with every feature. */
 static inline void machine_reset(void)
@@ -222,11 +224,11 @@ static inline void machine_reset(void)
 	x86_reset(&cpu, false);
 }
 
-/* Descriptors. flags: bits 55..52 (G, D, L, AVL) in the high nibble, type byte (P, DPL, S, type) in the low byte. */
+/* Descriptors. flags: bits 55..52 (G, D, L, AVL); byte: P, DPL, S, type. */
 static inline u64 descriptor(u32 base, u32 limit, unsigned flags, unsigned byte)
 {
-	return (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)byte << 40 | (u64)(limit >> 16 & 15) << 48 |
-	       (u64)flags << 52 | (u64)(base >> 24) << 56;
+	return (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)byte << 40 |
+	       (u64)(limit >> 16 & 15) << 48 | (u64)flags << 52 | (u64)(base >> 24) << 56;
 }
 
 static inline u64 gate(u16 selector, u32 offset, unsigned byte, unsigned params)

@@ -103,8 +103,8 @@ static void efer_and_xcr0(void **state)
 	static const struct {
 		u64 value;
 		bool ok;
-	} xcr0[] = { { 1, 1 }, { 0, 0 }, { 2, 0 }, { 3, 1 }, { 5, 0 }, { 7, 1 }, { 0xe7, 1 }, { 0x27, 0 }, { 0xe3, 0 },
-		     { 0x1b, 0 }, { 0x207, 0 }, { 1ull << 63 | 1, 0 } };
+	} xcr0[] = { { 1, 1 },	  { 0, 0 },    { 2, 0 },    { 3, 1 },	 { 5, 0 },     { 7, 1 },
+		     { 0xe7, 1 }, { 0x27, 0 }, { 0xe3, 0 }, { 0x1b, 0 }, { 0x207, 0 }, { BIT64(63) | 1, 0 } };
 
 	(void)state;
 	machine_protected(0);
@@ -144,7 +144,7 @@ static void reset_and_init(void **state)
 	assert_int_equal(cpu.regs[X86_RDX], 0x600);
 }
 
-/* ---- debug registers ------------------------------------------------------------------------------------------------ */
+/* ---- debug registers ------------------------------------------------------------------------- */
 
 static void debug_registers(void **state)
 {
@@ -204,7 +204,7 @@ static void breakpoints(void **state)
 	assert_int_equal(x86_debug_fetch(&cpu, 0x7000), 4);
 }
 
-/* ---- SMM -------------------------------------------------------------------------------------------------------------- */
+/* ---- SMM ------------------------------------------------------------------------------------- */
 
 static void smm_round_trip(bool long_mode)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* CPUID: the supported table against this host, a vCPU's table, the instruction's dynamic bits and range rule. */
+/* CPUID: the supported table against this host, a vCPU's table, the instruction's dynamic bits and ranges. */
 #include "tests/unit/machine.h"
 
 static struct kvm_cpuid_entry2 table[256];
@@ -24,7 +24,8 @@ static void supported(void **state)
 	n = x86_cpuid_supported(table, ARRAY_SIZE(table));
 	for (int i = 0; i < n; i++)
 		for (int j = 0; j < i; j++)
-			assert_false(table[i].function == table[j].function && table[i].index == table[j].index);
+			assert_false(table[i].function == table[j].function &&
+				     table[i].index == table[j].index);
 	x86_host_cpuid(0, 0, host);
 	assert_int_equal(entry(n, 0, 0)->ebx, host[1]);
 	assert_in_range(entry(n, 0, 0)->eax, 1, 0x1f);

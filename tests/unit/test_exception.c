@@ -29,7 +29,7 @@ static u64 pushed(unsigned i, unsigned size)
 	return get(cpu.regs[X86_RSP] + i * size, size);
 }
 
-/* ---- real and V86 mode -------------------------------------------------------------------------------------------- */
+/* ---- real and V86 mode ----------------------------------------------------------------------- */
 
 static void real_mode(void **state)
 {
@@ -109,7 +109,7 @@ static void v86_redirection(void **state)
 	assert_fault(deliver(X86_EVENT_SOFT, 0x30, 0, 0), X86_GP, 0);
 }
 
-/* ---- protected mode ------------------------------------------------------------------------------------------------- */
+/* ---- protected mode -------------------------------------------------------------------------- */
 
 static void same_level(void **state)
 {
@@ -169,7 +169,7 @@ static void soft_checks(void **state)
 	assert_fault(deliver(X86_EVENT_ICEBP, 0x30, 0, 0), X86_GP, 0x30 * 8 + 3); /* EXT */
 }
 
-/* ---- long mode --------------------------------------------------------------------------------------------------------- */
+/* ---- long mode ------------------------------------------------------------------------------- */
 
 static void long_mode(void **state)
 {
@@ -206,7 +206,7 @@ static void long_mode(void **state)
 	assert_fault(deliver(X86_EVENT_SOFT, 0x30, 0, 0), X86_SS_VECTOR, 0);
 }
 
-/* ---- two events ---------------------------------------------------------------------------------------------------------- */
+/* ---- two events ------------------------------------------------------------------------------ */
 
 /* SDM vol. 3 table 6-5. */
 static bool reference_double(unsigned first, unsigned second)
@@ -307,7 +307,7 @@ static void triple_fault(void **state)
 	assert_int_equal(x86_rip(&cpu), 0x6000);
 }
 
-/* ---- masks, debug exceptions, exits ---------------------------------------------------------------------------------------- */
+/* ---- masks, debug exceptions, exits ---------------------------------------------------------- */
 
 static void masks(void **state)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Page walks: random tables of every format under random rights, compared with a reference that knows how the tables
- * were made and so needs no walk of its own.
+ * Page walks: random tables of every format under random rights, compared with a reference that knows
+ * how the tables were made and so needs no walk of its own.
  */
 #include "tests/unit/machine.h"
 
@@ -108,8 +108,8 @@ static u64 encode(struct made *m, unsigned i, bool leaf, unsigned bits, u64 targ
 
 static void random_level(struct level *l)
 {
-	*l = (struct level) { .p = !one_in(12), .w = !one_in(4), .u = !one_in(3), .a = one_in(2), .d = one_in(2),
-			      .g = one_in(2), .nx = one_in(6), .reserved = one_in(20) };
+	*l = (struct level) { .p = !one_in(12), .w = !one_in(4), .u = !one_in(3), .a = one_in(2),
+			      .d = one_in(2), .g = one_in(2), .nx = one_in(6), .reserved = one_in(20) };
 }
 
 static void make(struct made *m)
@@ -155,9 +155,10 @@ static void make(struct made *m)
 static void random_state(enum format f)
 {
 	cpu.cr0 = X86_CR0_PE | X86_CR0_PG | (one_in(3) ? 0 : X86_CR0_WP);
-	cpu.cr4 = (f != F32 ? X86_CR4_PAE : 0) | (f == F5 ? X86_CR4_LA57 : 0) | (one_in(2) ? X86_CR4_SMEP : 0) |
-		  (one_in(2) ? X86_CR4_SMAP : 0) | (one_in(2) ? X86_CR4_PKE : 0) | (one_in(2) ? X86_CR4_PGE : 0) |
-		  (one_in(2) ? X86_CR4_PSE : 0);
+	cpu.cr4 = (f != F32 ? X86_CR4_PAE : 0) | (f == F5 ? X86_CR4_LA57 : 0);
+	cpu.cr4 |= (one_in(2) ? X86_CR4_SMEP : 0) | (one_in(2) ? X86_CR4_SMAP : 0);
+	cpu.cr4 |= (one_in(2) ? X86_CR4_PKE : 0) | (one_in(2) ? X86_CR4_PGE : 0) |
+		   (one_in(2) ? X86_CR4_PSE : 0);
 	cpu.efer = (f >= F4 ? X86_EFER_LME | X86_EFER_LMA : 0) | (one_in(2) ? X86_EFER_NXE : 0);
 	cpu.rflags = X86_FLAGS_FIXED | (one_in(2) ? X86_AC : 0);
 	cpu.cpl = one_in(2) ? 3 : 0;
@@ -173,7 +174,7 @@ static const unsigned kinds[] = {
 
 #define NO_FAULT 0x80000000u
 
-/* The error code that the access must raise, NO_FAULT if none: SDM vol. 3 sections 4.6, 4.7 in other words. */
+/* The error code that the access must raise, or NO_FAULT: SDM vol. 3 sections 4.6, 4.7 in other words. */
 static u32 expected(const struct made *m, unsigned access)
 {
 	bool write = access & X86_ACCESS_WRITE, fetch = access & X86_ACCESS_FETCH;
@@ -240,8 +241,11 @@ static void check_translation(const struct made *m, const struct x86_translation
 	assert_int_equal(t->global, leaf->g && (cpu.cr4 & X86_CR4_PGE));
 	assert_int_equal(t->dirty, leaf->d || write);
 	assert_int_equal(t->pkey, m->format >= F4 ? m->pkey : 0);
-	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++)
-		assert_int_equal(x86_translation_allows(&cpu, t, kinds[i]), expected(m, kinds[i]) == NO_FAULT);
+	for (unsigned i = 0; i < ARRAY_SIZE(kinds); i++) {
+		bool allowed = expected(m, kinds[i]) == NO_FAULT;
+
+		assert_int_equal(x86_translation_allows(&cpu, t, kinds[i]), allowed);
+	}
 }
 
 static void one_walk(enum format f)

@@ -4,7 +4,7 @@
 
 #define TARGET 0x7000u
 
-/* ---- derived state ------------------------------------------------------------------------------------------------ */
+/* ---- derived state --------------------------------------------------------------------------- */
 
 static void modes(void **state)
 {
@@ -46,7 +46,7 @@ static void modes(void **state)
 	assert_int_equal(cpu.seg_base[X86_DS], 0x1234);
 }
 
-/* ---- accesses ------------------------------------------------------------------------------------------------------- */
+/* ---- accesses -------------------------------------------------------------------------------- */
 
 /* SDM vol. 3 section 5.3, 5.5: what offset and kind a segment lets through. */
 static bool reference_allows(const struct x86_seg *s, u64 ea, unsigned size, bool write)
@@ -78,8 +78,8 @@ static void linear_checks(void **state)
 		struct x86_seg *s = &cpu.seg[seg];
 		enum x86_result r;
 
-		*s = (struct x86_seg) { .base = 0x10000, .limit = limit, .type = type, .s = true, .present = true,
-					.db = db, .unusable = n % 97 == 0 };
+		*s = (struct x86_seg) { .base = 0x10000, .limit = limit, .type = type, .s = true,
+					.present = true, .db = db, .unusable = n % 97 == 0 };
 		x86_mode_update(&cpu);
 		r = x86_linear(&cpu, seg, ea, size, write ? X86_ACCESS_WRITE : 0, &gva);
 		if (reference_allows(s, ea, size, write)) {
@@ -124,7 +124,7 @@ static void alignment(void **state)
 	assert_fault(x86_linear(&cpu, X86_DS, 0x40000001, 8, 0, &gva), X86_PF_VECTOR, 4);
 }
 
-/* ---- loading -------------------------------------------------------------------------------------------------------- */
+/* ---- loading --------------------------------------------------------------------------------- */
 
 /* What MOV to a segment register does with a descriptor (SDM vol. 2, MOV): the vector, 0 if none. */
 static unsigned reference_load(unsigned sreg, unsigned byte, unsigned rpl, unsigned cpl)
@@ -217,7 +217,7 @@ static void load_system(void **state)
 	assert_int_equal(cpu.seg[X86_TR].base, 0xffff800000005000);
 }
 
-/* ---- far transfers ---------------------------------------------------------------------------------------------------- */
+/* ---- far transfers --------------------------------------------------------------------------- */
 
 static void real_mode(void **state)
 {
@@ -393,7 +393,7 @@ static void ret_faults(void **state)
 	assert_int_equal(cpu.regs[X86_RSP], 0x8000);
 }
 
-/* ---- IRET --------------------------------------------------------------------------------------------------------------- */
+/* ---- IRET ------------------------------------------------------------------------------------ */
 
 static void iret_frame(u64 rip, u16 cs, u32 flags, u64 rsp, u16 ss, unsigned size)
 {
@@ -456,8 +456,8 @@ static void iret_64(void **state)
 
 static void iret_v86(void **state)
 {
-	static const u32 frame[] = { 0x100, 0x1111, X86_VM | X86_IOPL | X86_IF | 2, 0xfff0, 0x2222, 0x3333, 0x4444,
-				     0x5555, 0x6666 };
+	static const u32 frame[] = { 0x100, 0x1111, X86_VM | X86_IOPL | X86_IF | 2, 0xfff0, 0x2222,
+				     0x3333, 0x4444, 0x5555, 0x6666 };
 
 	(void)state;
 	machine_protected(0);
@@ -488,7 +488,7 @@ static void iret_v86(void **state)
 	assert_int_equal(x86_get_rflags(&cpu), X86_VIF | X86_VM | 2);
 }
 
-/* ---- stack, I/O, MMIO --------------------------------------------------------------------------------------------------- */
+/* ---- stack, I/O, MMIO ------------------------------------------------------------------------ */
 
 static void push_pop(void **state)
 {
