@@ -15,6 +15,7 @@
 #include "x86/cpuid.h"
 #include "x86/system.h"
 
+#define B(n) (1u << (n))
 #define EXT 0x80000000u
 #define MAX_BASIC_LEAF 0x1fu
 #define MAX_EXT_LEAF 0x80000021u
@@ -28,11 +29,47 @@
 
 /* ---- the host's CPUID ------------------------------------------------------------------------ */
 
-void x86_host_cpuid(u32 leaf, u32 subleaf, u32 out[4])
+/*
+ * What the host answered, kept: under a hypervisor each CPUID costs 20 microseconds or more, and a
+ * start-up asks for hundreds. A slot is claimed by its key (FILLING), written, and then published; who
+ * meets a slot being filled, or a full table, asks the processor.
+ */
+#define NR_ANSWERS 256u
+#define FILLING (~0ull)
+
+static struct {
+	u64 key; /* leaf and subleaf, plus 1; 0: free. Atomic */
+	u32 regs[4];
+} answers[NR_ANSWERS];
+
+static void cpuid(u32 leaf, u32 subleaf, u32 out[4])
 {
 	asm volatile("cpuid"
 		     : "=a"(out[0]), "=b"(out[1]), "=c"(out[2]), "=d"(out[3])
 		     : "0"(leaf), "2"(subleaf));
+}
+
+void x86_host_cpuid(u32 leaf, u32 subleaf, u32 out[4])
+{
+	u64 key = ((u64)leaf << 32 | subleaf) + 1, empty = 0;
+	unsigned i = (leaf ^ leaf >> 24 ^ subleaf * 37) % NR_ANSWERS;
+
+	for (unsigned n = 0; n < NR_ANSWERS; n++, i = (i + 1) % NR_ANSWERS) {
+		u64 found = atomic_read_acquire(&answers[i].key);
+
+		if (found == key) {
+			memcpy(out, answers[i].regs, sizeof(answers[i].regs));
+			return;
+		}
+		if (!found || found == FILLING)
+			break;
+	}
+	cpuid(leaf, subleaf, out);
+	if (!__atomic_compare_exchange_n(&answers[i].key, &empty, FILLING, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
+		return;
+	memcpy(answers[i].regs, out, sizeof(answers[i].regs));
+	atomic_set_release(&answers[i].key, key);
 }
 
 static bool vendor_is_amd(u32 ebx, u32 ecx, u32 edx)
@@ -61,42 +98,22 @@ static u64 supported_xcr0(void)
 #define NR_COMPONENTS 19
 #define XSAVE_LEGACY (512u + 64u)
 
-/* Host's leaf 0xd, sub-leaves 2..: read once. Every thread that finds it missing writes the same values. */
-static struct {
-	u32 ready;
-	u32 size[NR_COMPONENTS], offset[NR_COMPONENTS], aligned[NR_COMPONENTS];
-} components;
-
-static void read_components(void)
-{
-	if (atomic_read_acquire(&components.ready))
-		return;
-	for (unsigned i = 2; i < NR_COMPONENTS; i++) {
-		u32 r[4];
-
-		x86_host_cpuid(0xd, i, r);
-		atomic_set(&components.size[i], r[X86_CPUID_EAX]);
-		atomic_set(&components.offset[i], r[X86_CPUID_EBX]);
-		atomic_set(&components.aligned[i], r[X86_CPUID_ECX] >> 1 & 1);
-	}
-	atomic_set_release(&components.ready, 1);
-}
-
 /* Bytes of an XSAVE area with these components, standard or compacted (SDM vol. 1 section 13.4). */
 static u32 xsave_size(u64 xcr0, bool compacted)
 {
 	u32 end = XSAVE_LEGACY;
 
-	read_components();
 	for (unsigned i = 2; i < NR_COMPONENTS; i++) {
-		u32 at = components.offset[i];
+		u32 r[4], at;
 
 		if (!(xcr0 >> i & 1))
 			continue;
+		x86_host_cpuid(0xd, i, r); /* size, offset, bit 1 of ECX: aligned when compacted */
+		at = r[X86_CPUID_EBX];
 		if (compacted)
-			at = components.aligned[i] ? (end + 63) & ~63u : end;
-		if (at + components.size[i] > end)
-			end = at + components.size[i];
+			at = r[X86_CPUID_ECX] & B(1) ? (end + 63) & ~63u : end;
+		if (at + r[X86_CPUID_EAX] > end)
+			end = at + r[X86_CPUID_EAX];
 	}
 	return end;
 }
@@ -110,8 +127,6 @@ struct feature_row {
 	u32 always;	 /* bits that need no hardware */
 	u64 xcr0;	 /* state that the host must have enabled for any of them */
 };
-
-#define B(n) (1u << (n))
 
 static const struct feature_row feature_rows[] = {
 	/* SSE3 PCLMULQDQ SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND; PCID X2APIC */

@@ -29,11 +29,11 @@ struct x86_event {
 /*
  * Delivers an event through the IDT/IVT of the present mode: pushes the frame, loads CS:RIP. A fault on the way becomes
  * #DF, a fault on #DF shutdown (activity = X86_SHUTDOWN). Returns X86_BRANCH (delivered, or shut down) or X86_EXIT (an
- * MMIO access of the delivery must be answered; deliver the same event again).
+ * MMIO access of the delivery must be answered; deliver the same event again). SOFT and ICEBP return X86_FAULT where
+ * other events nest: the faulting instruction's own RIP is the caller's to know. In V86 mode IOPL and VME's redirection
+ * bitmap are looked at here; #GP(0) where INT n is not allowed.
  */
 enum x86_result x86_deliver(struct x86_cpu *cpu, const struct x86_event *event);
-/* SOFT and ICEBP return X86_FAULT instead of nesting: the faulting instruction's own RIP is the caller's to know. */
-/* V86 mode: IOPL and VME's redirection bitmap are looked at here; #GP(0) where INT n is not allowed. */
 /* Delivers cpu->fault at the current RIP: what the engine calls after X86_FAULT. */
 enum x86_result x86_deliver_fault(struct x86_cpu *cpu);
 bool x86_vector_has_error(unsigned vector);
