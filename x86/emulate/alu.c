@@ -9,12 +9,25 @@
 
 /* ---- on values: d op s, status flags out; cc holds CF for those that read it ----------------- */
 
-#define BINARY(op, bits, m, before)                                                                         \
+#define BINARY(op, bits, m, arg)                                                                            \
 	static always_inline u64 op##bits(u64 d, u64 s, u32 *cc)                                            \
 	{                                                                                                   \
 		u32 ax;                                                                                     \
                                                                                                             \
-		asm(before #op " %" m "[s], %" m "[d]" GET_FLAGS                                            \
+		asm(#op " %" m "[s], %" m "[d]" GET_FLAGS                                                   \
+		    : [d] "+r"(d), "=&a"(ax)                                                                \
+		    : [s] "r"(s)                                                                            \
+		    : "cc");                                                                                \
+		*cc = cc_of(ax);                                                                            \
+		return d;                                                                                   \
+	}
+
+#define WITH_CARRY(op, bits, m, arg)                                                                        \
+	static always_inline u64 op##bits(u64 d, u64 s, u32 *cc)                                            \
+	{                                                                                                   \
+		u32 ax;                                                                                     \
+                                                                                                            \
+		asm(SET_CARRY #op " %" m "[s], %" m "[d]" GET_FLAGS                                         \
 		    : [d] "+r"(d), "=&a"(ax)                                                                \
 		    : [s] "r"(s), [cc] "r"(*cc)                                                             \
 		    : "cc");                                                                                \
@@ -35,15 +48,15 @@
 
 #define SIZES(X, op, arg) X(op, 8, "b", arg) X(op, 16, "w", arg) X(op, 32, "k", arg) X(op, 64, "q", arg)
 
-SIZES(BINARY, add, "")
-SIZES(BINARY, or, "")
-SIZES(BINARY, adc, SET_CARRY)
-SIZES(BINARY, sbb, SET_CARRY)
-SIZES(BINARY, and, "")
-SIZES(BINARY, sub, "")
-SIZES(BINARY, xor, "")
-SIZES(BINARY, cmp, "")
-SIZES(BINARY, test, "")
+SIZES(BINARY, add, )
+SIZES(BINARY, or, )
+SIZES(WITH_CARRY, adc, )
+SIZES(WITH_CARRY, sbb, )
+SIZES(BINARY, and, )
+SIZES(BINARY, sub, )
+SIZES(BINARY, xor, )
+SIZES(BINARY, cmp, )
+SIZES(BINARY, test, )
 SIZES(UNARY, inc, X86_FLAGS_STATUS & ~X86_CF)
 SIZES(UNARY, dec, X86_FLAGS_STATUS & ~X86_CF)
 SIZES(UNARY, neg, X86_FLAGS_STATUS)

@@ -91,8 +91,8 @@ static always_inline u64 next_rip(const struct x86_cpu *cpu, const struct x86_in
 /* Behind an instruction in an asm whose output "=&a"(ax) is given to cc_of(): all status flags in AX. */
 #define GET_FLAGS "\n\tlahf\n\tseto %%al"
 /*
- * Before one that leaves some flags, perhaps undefined ones, as they were: loads all of them from AX, "+&a"(ax) with
- * ax_of(cc). Adding 7F to AL overflows if AL is 1.
+ * Before one that leaves some flags, perhaps undefined ones, as they were: loads all of them from AX, "+&a"(ax)
+ * with ax_of(cc). Adding 7F to AL overflows if AL is 1.
  */
 #define SET_FLAGS "add $0x7f, %%al\n\tsahf\n\t"
 /* Before one that reads CF; cc is an input. */
@@ -242,13 +242,23 @@ static always_inline bool fast_gva(const struct x86_cpu *cpu, const struct x86_i
 	return fast_linear(cpu, a, insn->seg, ea, gva);
 }
 
+/* A valid entry's host address is not NULL: spares the caller's test a look at it. */
+static always_inline void *tlb_host(const struct x86_tlb_entry *e, u64 off)
+{
+	u64 host = e->host + off;
+
+	if (!host)
+		__builtin_unreachable();
+	return (void *)host;
+}
+
 /* The host address of size bytes at gva if the TLB has it, else NULL. */
 static always_inline void *tlb_read(const struct x86_cpu *cpu, u64 gva, unsigned size)
 {
 	const struct x86_tlb_entry *e = x86_tlb_entry(cpu, gva);
 	u64 off = gva - e->tag_read;
 
-	return likely(off <= 4096 - size) ? (void *)(e->host + off) : NULL;
+	return likely(off <= 4096 - size) ? tlb_host(e, off) : NULL;
 }
 
 static always_inline void *tlb_write(const struct x86_cpu *cpu, u64 gva, unsigned size)
@@ -256,7 +266,7 @@ static always_inline void *tlb_write(const struct x86_cpu *cpu, u64 gva, unsigne
 	const struct x86_tlb_entry *e = x86_tlb_entry(cpu, gva);
 	u64 off = gva - e->tag_write;
 
-	return likely(off <= 4096 - size) ? (void *)(e->host + off) : NULL;
+	return likely(off <= 4096 - size) ? tlb_host(e, off) : NULL;
 }
 
 static always_inline void *tlb_rmw(const struct x86_cpu *cpu, u64 gva, unsigned size)
@@ -264,7 +274,7 @@ static always_inline void *tlb_rmw(const struct x86_cpu *cpu, u64 gva, unsigned 
 	const struct x86_tlb_entry *e = x86_tlb_entry(cpu, gva);
 	u64 off = gva - e->tag_write;
 
-	return likely(off <= 4096 - size && e->tag_read == e->tag_write) ? (void *)(e->host + off) : NULL;
+	return likely(off <= 4096 - size && e->tag_read == e->tag_write) ? tlb_host(e, off) : NULL;
 }
 
 static always_inline void *fast_read(const struct x86_cpu *cpu, const struct x86_insn *insn,

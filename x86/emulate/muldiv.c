@@ -52,7 +52,7 @@ static bool idiv_fits(__int128 n, s64 s, unsigned size)
 	bool opposite = (n < 0) != (s < 0);
 	unsigned __int128 magnitude = n < 0 ? -(unsigned __int128)n : (unsigned __int128)n;
 	u64 divisor = s < 0 ? -(u64)s : (u64)s;
-	u64 over = (size_mask(size) >> 1) + opposite + 1; /* least magnitude of a quotient that does not fit */
+	u64 over = (size_mask(size) >> 1) + opposite + 1; /* the least quotient that does not fit */
 
 	return magnitude < (unsigned __int128)over * divisor;
 }
