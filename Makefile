@@ -66,7 +66,10 @@ $(B)/core-check: $(addprefix $(B)/,$(CORE))
 TESTS_B := $(addprefix $(B)/,$(TESTS))
 
 $(B)/tests/%.o: ROOM :=
-$(TESTS_B): $(B)/%: $(B)/%.o $(LIB_O) $(TEST_OBJECTS:%=$(B)/%)
+# OBJECTS_<test> (objects.mk): all that a test is linked with, if it brings a host and vCPUs of its own.
+.SECONDEXPANSION:
+$(TESTS_B): $(B)/%: $(B)/%.o $(TEST_OBJECTS:%=$(B)/%) \
+		$$(if $$(OBJECTS_$$(@F)),$$(addprefix $(B)/,$$(OBJECTS_$$(@F))),$(LIB_O))
 	@echo '  LD $@'
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $(filter %.o,$^) -lcmocka -lZydis -lpthread -ldl
 

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Where a vCPU's access to what is not memory goes before userspace is asked: LAPIC page, 8259, PIT, IOAPIC, then ioeventfds,
- * then coalesced zones.
+ * Where a vCPU's access to what is not memory goes before userspace is asked: LAPIC page, 8259, PIT,
+ * IOAPIC, then ioeventfds, then coalesced zones.
  *
- * ioeventfds and zones of a bus are one immutable object, replaced whole under `lock` and read under srcu, so that any
- * number of vCPUs look up at once.
+ * ioeventfds and zones of a bus are one immutable object, replaced whole under `lock` and read under srcu,
+ * so that any number of vCPUs look up at once.
  *
- * The coalesced ring is one per VM. KVM maps its page into every vCPU's file; ours are separate files, so it lies in page 2
- * of the first vCPU's mapping, which is where QEMU and the kernel's own tests look for it.
+ * The coalesced ring is one per VM. KVM maps its page into every vCPU's file; ours are separate files, so
+ * it lies in page 2 of the first vCPU's mapping, which is where QEMU and the kernel's own tests look for
+ * it.
  */
 #include "kvm/bus.h"
 #include "kvm/irq.h"
 #include "kvm/irqchip.h"
+#include "kvm/pv.h"
 
 #define MAX_ZONES 1000 /* KVM's NR_IOBUS_DEVS */
 #define NR_BUSES 2
@@ -41,12 +43,14 @@ struct vm_bus {
 	bool ring_gone;			/* ring_lock */
 };
 
-/* ---- maps --------------------------------------------------------------------------------------------------- */
+/* ---- maps --------------------------------------------------------------------------------------- */
 
 /* A map with room for these numbers, in one piece. */
 static struct bus_map *map_alloc(u32 nr_events, u32 nr_zones)
 {
-	struct bus_map *m = host_alloc(sizeof(*m) + nr_events * sizeof(m->event[0]) + nr_zones * sizeof(m->zone[0]));
+	size_t size = sizeof(struct bus_map) + nr_events * sizeof(struct ioeventfd *) +
+		      nr_zones * sizeof(struct kvm_coalesced_mmio_zone);
+	struct bus_map *m = host_alloc(size);
 
 	if (!m)
 		return NULL;
@@ -70,11 +74,17 @@ static u32 first_event(const struct bus_map *m, u64 address)
 	return low;
 }
 
+/* for (i = first_event(m, address); event_at(m, i, address); i++) */
+static struct ioeventfd *event_at(const struct bus_map *m, u32 i, u64 address)
+{
+	return i < m->nr_events && m->event[i]->address == address ? m->event[i] : NULL;
+}
+
 static void add_event(struct bus_map *m, struct ioeventfd *e)
 {
 	u32 i = first_event(m, e->address);
 
-	while (i < m->nr_events && m->event[i]->address == e->address)
+	while (event_at(m, i, e->address))
 		i++;
 	memmove(&m->event[i + 1], &m->event[i], (m->nr_events - i) * sizeof(e));
 	m->event[i] = e;
@@ -106,13 +116,13 @@ static void map_replace(struct vm_bus *bus, unsigned which, struct bus_map *m)
 	host_free(old);
 }
 
-/* ---- ioeventfd (document, KVM_IOEVENTFD) --------------------------------------------------------------------------- */
+/* ---- ioeventfd (document, KVM_IOEVENTFD) -------------------------------------------------------- */
 
 static bool collides(const struct bus_map *m, const struct ioeventfd *e)
 {
-	for (u32 i = first_event(m, e->address); i < m->nr_events && m->event[i]->address == e->address; i++) {
-		const struct ioeventfd *o = m->event[i];
+	const struct ioeventfd *o;
 
+	for (u32 i = first_event(m, e->address); (o = event_at(m, i, e->address)); i++) {
 		if (!o->length || !e->length)
 			return true;
 		if (o->length == e->length && (o->wildcard || e->wildcard || o->datamatch == e->datamatch))
@@ -181,11 +191,13 @@ static struct ioeventfd *find_ioeventfd(const struct bus_map *m, const struct kv
 {
 	bool wildcard = !(args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH);
 
-	for (u32 i = first_event(m, args->addr); i < m->nr_events && m->event[i]->address == args->addr; i++) {
-		struct ioeventfd *e = m->event[i];
+	struct ioeventfd *e;
 
-		if (e->length == args->len && e->wildcard == wildcard && (wildcard || e->datamatch == args->datamatch) &&
-		    host_eventfd_same(e->event, event))
+	for (u32 i = first_event(m, args->addr); (e = event_at(m, i, args->addr)); i++) {
+		bool same = wildcard || e->datamatch == args->datamatch;
+
+		same = same && e->length == args->len && e->wildcard == wildcard;
+		if (same && host_eventfd_same(e->event, event))
 			return e;
 	}
 	return NULL;
@@ -231,9 +243,9 @@ long vm_ioeventfd(void *object, unsigned long arg)
 
 static bool event_write(const struct bus_map *m, u64 address, u64 value, unsigned size)
 {
-	for (u32 i = first_event(m, address); i < m->nr_events && m->event[i]->address == address; i++) {
-		const struct ioeventfd *e = m->event[i];
+	const struct ioeventfd *e;
 
+	for (u32 i = first_event(m, address); (e = event_at(m, i, address)); i++) {
 		if (e->length && (e->length != size || !(e->wildcard || e->datamatch == value)))
 			continue;
 		host_eventfd_signal(e->event, 1);
@@ -242,7 +254,7 @@ static bool event_write(const struct bus_map *m, u64 address, u64 value, unsigne
 	return false;
 }
 
-/* ---- coalesced zones (document, KVM_REGISTER_COALESCED_MMIO) ---------------------------------------------------------- */
+/* ---- coalesced zones (document, KVM_REGISTER_COALESCED_MMIO) ------------------------------------ */
 
 static bool within(const struct kvm_coalesced_mmio_zone *z, u64 address, u64 size)
 {
@@ -305,14 +317,18 @@ long vm_unregister_coalesced(void *object, unsigned long arg)
 	return m ? 0 : -ENOMEM;
 }
 
-/* Puts a write into the ring; false if it is full. Userspace owns `first`, and may write anything anywhere in it. */
+/*
+ * Puts a write into the ring; false if it is full. Userspace owns `first`, and may write anything anywhere
+ * in it.
+ */
 static bool ring_put(struct vcpu *owner, u64 address, u64 value, unsigned size, bool pio)
 {
-	struct kvm_coalesced_mmio_ring *ring = (void *)((u8 *)owner->run + KVM_COALESCED_MMIO_PAGE_OFFSET * 4096);
+	u8 *page = (u8 *)owner->run + KVM_COALESCED_MMIO_PAGE_OFFSET * 4096;
+	struct kvm_coalesced_mmio_ring *ring = (void *)page;
 	u32 last = atomic_read(&ring->last), first = atomic_read_acquire(&ring->first);
 	struct kvm_coalesced_mmio *slot;
 
-	if (last >= RING_ENTRIES || (first - last - 1) % RING_ENTRIES == 0)
+	if (last >= RING_ENTRIES || (last + 1) % RING_ENTRIES == first)
 		return false;
 	slot = &ring->coalesced_mmio[last];
 	slot->phys_addr = address;
@@ -323,7 +339,8 @@ static bool ring_put(struct vcpu *owner, u64 address, u64 value, unsigned size, 
 	return true;
 }
 
-static bool zone_write(struct vm *vm, const struct bus_map *m, bool pio, u64 address, u64 value, unsigned size)
+static bool zone_write(struct vm *vm, const struct bus_map *m, bool pio, u64 address, u64 value,
+		       unsigned size)
 {
 	struct vm_bus *bus = vm->bus;
 	bool done;
@@ -353,9 +370,12 @@ void vcpu_bus_release(struct vcpu *vcpu)
 	host_mutex_unlock(&bus->ring_lock);
 }
 
-/* ---- devices -------------------------------------------------------------------------------------------------------- */
+/* ---- devices ------------------------------------------------------------------------------------ */
 
-/* Inside the LAPIC's page. Without the LAPIC_MMIO_HOLE quirk, a disabled or x2APIC LAPIC leaves the page to userspace. */
+/*
+ * Inside the LAPIC's page. Without the LAPIC_MMIO_HOLE quirk, a disabled or x2APIC LAPIC leaves the page to
+ * userspace.
+ */
 static bool in_lapic(const struct vcpu *vcpu, u64 gpa, bool *hole)
 {
 	const struct lapic *l = vcpu->apic;
@@ -377,6 +397,7 @@ static bool device_mmio_read(struct vcpu *vcpu, u64 gpa, void *data, unsigned si
 	bool hole;
 
 	if (in_lapic(vcpu, gpa, &hole)) {
+		vcpu_irq_settle(vcpu);
 		if (hole)
 			memset(data, 0xff, size);
 		else
@@ -394,6 +415,7 @@ static bool device_mmio_write(struct vcpu *vcpu, u64 gpa, const void *data, unsi
 	bool hole;
 
 	if (in_lapic(vcpu, gpa, &hole)) {
+		vcpu_irq_settle(vcpu);
 		if (!hole)
 			lapic_mmio_write(vcpu->apic, gpa & (APIC_MMIO_SIZE - 1), data, size);
 		return true;
@@ -438,7 +460,9 @@ static bool device_pio_write(struct vm *vm, u64 port, const u8 *data, unsigned s
 
 bool vcpu_bus_read(struct vcpu *vcpu, bool pio, u64 address, void *data, unsigned size)
 {
-	return pio ? device_pio_read(vcpu->vm, address, data, size) : device_mmio_read(vcpu, address, data, size);
+	if (pio)
+		return device_pio_read(vcpu->vm, address, data, size);
+	return device_mmio_read(vcpu, address, data, size);
 }
 
 bool vcpu_bus_write(struct vcpu *vcpu, bool pio, u64 address, const void *data, unsigned size)
@@ -449,7 +473,9 @@ bool vcpu_bus_write(struct vcpu *vcpu, bool pio, u64 address, const void *data, 
 	u32 *section;
 	bool done;
 
-	if (pio ? device_pio_write(vcpu->vm, address, data, size) : device_mmio_write(vcpu, address, data, size))
+	done = pio ? device_pio_write(vcpu->vm, address, data, size)
+		   : device_mmio_write(vcpu, address, data, size);
+	if (done)
 		return true;
 	memcpy(&value, data, size);
 	section = srcu_enter(&bus->srcu);
@@ -459,7 +485,7 @@ bool vcpu_bus_write(struct vcpu *vcpu, bool pio, u64 address, const void *data, 
 	return done;
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------------------- */
 
 int vm_bus_create(struct vm *vm)
 {

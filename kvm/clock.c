@@ -2,14 +2,16 @@
 /*
  * Time: the guests' TSCs, and the VM's kvmclock that derives from them.
  *
- * Guest TSC = host TSC * ratio + offset, per vCPU. Writers of a TSC (userspace at creation and migration) mean to keep
- * vCPUs in step; who writes within a second of what the last written TSC would be by now is given the same offset
- * (__kvm_synchronize_tsc's rule). vCPUs that share an offset belong to one generation.
+ * Guest TSC = host TSC * ratio + offset, per vCPU. Writers of a TSC (userspace at creation and migration)
+ * mean to keep vCPUs in step; who writes within a second of what the last written TSC would be by now is
+ * given the same offset (__kvm_synchronize_tsc's rule). vCPUs that share an offset belong to one
+ * generation.
  *
- * kvmclock in nanoseconds = base_ns(host TSC) + offset, where base_ns is one straight line from the VM's creation on:
- * all vCPUs, snapshots and KVM_GET_CLOCK agree by construction, and nothing the host does to its clocks makes it
- * jump. It keeps the TSC's rate, so it drifts against NTP-disciplined time as KVM's master clock does. While all TSCs are
- * of one generation, all vCPUs' pages hold the same snapshot and say so (PVCLOCK_TSC_STABLE_BIT).
+ * kvmclock in nanoseconds = base_ns(host TSC) + offset, where base_ns is one straight line from the VM's
+ * creation on: all vCPUs, snapshots and KVM_GET_CLOCK agree by construction, and nothing the host does to
+ * its clocks makes it jump. It keeps the TSC's rate, so it drifts against NTP-disciplined time as KVM's
+ * master clock does. While all TSCs are of one generation, all vCPUs' pages hold the same snapshot and say
+ * so (PVCLOCK_TSC_STABLE_BIT).
  */
 #include "kvm/clock.h"
 #include "kvm/pv.h"
@@ -54,7 +56,7 @@ struct vm_clock {
 	u32 generation;
 };
 
-/* ---- arithmetic ---------------------------------------------------------------------------------------------- */
+/* ---- arithmetic --------------------------------------------------------------------------------- */
 
 /* a * b / c, ~0 if that does not fit; by hand because 128-bit division would call libgcc. */
 static u64 mul_div(u64 a, u64 b, u64 c)
@@ -81,7 +83,10 @@ static u64 base_ns(const struct vm_clock *c, u64 tsc)
 	return tsc < c->tsc0 ? c->ns0 : c->ns0 + mul_div(tsc - c->tsc0, 1000000, host_tsc_khz());
 }
 
-/* mul and shift such that ns = (ticks << shift) * mul >> 32 (shift may be negative), mul using all its bits. */
+/*
+ * mul and shift such that ns = (ticks << shift) * mul >> 32 (shift may be negative), mul using all its
+ * bits.
+ */
 static void time_scale(u64 hz, u32 *mul, s8 *shift)
 {
 	u64 m;
@@ -96,7 +101,7 @@ static void time_scale(u64 hz, u32 *mul, s8 *shift)
 	*shift = (s8)s;
 }
 
-/* ---- TSC ------------------------------------------------------------------------------------------------------- */
+/* ---- TSC ---------------------------------------------------------------------------------------- */
 
 u64 vcpu_tsc_at(struct vcpu *vcpu, u64 host_tsc)
 {
@@ -215,7 +220,7 @@ static int set_tsc_khz(struct vcpu *vcpu, u32 khz)
 	return 0;
 }
 
-/* ---- kvmclock pages (document, x86/msr.rst) ----------------------------------------------------------------------- */
+/* ---- kvmclock pages (document, x86/msr.rst) ----------------------------------------------------- */
 
 static void fill_page(struct vcpu *vcpu, struct pvclock_page *p)
 {
@@ -228,7 +233,7 @@ static void fill_page(struct vcpu *vcpu, struct pvclock_page *p)
 	p->flags = c->master ? PVCLOCK_TSC_STABLE : 0;
 	host_mutex_unlock(&c->lock);
 	p->tsc_timestamp = vcpu_tsc_at(vcpu, tsc);
-	time_scale(scale_tsc(vcpu, host_tsc_khz()) * 1000, &p->mul, &p->shift);
+	time_scale(scale_tsc(vcpu, host_tsc_khz() * 1000ull), &p->mul, &p->shift);
 }
 
 /* The version is odd while the rest changes: other vCPUs may read this page too. */
@@ -302,7 +307,7 @@ static void write_system_time(struct vcpu *vcpu, u64 value, bool old_msr, bool h
 	vcpu_clock_update(vcpu);
 }
 
-/* ---- MSRs ----------------------------------------------------------------------------------------------------------- */
+/* ---- MSRs --------------------------------------------------------------------------------------- */
 
 enum x86_result vcpu_clock_rdmsr(struct vcpu *vcpu, u32 index, u64 *value, bool *handled)
 {
@@ -325,7 +330,10 @@ enum x86_result vcpu_clock_rdmsr(struct vcpu *vcpu, u32 index, u64 *value, bool 
 	default:
 		return vcpu_pv_rdmsr(vcpu, index, value, handled);
 	}
-	*value = index == MSR_KVM_WALL_CLOCK || index == MSR_KVM_WALL_CLOCK_NEW ? vcpu->vm->clock->wall : vcpu->pv->system_time;
+	if (index == MSR_KVM_WALL_CLOCK || index == MSR_KVM_WALL_CLOCK_NEW)
+		*value = vcpu->vm->clock->wall;
+	else
+		*value = vcpu->pv->system_time;
 	return X86_OK;
 }
 
@@ -384,7 +392,7 @@ unsigned kvm_pv_msr_list(u32 *out, unsigned max)
 	return ARRAY_SIZE(list);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------ */
+/* ---- life --------------------------------------------------------------------------------------- */
 
 int vm_clock_create(struct vm *vm)
 {
@@ -432,7 +440,7 @@ void vcpu_clock_reset(struct vcpu *vcpu)
 	vcpu->pv->poll_control = 1;
 }
 
-/* ---- ioctls ------------------------------------------------------------------------------------------------------------ */
+/* ---- ioctls ------------------------------------------------------------------------------------- */
 
 static long vm_get_clock(void *object, unsigned long arg)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * irqfds (KVM document, KVM_IRQFD): a signal on an eventfd becomes an interrupt on a GSI. The host layer calls us on a
- * thread of its own after each signal.
+ * irqfds (KVM document, KVM_IRQFD): a signal on an eventfd becomes an interrupt on a GSI. The host layer
+ * calls us on a thread of its own after each signal.
  *
- * A plain irqfd is an edge. One with a resamplefd is a level: the line stays high until the guest acknowledges the GSI;
- * then all resamplers of the GSI lower it once and signal their resamplefds, so that whoever still wants the interrupt can
- * raise it again.
+ * A plain irqfd is an edge. One with a resamplefd is a level: the line stays high until the guest
+ * acknowledges the GSI; then all resamplers of the GSI lower it once and signal their resamplefds, so that
+ * whoever still wants the interrupt can raise it again.
  *
- * Unlike in KVM an irqfd does not vanish by itself when the VMM closes its last descriptor of the eventfd without
- * deassigning it: we hold one too. It then stays, silent, until the VM goes.
+ * Unlike in KVM an irqfd does not vanish by itself when the VMM closes its last descriptor of the eventfd
+ * without deassigning it: we hold one too. It then stays, silent, until the VM goes.
  */
 #include "kvm/irq.h"
 #include "kvm/irqchip.h"
@@ -42,7 +42,7 @@ static void irqfd_signalled(void *arg)
 	irq_set_gsi(vm, IRQ_SOURCE_USER, f->gsi, false, false);
 }
 
-/* ---- resamplers (changed with ic->irqfd_lock held) -------------------------------------------------------------------------------------------- */
+/* ---- resamplers (changed with ic->irqfd_lock held) ---------------------------------------------- */
 
 static struct resampler *find_resampler(struct irqchip *ic, u32 gsi)
 {
@@ -109,7 +109,7 @@ static void detach_resampler(struct irqchip *ic, struct irqfd *f)
 	host_free(r);
 }
 
-/* ---- assign, deassign: ic->irqfd_lock held throughout ----------------------------------------------------------- */
+/* ---- assign, deassign: ic->irqfd_lock held throughout ------------------------------------------- */
 
 static void irqfd_free(struct irqfd *f)
 {

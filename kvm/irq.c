@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The VM's interrupt controllers: creation, wiring of the chips to each other, delivery of messages to LAPICs, and the
- * ioctls that concern them.
+ * The VM's interrupt controllers: creation, wiring of the chips to each other, delivery of messages to
+ * LAPICs, and the ioctls that concern them.
  *
- * The way of an interrupt: irq_set_gsi() -> routes -> PIC pin, IOAPIC pin or MSI -> irq_deliver() -> lapic_accept() of the
- * vCPUs that are named -> a bit in IRR and a kick. Back: EOI on the vCPU's thread -> IOAPIC or PIC -> irq_acked() ->
- * whoever waits for the GSI (PIT, resampling irqfds).
+ * The way of an interrupt: irq_set_gsi() -> routes -> PIC pin, IOAPIC pin or MSI -> irq_deliver() ->
+ * lapic_accept() of the vCPUs that are named -> a bit in IRR and a kick. Back: EOI on the vCPU's thread ->
+ * IOAPIC or PIC -> irq_acked() -> whoever waits for the GSI (PIT, resampling irqfds).
  */
 #include "kvm/irq.h"
 #include "kvm/bus.h"
 #include "kvm/irqchip.h"
 
-/* ---- delivery --------------------------------------------------------------------------------------------- */
+/* ---- delivery ----------------------------------------------------------------------------------- */
 
 static bool present(const struct vcpu *vcpu)
 {
@@ -48,7 +48,8 @@ static int deliver_cluster(struct vm *vm, const struct apic_message *m)
 	return r;
 }
 
-static bool named(struct vm *vm, const struct vcpu *vcpu, const struct lapic *source, const struct apic_message *m)
+static bool named(struct vm *vm, const struct vcpu *vcpu, const struct lapic *source,
+		  const struct apic_message *m)
 {
 	if (!present(vcpu))
 		return false;
@@ -75,7 +76,10 @@ static int deliver_all(struct vm *vm, const struct lapic *source, const struct a
 	return r;
 }
 
-/* Lowest priority goes, as in KVM, to a processor chosen by the vector among those that are named and enabled. */
+/*
+ * Lowest priority goes, as in KVM, to a processor chosen by the vector among those that are named and
+ * enabled.
+ */
 static int deliver_lowest(struct vm *vm, const struct lapic *source, const struct apic_message *m)
 {
 	struct vcpu *vcpu, *chosen = NULL;
@@ -135,7 +139,8 @@ int irq_deliver_msi(struct vm *vm, u64 address, u32 data)
 	return irq_deliver(vm, NULL, &m);
 }
 
-static int set_route(struct vm *vm, const struct irq_route *route, enum irq_source source, bool level, bool line_status)
+static int set_route(struct vm *vm, const struct irq_route *route, enum irq_source source, bool level,
+		     bool line_status)
 {
 	struct irqchip *ic = vm->irqchip;
 
@@ -164,7 +169,7 @@ int irq_set_gsi(struct vm *vm, enum irq_source source, u32 gsi, bool level, bool
 	return r;
 }
 
-/* ---- wiring of the chips ------------------------------------------------------------------------------------- */
+/* ---- wiring of the chips ------------------------------------------------------------------------ */
 
 static void irq_acked(struct irqchip *ic, u32 chip, u32 pin)
 {
@@ -231,10 +236,11 @@ static int chip_ioapic_deliver(struct ioapic *io, struct apic_message *m)
 static bool chip_ioapic_busy(struct ioapic *io, u32 dest, bool logical, u8 vector)
 {
 	struct vm *vm = container_of(io, struct irqchip, ioapic)->vm;
+	bool quirk = !vm->x2apic_no_broadcast_quirk;
 	struct vcpu *vcpu;
 
 	for (u32 i = 0; (vcpu = vm_vcpu(vm, i)); i++) {
-		if (present(vcpu) && lapic_matches(vcpu->apic, dest, logical, !vm->x2apic_no_broadcast_quirk) &&
+		if (present(vcpu) && lapic_matches(vcpu->apic, dest, logical, quirk) &&
 		    lapic_vector_busy(vcpu->apic, vector))
 			return true;
 	}
@@ -290,7 +296,7 @@ static const struct pit_ops pit_ops = {
 	.tick = chip_pit_tick,
 };
 
-/* ---- life -------------------------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------------------- */
 
 int vm_irq_create(struct vm *vm)
 {
@@ -346,7 +352,7 @@ void vm_irq_destroy(struct vm *vm)
 	vm->irqchip = NULL;
 }
 
-/* ---- ioctls -------------------------------------------------------------------------------------------------------- */
+/* ---- ioctls ------------------------------------------------------------------------------------- */
 
 static long vm_create_irqchip(void *object, unsigned long arg)
 {

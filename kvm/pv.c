@@ -2,17 +2,18 @@
 /*
  * KVM's paravirtual interface beside the clock: feature bits, PV EOI and poll control MSRs, hypercalls.
  *
- * Left out, and therefore not announced: asynchronous page faults, steal time (and what rests on it: PV TLB flush), and
- * MIGRATION_CONTROL and MAP_GPA_RANGE, which KVM itself leaves to userspace.
+ * Left out, and therefore not announced: asynchronous page faults, steal time (and what rests on it: PV TLB
+ * flush), and MIGRATION_CONTROL and MAP_GPA_RANGE, which KVM itself leaves to userspace.
  */
 #include "kvm/pv.h"
 #include "kvm/clock.h"
 #include "kvm/irqchip.h"
 
-#define FEATURES                                                                                                       \
-	(BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) | BIT(KVM_FEATURE_CLOCKSOURCE2) |                \
-	 BIT(KVM_FEATURE_PV_EOI) | BIT(KVM_FEATURE_PV_UNHALT) | BIT(KVM_FEATURE_PV_SEND_IPI) |                         \
-	 BIT(KVM_FEATURE_POLL_CONTROL) | BIT(KVM_FEATURE_PV_SCHED_YIELD) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT))
+#define FEATURES                                                                                          \
+	(BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) | BIT(KVM_FEATURE_CLOCKSOURCE2) |   \
+	 BIT(KVM_FEATURE_PV_EOI) | BIT(KVM_FEATURE_PV_UNHALT) | BIT(KVM_FEATURE_PV_SEND_IPI) |            \
+	 BIT(KVM_FEATURE_POLL_CONTROL) | BIT(KVM_FEATURE_PV_SCHED_YIELD) |                                \
+	 BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT))
 
 #define ICR_DELIVERY 0x700u
 #define ICR_LOGICAL 0x800u
@@ -27,7 +28,7 @@ u32 kvm_pv_features(void)
 	return FEATURES;
 }
 
-/* ---- what the guest may use ---------------------------------------------------------------------------------- */
+/* ---- what the guest may use --------------------------------------------------------------------- */
 
 static const struct kvm_cpuid_entry2 *find_leaf(const struct vcpu *vcpu, u32 leaf)
 {
@@ -70,7 +71,7 @@ void vcpu_pv_enforce(struct vcpu *vcpu, bool on)
 	vcpu->pv->enforce = on;
 }
 
-/* ---- MSRs ------------------------------------------------------------------------------------------------------- */
+/* ---- MSRs --------------------------------------------------------------------------------------- */
 
 enum x86_result vcpu_pv_rdmsr(struct vcpu *vcpu, u32 index, u64 *value, bool *handled)
 {
@@ -117,7 +118,7 @@ enum x86_result vcpu_pv_wrmsr(struct vcpu *vcpu, u32 index, u64 value, bool *han
 	return ok ? X86_OK : x86_raise(&vcpu->cpu, X86_GP, 0);
 }
 
-/* ---- hypercalls (document: x86/hypercalls.rst) --------------------------------------------------------------------- */
+/* ---- hypercalls (document: x86/hypercalls.rst) -------------------------------------------------- */
 
 static long clock_pairing(struct vcpu *vcpu, u64 gpa, u64 type)
 {
@@ -159,7 +160,8 @@ static long send_ipi(struct vcpu *vcpu, const u64 arg[4])
 
 	if (icr & (ICR_LOGICAL | ICR_SHORTHAND))
 		return -KVM_EINVAL;
-	return send_ipi_word(vcpu->vm, &m, min, arg[0]) + send_ipi_word(vcpu->vm, &m, (u64)min + width, arg[1]);
+	return send_ipi_word(vcpu->vm, &m, min, arg[0]) +
+	       send_ipi_word(vcpu->vm, &m, (u64)min + width, arg[1]);
 }
 
 static void yield_to(struct vcpu *vcpu, u64 apic_id)

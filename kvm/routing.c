@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * GSI routes (KVM document, KVM_SET_GSI_ROUTING): a sorted, immutable table that readers find under srcu and writers
- * replace whole.
+ * GSI routes (KVM document, KVM_SET_GSI_ROUTING): a sorted, immutable table that readers find under srcu
+ * and writers replace whole.
  */
 #include "kvm/irq.h"
 #include "kvm/irqchip.h"
@@ -54,7 +54,7 @@ s32 irq_gsi_of_pin(const struct irqchip *ic, u32 chip, u32 pin)
 	return atomic_read_acquire(&ic->routes)->gsi_of[chip][pin];
 }
 
-/* ---- building a table -------------------------------------------------------------------------------------- */
+/* ---- building a table --------------------------------------------------------------------------- */
 
 bool irq_msi_valid(const struct vm *vm, u64 address)
 {
@@ -178,12 +178,13 @@ long vm_signal_msi(void *object, unsigned long arg)
 	if (host_copy_from_user(&msi, arg, sizeof(msi)))
 		return -EFAULT;
 	address = (u64)msi.address_hi << 32 | msi.address_lo;
-	if (vm->irqchip_mode == IRQCHIP_NONE || (msi.flags & ~(u32)KVM_MSI_VALID_DEVID) || !irq_msi_valid(vm, address))
+	if (vm->irqchip_mode == IRQCHIP_NONE || (msi.flags & ~(u32)KVM_MSI_VALID_DEVID) ||
+	    !irq_msi_valid(vm, address))
 		return -EINVAL;
 	return irq_deliver_msi(vm, address, msi.data);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------------------- */
 
 /* What KVM_CREATE_IRQCHIP sets up: GSI n to pin n of the IOAPIC and, below 16, of the PICs. */
 int irq_routing_default(struct irqchip *ic)
@@ -193,7 +194,9 @@ int irq_routing_default(struct irqchip *ic)
 	if (!t)
 		return -ENOMEM;
 	for (u32 gsi = 0; gsi < IOAPIC_PINS; gsi++) {
-		struct irq_route io = { .gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP, .chip = KVM_IRQCHIP_IOAPIC, .pin = gsi };
+		struct irq_route io = {
+			.gsi = gsi, .type = KVM_IRQ_ROUTING_IRQCHIP, .chip = KVM_IRQCHIP_IOAPIC, .pin = gsi,
+		};
 		struct irq_route pic = io;
 
 		pic.chip = gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE;

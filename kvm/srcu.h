@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Readers that take no lock, and writers that wait for them: for the routing table and the device lists, which every
- * thread of the VMM may use at any time, also those that are no vCPU (vm_sync_vcpus() does not see them).
+ * Readers that take no lock, and writers that wait for them: for the routing table and the device lists,
+ * which every thread of the VMM may use at any time, also those that are no vCPU (vm_sync_vcpus() does not
+ * see them).
  *
- * A reader counts itself in one of two generations; srcu_sync() switches the generation twice and waits each time until the
- * old one is empty. The counters are spread, so that vCPUs do not fight for one cache line. Read sections are short and
- * do not sleep beyond leaf locks; srcu_sync() must not be called inside one.
+ * A reader counts itself in one of two generations; srcu_sync() switches the generation twice and waits
+ * each time until the old one is empty. The counters are spread, so that vCPUs do not fight for one cache
+ * line. Read sections are short and do not sleep beyond leaf locks; srcu_sync() must not be called inside
+ * one.
  */
 #ifndef ANYKVM_KVM_SRCU_H
 #define ANYKVM_KVM_SRCU_H
@@ -31,7 +33,7 @@ static inline void srcu_init(struct srcu *s)
 static inline u32 *srcu_enter(struct srcu *s)
 {
 	u64 stack = (u64)__builtin_frame_address(0) >> 16;
-	u32 *readers = s->slot[stack * 0x9e3779b97f4a7c15ull >> 60].readers + (atomic_read(&s->generation) & 1);
+	u32 *readers = &s->slot[stack * 0x9e3779b97f4a7c15ull >> 60].readers[atomic_read(&s->generation) & 1];
 
 	atomic_add(readers, 1);
 	return readers;

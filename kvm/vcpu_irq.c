@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The interrupt side of a vCPU: its LAPIC, if the VM has one in here, what the 8259 or userspace has for it, INIT and SIPI,
- * and the tricks that spare the guest an EOI or TPR access (PV EOI, KVM_SET_VAPIC_ADDR).
+ * The interrupt side of a vCPU: its LAPIC, if the VM has one in here, what the 8259 or userspace has for
+ * it, INIT and SIPI, and the tricks that spare the guest an EOI or TPR access (PV EOI, KVM_SET_VAPIC_ADDR).
  *
- * All of it runs on the vCPU's thread or under its mutex, except the LAPIC's kick, nmi, smi and unhalt callbacks.
+ * All of it runs on the vCPU's thread or under its mutex, except the LAPIC's kick, nmi, smi and unhalt
+ * callbacks.
  */
 #include "kvm/clock.h"
 #include "kvm/irq.h"
@@ -21,7 +22,7 @@ static struct vcpu_lapic *vcpu_lapic(struct vcpu *vcpu)
 	return vcpu_lapic_of(vcpu->apic);
 }
 
-/* ---- what the LAPIC tells -------------------------------------------------------------------------------- */
+/* ---- what the LAPIC tells ----------------------------------------------------------------------- */
 
 static void on_kick(struct lapic *l, bool outside)
 {
@@ -61,10 +62,11 @@ static void on_eoi(struct lapic *l, u8 vector, bool level)
 {
 	struct vcpu_lapic *vl = vcpu_lapic_of(l);
 	struct irqchip *ic = vl->vcpu->vm->irqchip;
+	bool broadcast = !(l->regs[APIC_REG_SPIV] & APIC_SPIV_NO_EOI_BROADCAST);
 
 	if (vl->vcpu->vm->irqchip_mode == IRQCHIP_KERNEL) {
 		if (level || ioapic_wants_eoi(&ic->ioapic, vector))
-			ioapic_eoi(&ic->ioapic, vector, level, !(l->regs[APIC_REG_SPIV] & APIC_SPIV_NO_EOI_BROADCAST));
+			ioapic_eoi(&ic->ioapic, vector, level, broadcast);
 	} else if (level && ic->eoi_pins) {
 		vl->eoi_exits[vector / 32] |= BIT(vector % 32);
 		vl->eoi_exit = true;
@@ -136,7 +138,7 @@ bool vcpu_irq_exit(struct vcpu *vcpu)
 	return false;
 }
 
-/* ---- PV EOI, TPR shadow ------------------------------------------------------------------------------------- */
+/* ---- PV EOI, TPR shadow ------------------------------------------------------------------------- */
 
 /* Takes the offer back; if the guest has made use of it, its EOI is done now. */
 static void withdraw_pv_eoi(struct vcpu *vcpu)
@@ -218,7 +220,7 @@ void vcpu_irq_prepare(struct vcpu *vcpu)
 		write_vapic(vcpu_lapic(vcpu));
 }
 
-/* ---- interrupts ------------------------------------------------------------------------------------------------ */
+/* ---- interrupts --------------------------------------------------------------------------------- */
 
 static bool extint_pending(const struct vcpu *vcpu)
 {
@@ -287,7 +289,7 @@ void vcpu_irq_set_cr8(struct vcpu *vcpu, u64 value)
 		vcpu->cr8 = value & 0xf;
 }
 
-/* ---- INIT and SIPI (SDM vol. 3, 9.4.4) -------------------------------------------------------------------------- */
+/* ---- INIT and SIPI (SDM vol. 3, 9.4.4) ---------------------------------------------------------- */
 
 static void take_init(struct vcpu *vcpu)
 {
@@ -368,7 +370,7 @@ void vcpu_irq_pend_sipi(struct vcpu *vcpu)
 		atomic_or(&vcpu->apic->events, LAPIC_EVENT_SIPI);
 }
 
-/* ---- APIC base, MSRs ---------------------------------------------------------------------------------------------- */
+/* ---- APIC base, MSRs ---------------------------------------------------------------------------- */
 
 static u32 counts_as_xapic(const struct vcpu *vcpu)
 {
@@ -447,11 +449,14 @@ enum x86_result vcpu_irq_wrmsr(struct vcpu *vcpu, u32 index, u64 value, bool hos
 	return ok ? X86_OK : x86_raise(&vcpu->cpu, X86_GP, 0);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------- */
+/* ---- life --------------------------------------------------------------------------------------- */
 
 void vcpu_irq_cpuid_changed(struct vcpu *vcpu)
 {
-	/* The in-kernel IOAPIC has no EOI register: suppressing broadcasts is offered with a userspace one alone. */
+	/*
+	 * The in-kernel IOAPIC has no EOI register: suppressing broadcasts is offered with a userspace one
+	 * alone.
+	 */
 	bool suppression = vcpu->vm->irqchip_mode == IRQCHIP_SPLIT && x86_has(&vcpu->cpu, X86_FEAT_X2APIC);
 
 	if (vcpu->apic)
@@ -504,7 +509,7 @@ void vcpu_irq_destroy(struct vcpu *vcpu)
 	vcpu->apic = NULL;
 }
 
-/* ---- ioctls ---------------------------------------------------------------------------------------------------------- */
+/* ---- ioctls ------------------------------------------------------------------------------------- */
 
 static long vcpu_get_lapic(void *object, unsigned long arg)
 {

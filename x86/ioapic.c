@@ -2,13 +2,13 @@
 /*
  * I/O APIC.
  *
- * irr holds the pins that are high (level) or have had an edge that was not delivered yet. A level-triggered entry that
- * was delivered sets its remote IRR and is silent until the EOI of its vector; if the pin is then still high it is
- * delivered again. A guest that does not silence its device would be stuck in that circle, so after 10000 turns the next
- * one comes 10 ms later.
+ * irr holds the pins that are high (level) or have had an edge that was not delivered yet. A
+ * level-triggered entry that was delivered sets its remote IRR and is silent until the EOI of its vector;
+ * if the pin is then still high it is delivered again. A guest that does not silence its device would be
+ * stuck in that circle, so after 10000 turns the next one comes 10 ms later.
  *
- * The RTC's pin is special as in KVM: asked by KVM_IRQ_LINE_STATUS, an edge counts as coalesced while the previous
- * interrupt has not seen its EOI, so that userspace can make up for lost ticks.
+ * The RTC's pin is special as in KVM: asked by KVM_IRQ_LINE_STATUS, an edge counts as coalesced while the
+ * previous interrupt has not seen its EOI, so that userspace can make up for lost ticks.
  */
 #include "x86/ioapic.h"
 
@@ -71,7 +71,8 @@ static int set_line(struct ioapic *io, unsigned pin, bool level, bool line_statu
 		io->irr &= ~bit;
 		return 1;
 	}
-	if (pin == IOAPIC_RTC_PIN && line_status && io->ops->busy(io, redir_dest(e), e & REDIR_LOGICAL, (u8)e))
+	if (pin == IOAPIC_RTC_PIN && line_status &&
+	    io->ops->busy(io, redir_dest(e), e & REDIR_LOGICAL, (u8)e))
 		return 0;
 	io->irr |= bit;
 	if (!(e & REDIR_LEVEL)) {
@@ -96,7 +97,7 @@ int ioapic_set_pin(struct ioapic *io, unsigned pin, unsigned source, bool level,
 	return r;
 }
 
-/* ---- EOI ------------------------------------------------------------------------------------------------------- */
+/* ---- EOI ---------------------------------------------------------------------------------------- */
 
 static void rescan(struct ioapic *io)
 {
@@ -141,7 +142,10 @@ void ioapic_eoi(struct ioapic *io, u8 vector, bool level, bool clear)
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++) {
 		if ((u8)io->redir[pin] != vector)
 			continue;
-		/* Notified unlocked: a resampler lowers the pin, which must be seen before remote IRR is cleared. */
+		/*
+		 * Notified unlocked: a resampler lowers the pin, which must be seen before remote IRR is
+		 * cleared.
+		 */
 		host_mutex_unlock(&io->lock);
 		io->ops->acked(io, pin);
 		host_mutex_lock(&io->lock);
@@ -163,7 +167,7 @@ static void storm_over(struct host_timer *t)
 	host_mutex_unlock(&io->lock);
 }
 
-/* ---- registers --------------------------------------------------------------------------------------------------- */
+/* ---- registers ---------------------------------------------------------------------------------- */
 
 static u32 read_register(struct ioapic *io)
 {
@@ -238,7 +242,7 @@ void ioapic_mmio_write(struct ioapic *io, u32 offset, const void *data, unsigned
 	host_mutex_unlock(&io->lock);
 }
 
-/* ---- life and state ------------------------------------------------------------------------------------------------ */
+/* ---- life and state ----------------------------------------------------------------------------- */
 
 void ioapic_create(struct ioapic *io, const struct ioapic_ops *ops)
 {

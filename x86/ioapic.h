@@ -41,11 +41,17 @@ struct ioapic {
 
 void ioapic_create(struct ioapic *io, const struct ioapic_ops *ops);
 void ioapic_destroy(struct ioapic *io);
-/* line_status: the caller wants to know about coalescing (KVM_IRQ_LINE_STATUS). > 0 delivered, 0 coalesced, < 0 ignored. */
+/*
+ * line_status: the caller wants to know about coalescing (KVM_IRQ_LINE_STATUS). > 0 delivered, 0 coalesced,
+ * < 0 ignored.
+ */
 int ioapic_set_pin(struct ioapic *io, unsigned pin, unsigned source, bool level, bool line_status);
 void ioapic_mmio_read(struct ioapic *io, u32 offset, void *data, unsigned size);
 void ioapic_mmio_write(struct ioapic *io, u32 offset, const void *data, unsigned size);
-/* A local APIC's EOI of vector; to be called if level, or ioapic_wants_eoi(). clear: the broadcast reaches remote IRR. */
+/*
+ * A local APIC's EOI of vector; to be called if level, or ioapic_wants_eoi(). clear: the broadcast reaches
+ * remote IRR.
+ */
 void ioapic_eoi(struct ioapic *io, u8 vector, bool level, bool clear);
 static inline bool ioapic_wants_eoi(const struct ioapic *io, u8 vector)
 {

@@ -2,11 +2,12 @@
 /*
  * Local APIC: registers, acceptance, priorities.
  *
- * A message is accepted by setting its bit in IRR with one atomic OR and a kick; the owner finds it there when it next asks
- * lapic_pending(). TMR is written before IRR, so whoever sees the request sees its trigger mode.
+ * A message is accepted by setting its bit in IRR with one atomic OR and a kick; the owner finds it there
+ * when it next asks lapic_pending(). TMR is written before IRR, so whoever sees the request sees its
+ * trigger mode.
  *
- * Left out as in KVM: the error status register stays 0 (illegal vectors are requested and never get through their
- * priority), arbitration and remote read (which KVM uses for its PV kick).
+ * Left out as in KVM: the error status register stays 0 (illegal vectors are requested and never get
+ * through their priority), arbitration and remote read (which KVM uses for its PV kick).
  */
 #include "x86/lapic.h"
 
@@ -34,10 +35,11 @@
 #define REG(n) (1ull << (n))
 #define REGS(n, count) (((1ull << (count)) - 1) << (n))
 /* What can be read in both modes; ARB and ICR2 are xAPIC's alone, CMCI exists with seven LVT entries. */
-static const u64 readable = REG(APIC_REG_ID) | REG(APIC_REG_VERSION) | REG(APIC_REG_TPR) | REG(APIC_REG_PPR) |
-			    REG(APIC_REG_LDR) | REG(APIC_REG_DFR) | REG(APIC_REG_SPIV) | REGS(APIC_REG_ISR, 8) |
-			    REGS(APIC_REG_TMR, 8) | REGS(APIC_REG_IRR, 8) | REG(APIC_REG_ESR) | REG(APIC_REG_ICR) |
-			    REGS(APIC_REG_LVT_TIMER, 6) | REG(APIC_REG_TMICT) | REG(APIC_REG_TMCCT) | REG(APIC_REG_TDCR);
+static const u64 readable =
+	REG(APIC_REG_ID) | REG(APIC_REG_VERSION) | REG(APIC_REG_TPR) | REG(APIC_REG_PPR) | REG(APIC_REG_LDR) |
+	REG(APIC_REG_DFR) | REG(APIC_REG_SPIV) | REGS(APIC_REG_ISR, 8) | REGS(APIC_REG_TMR, 8) |
+	REGS(APIC_REG_IRR, 8) | REG(APIC_REG_ESR) | REG(APIC_REG_ICR) | REGS(APIC_REG_LVT_TIMER, 6) |
+	REG(APIC_REG_TMICT) | REG(APIC_REG_TMCCT) | REG(APIC_REG_TDCR);
 
 static u32 get(const struct lapic *l, unsigned reg)
 {
@@ -49,7 +51,7 @@ static void set(struct lapic *l, unsigned reg, u32 value)
 	atomic_set(&l->regs[reg], value);
 }
 
-/* ---- vectors ------------------------------------------------------------------------------------------------ */
+/* ---- vectors ------------------------------------------------------------------------------------ */
 
 static bool test_vector(const struct lapic *l, unsigned bank, u8 vector)
 {
@@ -157,11 +159,14 @@ void lapic_set_tpr(struct lapic *l, u8 tpr)
 	recheck(l);
 }
 
-/* ---- acceptance: any thread --------------------------------------------------------------------------------- */
+/* ---- acceptance: any thread --------------------------------------------------------------------- */
 
 static bool matches_physical(const struct lapic *l, u32 dest, bool x2apic)
 {
-	/* An id that xAPIC cannot express means the x2APIC id, also for APICs that are not in x2APIC mode yet. */
+	/*
+	 * An id that xAPIC cannot express means the x2APIC id, also for APICs that are not in x2APIC mode
+	 * yet.
+	 */
 	if (x2apic || dest > 0xff)
 		return dest == l->id;
 	return dest == get(l, APIC_REG_ID) >> 24;
@@ -276,7 +281,7 @@ void lapic_pulse_lint0(struct lapic *l)
 		lapic_deliver_local(l, APIC_REG_LVT_LINT0);
 }
 
-/* ---- sending ------------------------------------------------------------------------------------------------ */
+/* ---- sending ------------------------------------------------------------------------------------ */
 
 static void send_ipi(struct lapic *l, u32 icr, u32 dest)
 {
@@ -312,7 +317,7 @@ static bool write_self_ipi(struct lapic *l, u32 value)
 	return true;
 }
 
-/* ---- register writes ---------------------------------------------------------------------------------------- */
+/* ---- register writes ---------------------------------------------------------------------------- */
 
 static unsigned lvt_reg(unsigned i)
 {
@@ -505,7 +510,7 @@ bool lapic_msr_write(struct lapic *l, unsigned reg, u64 value)
 	return !(value >> 32) && write_reg(l, reg, (u32)value);
 }
 
-/* ---- life, base, state ---------------------------------------------------------------------------------------- */
+/* ---- life, base, state -------------------------------------------------------------------------- */
 
 static u32 x2apic_ldr(u32 id)
 {
@@ -607,7 +612,10 @@ void lapic_get_state(struct lapic *l, struct kvm_lapic_state *s, bool id32)
 		page_set(s, APIC_REG_ID, get(l, APIC_REG_ID) << 24);
 }
 
-/* Where the registers of a restored page differ from plain copies: x2APIC fixes id and LDR, the version is ours. */
+/*
+ * Where the registers of a restored page differ from plain copies: x2APIC fixes id and LDR, the version is
+ * ours.
+ */
 static int set_state_regs(struct lapic *l, const struct kvm_lapic_state *s, bool id32)
 {
 	u32 version = get(l, APIC_REG_VERSION), id = page_get(s, APIC_REG_ID);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Local APIC (SDM vol. 3 chapter 11, AMD APM vol. 2 chapter 16), xAPIC and x2APIC, with KVM's choices where the manuals
- * leave one: 1 ns per timer tick, no ESR errors, no arbitration register, six LVT entries (seven with CMCI).
+ * Local APIC (SDM vol. 3 chapter 11, AMD APM vol. 2 chapter 16), xAPIC and x2APIC, with KVM's choices where
+ * the manuals leave one: 1 ns per timer tick, no ESR errors, no arbitration register, six LVT entries
+ * (seven with CMCI).
  *
- * Who may touch what: IRR, TMR, events and sipi_vector belong to everybody (atomic): that is how interrupts arrive, with
- * no lock. Registers that decide whether a message is ours (ID, LDR, DFR, SPIV, base) are written by the owner and read by
- * all. The rest is the owner's: the thread that runs the vCPU, or holds its mutex.
+ * Who may touch what: IRR, TMR, events and sipi_vector belong to everybody (atomic): that is how interrupts
+ * arrive, with no lock. Registers that decide whether a message is ours (ID, LDR, DFR, SPIV, base) are
+ * written by the owner and read by all. The rest is the owner's: the thread that runs the vCPU, or holds
+ * its mutex.
  */
 #ifndef ANYKVM_X86_LAPIC_H
 #define ANYKVM_X86_LAPIC_H
@@ -42,12 +44,14 @@ struct apic_message {
 
 /* Register numbers: MMIO offset / 16, MSR - 0x800. */
 enum apic_reg {
-	APIC_REG_ID = 0x02, APIC_REG_VERSION = 0x03, APIC_REG_TPR = 0x08, APIC_REG_ARB = 0x09, APIC_REG_PPR = 0x0a,
-	APIC_REG_EOI = 0x0b, APIC_REG_LDR = 0x0d, APIC_REG_DFR = 0x0e, APIC_REG_SPIV = 0x0f, APIC_REG_ISR = 0x10,
-	APIC_REG_TMR = 0x18, APIC_REG_IRR = 0x20, APIC_REG_ESR = 0x28, APIC_REG_LVT_CMCI = 0x2f, APIC_REG_ICR = 0x30,
-	APIC_REG_ICR2 = 0x31, APIC_REG_LVT_TIMER = 0x32, APIC_REG_LVT_THERMAL = 0x33, APIC_REG_LVT_PMC = 0x34,
-	APIC_REG_LVT_LINT0 = 0x35, APIC_REG_LVT_LINT1 = 0x36, APIC_REG_LVT_ERROR = 0x37, APIC_REG_TMICT = 0x38,
-	APIC_REG_TMCCT = 0x39, APIC_REG_TDCR = 0x3e, APIC_REG_SELF_IPI = 0x3f, APIC_NR_REGS = 0x40,
+	APIC_REG_ID = 0x02, APIC_REG_VERSION = 0x03, APIC_REG_TPR = 0x08, APIC_REG_ARB = 0x09,
+	APIC_REG_PPR = 0x0a, APIC_REG_EOI = 0x0b, APIC_REG_LDR = 0x0d, APIC_REG_DFR = 0x0e,
+	APIC_REG_SPIV = 0x0f, APIC_REG_ISR = 0x10, APIC_REG_TMR = 0x18, APIC_REG_IRR = 0x20,
+	APIC_REG_ESR = 0x28, APIC_REG_LVT_CMCI = 0x2f, APIC_REG_ICR = 0x30, APIC_REG_ICR2 = 0x31,
+	APIC_REG_LVT_TIMER = 0x32, APIC_REG_LVT_THERMAL = 0x33, APIC_REG_LVT_PMC = 0x34,
+	APIC_REG_LVT_LINT0 = 0x35, APIC_REG_LVT_LINT1 = 0x36, APIC_REG_LVT_ERROR = 0x37,
+	APIC_REG_TMICT = 0x38, APIC_REG_TMCCT = 0x39, APIC_REG_TDCR = 0x3e, APIC_REG_SELF_IPI = 0x3f,
+	APIC_NR_REGS = 0x40,
 };
 
 #define APIC_SPIV_ENABLE BIT(8)
@@ -70,12 +74,15 @@ struct lapic_ops {
 	void (*smi)(struct lapic *l);
 	void (*unhalt)(struct lapic *l); /* remote read: KVM's PV kick */
 	/* The owner's thread. */
-	void (*recheck)(struct lapic *l); /* an interrupt may have become deliverable by the owner's own doing */
+	/* An interrupt may have become deliverable by the owner's own doing. */
+	void (*recheck)(struct lapic *l);
 	void (*ipi)(struct lapic *l, const struct apic_message *m);
 	void (*eoi)(struct lapic *l, u8 vector, bool level);
 	void (*tpr_access)(struct lapic *l, bool write);
-	void (*lint0_nmi)(struct lapic *l, bool on); /* LINT0 is in NMI mode: the PIT's watchdog wire is used */
-	u64 (*tsc_to_ns)(struct lapic *l, u64 guest_tsc); /* monotonic time of a guest TSC value, rounded up */
+	/* LINT0 is in NMI mode: the PIT's watchdog wire is used. */
+	void (*lint0_nmi)(struct lapic *l, bool on);
+	/* Monotonic time of a guest TSC value, rounded up. */
+	u64 (*tsc_to_ns)(struct lapic *l, u64 guest_tsc);
 };
 
 struct lapic {
@@ -101,7 +108,10 @@ struct lapic {
 
 void lapic_create(struct lapic *l, const struct lapic_ops *ops, u32 id);
 void lapic_destroy(struct lapic *l);
-/* RESET, or INIT (which keeps base and id). extint: LINT0 comes up as the 8259's wire (KVM's LINT0_REENABLED quirk). */
+/*
+ * RESET, or INIT (which keeps base and id). extint: LINT0 comes up as the 8259's wire (KVM's
+ * LINT0_REENABLED quirk).
+ */
 void lapic_reset(struct lapic *l, bool init, bool bsp, bool extint);
 /* The version register and the timer's modes follow from the machine. */
 void lapic_configure(struct lapic *l, bool cmci, bool eoi_suppression, bool tsc_deadline);
@@ -119,7 +129,9 @@ static inline bool lapic_enabled_sw(const struct lapic *l)
 
 static inline bool lapic_x2apic(const struct lapic *l)
 {
-	return (atomic_read(&l->base) & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) == (APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+	u64 both = APIC_BASE_ENABLE | APIC_BASE_X2APIC;
+
+	return (atomic_read(&l->base) & both) == both;
 }
 
 /* Any thread. Whether dest (in that mode) names this APIC; all_x2apic: 0xff is broadcast to x2APICs too. */
@@ -143,7 +155,10 @@ void lapic_eoi(struct lapic *l);
 /* Highest vector that the processor priority lets through, or -1; and the same taken into service. */
 int lapic_pending(struct lapic *l);
 int lapic_take(struct lapic *l);
-/* Highest requested / in-service vector or -1, and whether EOI of the only one in service concerns an IOAPIC by TMR. */
+/*
+ * Highest requested / in-service vector or -1, and whether EOI of the only one in service concerns an
+ * IOAPIC by TMR.
+ */
 int lapic_highest_irr(const struct lapic *l);
 int lapic_highest_isr(const struct lapic *l);
 bool lapic_vector_level(const struct lapic *l, u8 vector);
@@ -156,7 +171,7 @@ void lapic_pulse_lint0(struct lapic *l);
 void lapic_get_state(struct lapic *l, struct kvm_lapic_state *s, bool id32);
 int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s, bool id32);
 
-/* ---- lapic_timer.c ------------------------------------------------------------------------------------------ */
+/* ---- lapic_timer.c ------------------------------------------------------------------------------ */
 
 void lapic_timer_create(struct lapic *l);
 void lapic_timer_stop(struct lapic *l);

@@ -2,9 +2,10 @@
 /*
  * The LAPIC's timer: one-shot, periodic, TSC deadline.
  *
- * The host's timer thread does nothing but set timer.fired and kick; everything else happens on the owner's thread, in
- * lapic_timer_poll(), so no lock is needed. A callback that was on its way when the timer was reprogrammed is recognised
- * there: the new target has not been reached, and the host's timer is armed for it again.
+ * The host's timer thread does nothing but set timer.fired and kick; everything else happens on the owner's
+ * thread, in lapic_timer_poll(), so no lock is needed. A callback that was on its way when the timer was
+ * reprogrammed is recognised there: the new target has not been reached, and the host's timer is armed for
+ * it again.
  */
 #include "x86/lapic.h"
 

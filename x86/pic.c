@@ -2,8 +2,8 @@
 /*
  * Two 8259A, the slave on the master's pin 2.
  *
- * State is KVM's struct kvm_pic_state, so that KVM_GET/SET_IRQCHIP copies it. As KVM has it: single mode and ICW1's
- * level-triggered mode are not done (a PC has neither); pins are level-triggered by the ELCR.
+ * State is KVM's struct kvm_pic_state, so that KVM_GET/SET_IRQCHIP copies it. As KVM has it: single mode
+ * and ICW1's level-triggered mode are not done (a PC has neither); pins are level-triggered by the ELCR.
  */
 #include "x86/pic.h"
 
@@ -35,7 +35,7 @@ static bool is_slave(const struct pic *pic, const struct kvm_pic_state *c)
 	return c != &pic->chip[0];
 }
 
-/* ---- priorities ---------------------------------------------------------------------------------------------- */
+/* ---- priorities --------------------------------------------------------------------------------- */
 
 /* Distance of the highest-priority request in mask from the top; NO_PRIORITY if there is none. */
 static unsigned priority(const struct kvm_pic_state *c, u8 mask)
@@ -160,7 +160,7 @@ u8 pic_acknowledge(struct pic *pic)
 	return vector;
 }
 
-/* ---- ports ------------------------------------------------------------------------------------------------------ */
+/* ---- ports -------------------------------------------------------------------------------------- */
 
 static void write_icw1(struct pic *pic, struct kvm_pic_state *c, u8 value)
 {
@@ -327,7 +327,7 @@ bool pic_has_port(u64 port)
 	return (port & ~0x81ull) == 0x20 || (port & ~1ull) == 0x4d0;
 }
 
-/* ---- state ------------------------------------------------------------------------------------------------------- */
+/* ---- state -------------------------------------------------------------------------------------- */
 
 void pic_get_state(struct pic *pic, unsigned chip, struct kvm_pic_state *s)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The pair of 8259A interrupt controllers of a PC, with the ELCR (Intel 8259A data sheet; 82371SB for the ELCR). */
+/*
+ * The pair of 8259A interrupt controllers of a PC, with the ELCR (Intel 8259A data sheet; 82371SB for the
+ * ELCR).
+ */
 #ifndef ANYKVM_X86_PIC_H
 #define ANYKVM_X86_PIC_H
 
@@ -12,7 +15,10 @@ struct pic;
 struct pic_ops {
 	/* INTR to the processors went up. No lock held. */
 	void (*raised)(struct pic *pic);
-	/* The pin's interrupt was acknowledged (EOI, or automatically). No lock held: may raise the pin again. */
+	/*
+	 * The pin's interrupt was acknowledged (EOI, or automatically). No lock held: may raise the pin
+	 * again.
+	 */
 	void (*acked)(struct pic *pic, unsigned pin);
 	/* IMR changed for the pin. Lock held. */
 	void (*masked)(struct pic *pic, unsigned pin, bool masked);

@@ -2,12 +2,13 @@
 /*
  * 8254 interval timer.
  *
- * Counters are computed from the time since they were loaded. Channel 0 also runs a host timer; a tick goes out at once
- * or, when KVM_REINJECT_CONTROL asks for it, only after the guest has acknowledged the tick before, late ones being made up
- * for: guests that count ticks keep their time although their processor is not always running.
+ * Counters are computed from the time since they were loaded. Channel 0 also runs a host timer; a tick goes
+ * out at once or, when KVM_REINJECT_CONTROL asks for it, only after the guest has acknowledged the tick
+ * before, late ones being made up for: guests that count ticks keep their time although their processor is
+ * not always running.
  *
- * As in KVM: BCD counts in binary, a gate that is low does not stop modes 0 and 4, the null count flag stays 0. A channel
- * in mode 0xff (after reset) does not run.
+ * As in KVM: BCD counts in binary, a gate that is low does not stop modes 0 and 4, the null count flag
+ * stays 0. A channel in mode 0xff (after reset) does not run.
  */
 #include "x86/pit.h"
 
@@ -29,7 +30,7 @@ static u64 ns_to_ticks(u64 ns)
 	return ns / NS_PER_S * PIT_HZ + ns % NS_PER_S * PIT_HZ / NS_PER_S;
 }
 
-/* ---- counting ------------------------------------------------------------------------------------------------ */
+/* ---- counting ----------------------------------------------------------------------------------- */
 
 static u64 elapsed_ticks(const struct pit *pit, unsigned i)
 {
@@ -96,7 +97,7 @@ static void set_gate(struct kvm_pit_channel_state *c, bool gate)
 	c->gate = gate;
 }
 
-/* ---- channel 0's ticks ------------------------------------------------------------------------------------------ */
+/* ---- channel 0's ticks -------------------------------------------------------------------------- */
 
 static void reset_reinject(struct pit *pit)
 {
@@ -142,9 +143,11 @@ void pit_acked(struct pit *pit)
 		return;
 	atomic_xchg(&pit->acked, 1);
 	pending = atomic_read(&pit->pending);
-	while (pending > 0 && !__atomic_compare_exchange_n(&pit->pending, &pending, pending - 1, false, __ATOMIC_SEQ_CST,
-							   __ATOMIC_SEQ_CST))
-		;
+	while (pending > 0) {
+		if (__atomic_compare_exchange_n(&pit->pending, &pending, pending - 1, false, __ATOMIC_SEQ_CST,
+						__ATOMIC_SEQ_CST))
+			break;
+	}
 	if (pending > 1)
 		try_tick(pit);
 }
@@ -209,7 +212,7 @@ static void load_count(struct pit *pit, unsigned i, u32 value, bool hpet)
 	}
 }
 
-/* ---- ports -------------------------------------------------------------------------------------------------------- */
+/* ---- ports -------------------------------------------------------------------------------------- */
 
 static void latch_count(struct pit *pit, unsigned i)
 {
@@ -363,7 +366,7 @@ void pit_write(struct pit *pit, u16 port, u8 value)
 	host_mutex_unlock(&pit->lock);
 }
 
-/* ---- life and state -------------------------------------------------------------------------------------------------- */
+/* ---- life and state ----------------------------------------------------------------------------- */
 
 void pit_create(struct pit *pit, const struct pit_ops *ops, bool speaker, bool ticks)
 {

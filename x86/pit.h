@@ -28,7 +28,7 @@ struct pit {
 	u64 period_ns;		/* of channel 0; 0: not running */
 	u64 target_ns;		/* its next expiry */
 	bool periodic;
-	u32 reinject;		/* a: ticks wait for the acknowledgement of the one before and are made up for */
+	u32 reinject;		/* a: ticks wait for the acknowledgement of the one before, and catch up */
 	s32 pending;		/* a: ticks to be made up for */
 	u32 acked;		/* a */
 };
