@@ -43,14 +43,13 @@ static int set_msrs(struct vcpu *vcpu)
 		/* Firmware's part: memory is write-back; without this Linux gives up the PAT. */
 		{ .index = MSR_MTRR_DEF_TYPE, .data = MTRR_ENABLE_WRITE_BACK },
 	};
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entries[ARRAY_SIZE(entries)];
-	} msrs = { .head.nmsrs = ARRAY_SIZE(entries) };
+	_Alignas(struct kvm_msrs) u8 buffer[sizeof(struct kvm_msrs) + sizeof(entries)];
+	struct kvm_msrs *msrs = (struct kvm_msrs *)buffer;
 	long done;
 
-	memcpy(msrs.entries, entries, sizeof(entries));
-	done = vcpu_ioctl(vcpu, KVM_SET_MSRS, &msrs);
+	*msrs = (struct kvm_msrs){ .nmsrs = ARRAY_SIZE(entries) };
+	memcpy(msrs->entries, entries, sizeof(entries));
+	done = vcpu_ioctl(vcpu, KVM_SET_MSRS, msrs);
 	if (done < 0)
 		return vmm_fail_errno("KVM_SET_MSRS");
 	if ((size_t)done < ARRAY_SIZE(entries))
