@@ -206,13 +206,12 @@ void x86_fpu_enter(struct x86_cpu *cpu)
 /* Leaves what the ABI demands of a function: empty x87 stack, clean upper halves, the caller's control words. */
 static void load_host_state(struct x86_cpu *cpu)
 {
+	static const struct x86_xsave init __attribute__((aligned(64))) = {
+		.fx = { .fcw = X86_FCW_RESET, .mxcsr = X86_MXCSR_RESET },
+	};
 	struct fpu_saved *s = saved(cpu);
-	struct x86_xsave *init = x86_fpu_scratch(cpu, 0);
 
-	x86_fpu_zero(init, LEGACY_SIZE);
-	init->fx.fcw = X86_FCW_RESET;
-	init->fx.mxcsr = X86_MXCSR_RESET;
-	x86_fpu_load(init);
+	x86_fpu_load(&init);
 	x86_fpu_set_mxcsr(s->mxcsr);
 	__asm__ volatile("fldcw %0" : : "m"(s->fcw));
 }

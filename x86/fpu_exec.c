@@ -102,10 +102,28 @@ enum x86_result x86_fpu_write(struct x86_cpu *cpu, u64 gva, void *src, unsigned 
 	return access_area(cpu, gva, src, n, X86_ACCESS_WRITE);
 }
 
+/* The host address of the whole image, if it lies in one page of plain memory; else (or if it faults) NULL. */
+static u8 *pin_pieces(struct x86_cpu *cpu, u64 gva, const struct pieces *p, unsigned access)
+{
+	u32 end = 0;
+	void *host;
+
+	for (unsigned i = 0; i < p->n; i++)
+		end = (u32)max_u64(end, p->piece[i].at + p->piece[i].length);
+	if ((gva & 4095) + end > 4096 || cpu->mem->pin(cpu, gva, end, access, &host))
+		return NULL;
+	return host;
+}
+
 static enum x86_result write_pieces(struct x86_cpu *cpu, u64 gva, const struct pieces *p)
 {
 	enum x86_result r = X86_OK;
+	u8 *host = pin_pieces(cpu, gva, p, X86_ACCESS_WRITE);
 
+	for (unsigned i = 0; host && i < p->n; i++)
+		x86_fpu_copy(host + p->piece[i].at, p->piece[i].data, p->piece[i].length);
+	if (host)
+		return X86_OK;
 	for (unsigned i = 0; i < p->n && r == X86_OK; i++)
 		r = x86_fpu_probe_write(cpu, gva + p->piece[i].at, p->piece[i].data, p->piece[i].length);
 	for (unsigned i = 0; i < p->n && r == X86_OK; i++)
@@ -116,7 +134,12 @@ static enum x86_result write_pieces(struct x86_cpu *cpu, u64 gva, const struct p
 static enum x86_result read_pieces(struct x86_cpu *cpu, u64 gva, const struct pieces *p)
 {
 	enum x86_result r = X86_OK;
+	u8 *host = pin_pieces(cpu, gva, p, X86_ACCESS_READ);
 
+	for (unsigned i = 0; host && i < p->n; i++)
+		x86_fpu_copy(p->piece[i].data, host + p->piece[i].at, p->piece[i].length);
+	if (host)
+		return X86_OK;
 	for (unsigned i = 0; i < p->n && r == X86_OK; i++)
 		r = x86_fpu_read(cpu, gva + p->piece[i].at, p->piece[i].data, p->piece[i].length);
 	return r;

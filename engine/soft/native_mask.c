@@ -33,18 +33,18 @@ static u64 sign_mask(const u8 *vector, unsigned n, unsigned size)
 }
 
 /* MASKMOVQ, MASKMOVDQU: bytes, mask in the second operand. */
-static void byte_elements(const struct x86_insn *insn, const struct native_op *op, struct elements *e)
+static void byte_elements(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op,
+			  struct elements *e)
 {
-	u8 mask[64];
+	struct x86_fxsave *fx = &x86_fpu_scratch(cpu, 0)->fx;
 	unsigned reg = insn->operand[1].reg;
+	u8 mask[64];
 
 	e->size = 1;
 	e->n = op->t.mem_size;
 	if (insn->operand[1].kind == X86_OPD_MMX) {
-		struct x86_fxsave fx __attribute__((aligned(16)));
-
-		__asm__ volatile("fxsave64 %0" : "=m"(fx)); /* in the order of the stack */
-		x86_fpu_copy(mask, fx.st[(reg - (fx.fsw >> 11)) & 7], 8);
+		__asm__ volatile("fxsave64 %0" : "=m"(*fx)); /* in the order of the stack */
+		x86_fpu_copy(mask, fx->st[(reg - (fx->fsw >> 11)) & 7], 8);
 	} else {
 		native_vector_store(reg, mask, 16);
 	}
@@ -86,10 +86,11 @@ static void evex_elements(const struct x86_insn *insn, const struct native_op *o
 		e->active = e->active != 0;
 }
 
-static void find_elements(const struct x86_insn *insn, const struct native_op *op, struct elements *e)
+static void find_elements(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op,
+			  struct elements *e)
 {
 	if (op->t.flags & NATIVE_DI)
-		byte_elements(insn, op, e);
+		byte_elements(cpu, insn, op, e);
 	else if (insn->prefix & X86_PFX_EVEX)
 		evex_elements(insn, op, e);
 	else
@@ -140,7 +141,7 @@ static enum x86_result by_elements(struct x86_cpu *cpu, const struct x86_insn *i
 	u64 out;
 
 	x86_fpu_zero(e.data, sizeof(e.data));
-	find_elements(insn, op, &e);
+	find_elements(cpu, insn, op, &e);
 	if (op->t.flags & NATIVE_DI)
 		r = probe_whole(cpu, insn, op, &e);
 	else

@@ -62,8 +62,9 @@ static bool w_is_integer_width(const struct x86_insn *insn)
 	if (rename_gpr_operand(insn) >= 0)
 		return insn->opcode != 0x92 && insn->opcode != 0x93; /* KMOV: W is part of the opcode */
 	if (insn->map == 1 || insn->map == 5)
-		return insn->opcode == 0x2a || insn->opcode == 0x7b || insn->opcode == 0x6e ||
-		       (insn->opcode == 0x7e && insn->mandatory == 0x66);
+		return insn->opcode == 0x2a || insn->opcode == 0x6e ||
+		       (insn->opcode == 0x7e && insn->mandatory == 0x66) ||
+		       (insn->opcode == 0x7b && insn->mandatory != 0x66); /* 66: VCVTPD2QQ and VCVTPS2QQ */
 	return insn->map == 3 && (insn->opcode == 0x16 || insn->opcode == 0x22);
 }
 

@@ -7,6 +7,9 @@
  * Arguments: [count of random instructions] [seed].
  */
 #include "tests/unit/bare_cpu.h"
+
+#include <Zydis/Zydis.h>
+
 #include "engine/soft/rename.h"
 #include "x86/opcodes.h"
 
@@ -391,6 +394,135 @@ static void unmasked_device(void **unused)
 	random_against_bare(true, false, false);
 }
 
+/* ---- renaming, against Zydis: also what this host cannot execute ------------------------------------------------------ */
+
+static ZydisDecoder zydis32, zydis64;
+
+static void put_evex(u8 *p)
+{
+	static const u8 maps[] = { 1, 2, 3, 5, 6 };
+
+	p[0] = 0x62;
+	p[1] = (u8)((rnd() & 0xf0) | maps[rnd() % 5]);
+	p[2] = (u8)(rnd() | 4);
+	if (rnd() & 1)
+		p[2] |= 0x78;
+	if (rnd() & 1)
+		p[3] |= 8;
+}
+
+/* An encoding of a native instruction in mode 32 or 64 that both decoders know. */
+static bool encoding_for_rename(struct x86_insn *insn, u8 *bytes, unsigned mode)
+{
+	random_bytes(bytes);
+	if (rnd() & 1)
+		put_evex(bytes);
+	return fake_decode(insn, bytes, mode) && insn->exec == native_exec && insn->map != 8;
+}
+
+static unsigned zydis_gpr(const ZydisDecodedOperand *o)
+{
+	return (unsigned)ZydisRegisterGetId(o->reg.value);
+}
+
+/* Memory operands become [r13 + 0x12345], integer registers r9, all else stays. */
+static const char *compare_operand(const ZydisDecodedOperand *from, const ZydisDecodedOperand *to, bool mode64)
+{
+	if (from->type != to->type)
+		return "operand type";
+	if (from->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+		if (to->mem.base != ZYDIS_REGISTER_R13 || to->mem.index != ZYDIS_REGISTER_NONE ||
+		    to->mem.disp.value != 0x12345)
+			return "address";
+		return from->size == to->size ? NULL : "memory size";
+	}
+	if (from->type != ZYDIS_OPERAND_TYPE_REGISTER)
+		return NULL;
+	if (ZydisRegisterGetClass(from->reg.value) >= ZYDIS_REGCLASS_GPR8 &&
+	    ZydisRegisterGetClass(from->reg.value) <= ZYDIS_REGCLASS_GPR64) {
+		if (zydis_gpr(to) != 9)
+			return "integer register";
+		return from->size == to->size || !mode64 ? NULL : "integer register's size";
+	}
+	return from->reg.value == to->reg.value ? NULL : "register";
+}
+
+static const char *compare_renamed(const struct x86_insn *insn, const u8 *bytes, bool mode64, const u8 *renamed, unsigned n)
+{
+	ZydisDecodedInstruction a, b;
+	ZydisDecodedOperand oa[ZYDIS_MAX_OPERAND_COUNT], ob[ZYDIS_MAX_OPERAND_COUNT];
+	const char *what;
+
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(mode64 ? &zydis64 : &zydis32, bytes, 15, &a, oa)))
+		return NULL; /* test_decode's concern */
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&zydis64, renamed, n, &b, ob)) || b.length != n)
+		return "renamed encoding is invalid";
+	if (a.mnemonic != b.mnemonic || a.operand_count_visible != b.operand_count_visible)
+		return "mnemonic";
+	if (a.avx.mask.reg != b.avx.mask.reg || a.avx.mask.mode != b.avx.mask.mode ||
+	    a.avx.rounding.mode != b.avx.rounding.mode || a.avx.has_sae != b.avx.has_sae ||
+	    a.avx.vector_length != b.avx.vector_length || a.avx.broadcast.mode != b.avx.broadcast.mode)
+		return "mask, rounding, length or broadcast";
+	for (int i = 0; i < 2 && a.raw.imm[i].size; i++)
+		if (a.raw.imm[i].value.u != b.raw.imm[i].value.u && oa[a.operand_count_visible - 1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+			return "immediate";
+	for (int i = 0; i < a.operand_count_visible; i++) {
+		what = compare_operand(&oa[i], &ob[i], mode64);
+		if (what)
+			return what;
+		/* No access may be larger than what has been checked. */
+		if (oa[i].type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    insn->operand[rename_mem_operand(insn)].size * 8u < oa[i].size)
+			return "memory operand is larger than decoded";
+	}
+	return NULL;
+}
+
+static bool not_compared(const struct x86_insn *insn)
+{
+	if (insn->desc->flags & X86_F_VSIB)
+		return true;
+	if (insn->map == 1 && (insn->opcode == 0x77 || insn->opcode == 0xae)) /* VZEROALL and _UPPER; VLDMXCSR */
+		return true;
+	return insn->op == X86_OP_X87 && insn->modrm == 0xe0 && insn->opcode == 0xdf; /* FNSTSW AX */
+}
+
+static void rename_against_zydis(void **unused)
+{
+	const struct rename r = { .mem = EMIT_MEM(X86_R13, 0x12345), .gpr = X86_R9 };
+	unsigned long failed = 0, done = 0, evex = 0, vex = 0;
+
+	(void)unused;
+	ZydisDecoderInit(&zydis32, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+	ZydisDecoderInit(&zydis64, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+	while (done < count) {
+		bool mode64 = rnd() & 1;
+		u8 bytes[32] = { 0 }, renamed[32];
+		struct x86_insn insn;
+		struct emit e = emit_start(renamed, sizeof(renamed));
+		const char *what;
+
+		if (!encoding_for_rename(&insn, bytes, mode64 ? 64 : 32) || not_compared(&insn))
+			continue;
+		done++;
+		evex += !!(insn.prefix & X86_PFX_EVEX);
+		vex += !!(insn.prefix & X86_PFX_VEX);
+		assert_true(rename_insn(&e, &insn, mode64, &r));
+		what = compare_renamed(&insn, bytes, mode64, renamed, (unsigned)(e.p - renamed));
+		if (!what || failed++ > 20)
+			continue;
+		print_message("%s: %s (%u bits):", what, insn.desc->name, mode64 ? 64 : 32);
+		for (unsigned i = 0; i < insn.len; i++)
+			print_message(" %02x", bytes[i]);
+		print_message(" ->");
+		for (u8 *p = renamed; p < e.p; p++)
+			print_message(" %02x", *p);
+		print_message("\n");
+	}
+	print_message("%lu encodings, %lu VEX, %lu EVEX\n", done, vex, evex);
+	assert_int_equal(failed, 0);
+}
+
 static int setup(void **unused)
 {
 	(void)unused;
@@ -409,6 +541,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(masked_device),
 		cmocka_unit_test(unmasked_in_tlb),
 		cmocka_unit_test(unmasked_device),
+		cmocka_unit_test(rename_against_zydis),
 	};
 
 	if (argc > 1)
