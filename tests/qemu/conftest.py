@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Prints the suite protocol of tests/README.md, a line for each test; run pytest with -s -p no:terminal."""
+"""Prints the suite protocol of tests/README.md, a line for each test; run pytest with -s -p no:terminal --assert=plain
+(its explanations of a failed assertion want the terminal plugin)."""
 import os
 import subprocess
 import sys

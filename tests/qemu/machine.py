@@ -35,7 +35,8 @@ class Machine:
         self.path = lambda name: os.path.join(self.directory.name, name)
         # One end is QEMU's from birth, so there is no path to race for.
         ours, theirs = socket.socketpair()
-        self.command = LAUNCHER + ["qemu-system-x86_64", "-accel", accel, "-cpu", cpu, "-display", "none",
+        # The kernel ends the machine with us, however we end.
+        self.command = ["setpriv", "--pdeathsig", "KILL", *LAUNCHER, "qemu-system-x86_64", "-accel", accel, "-cpu", cpu, "-display", "none",
                                    "-no-user-config", "-no-reboot",
                                    "-chardev", f"file,id=serial,path={self.path('serial')}", "-serial", "chardev:serial",
                                    "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",

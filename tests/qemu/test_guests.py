@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Whole systems in unmodified QEMU: ACCEL=kvm (the default) runs it by `anykvm run`, ACCEL=tcg without."""
+import re
+
 import pytest
 from machine import ACCEL, Failure, Machine
 
@@ -39,8 +41,8 @@ def test_kernel_irqchip(guest, irqchip):
 def test_kernel_virtio(guest):
     serial = boot_kernel(guest, "-drive", f"file={guest['disk']},format=raw,if=virtio,snapshot=on",
                          "-device", "virtio-rng-pci")
-    assert "this file is on the virtio disk" in serial
-    assert "virtio_rng" in serial
+    assert "this file is on the virtio disk" in serial, "the disk was not read"
+    assert "virtio_rng" in serial, "no entropy device"
 
 
 def test_debian_disk(debian_disk):
@@ -52,19 +54,20 @@ def test_debian_disk(debian_disk):
         machine.wait_serial("GUEST-GRUB", 60)
         line = machine.wait_serial("GUEST-DISK-READY", 300)
         facts = dict(word.split("=", 1) for word in line.split()[1:])
-        kernel = facts.pop("kernel")
-        assert kernel.endswith("-cloud-amd64")
-        assert facts == {"root": "/dev/vda1", "disk": "ok", "net": "virtio_net", "address": "10.0.2.15", "echo": "ok"}
-        assert machine.wait_exit(120) == 0
+        del facts["kernel"]
+        assert facts == {"root": "/dev/vda1", "disk": "ok", "net": "virtio_net", "address": "10.0.2.15",
+                         "echo": "ok"}, f"the guest says {line}"
+        status = machine.wait_exit(120)
+        assert status == 0, f"QEMU ended with status {status}"
 
 
 def test_freedos(floppy):
     with Machine("-m", "64", *floppy("freedos722.img")) as machine:
         machine.wait_screen("A:\\>", 60)
         machine.type_line("ver")
-        machine.wait_screen("A:\\>ver", 20)
-        screen = machine.wait_screen("FreeCom version 0.82 pl 3 XMS_Swap [Dec 10 2003 06:49:21]", 20)
-        assert screen.rstrip().endswith("A:\\>")
+        # The shell names itself when it starts, too; the answer comes after the question, the next prompt after that.
+        machine.wait_for("the answer to VER", lambda: re.search(
+            r"A:\\>ver\s+FreeCom version 0\.82 .*A:\\>\s*$", machine.text_screen()), 20)
 
 
 def test_kolibrios(floppy):
