@@ -338,7 +338,7 @@ static void set_sizes(struct decoder *d)
 	static const u8 vlens[4] = { 16, 32, 64, 64 };
 	struct x86_insn *insn = d->insn;
 	const struct x86_opcode *row = insn->desc;
-	bool o66 = insn->prefix & X86_PFX_OSIZE && insn->mandatory != 0x66;
+	bool o66 = insn->prefix & X86_PFX_OSIZE && insn->mandatory != 0x66 && !(row->enc & X86_ENC_NO66);
 	bool wide = d->mode == 16 ? o66 : !o66;
 
 	insn->osize = wide ? 4 : 2;
@@ -396,7 +396,7 @@ static unsigned type_size(const struct decoder *d, unsigned type, bool reg)
 	case X86_T_m:
 		return d->mode == 64 ? 8 : 4;
 	case X86_T_p:
-		return insn->osize + 2;
+		return (insn->osize == 8 ? 4 : insn->osize) + 2;
 	case X86_T_a:
 		return 2 * insn->osize;
 	case X86_T_x:

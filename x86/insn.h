@@ -170,7 +170,7 @@ struct x86_insn {
  * PUSH_SEG, POP_SEG    [SREG 2]; osize is the width on the stack.
  * PUSHA, POPA, PUSHF, POPF, LEAVE   no operands; osize.   ENTER [IMM 2: bytes] [IMM2 1: level, not yet modulo 32].
  * MOV_SEG       [SREG 2] [REG/MEM 2], or [REG osize / MEM 2] [SREG 2].
- * LDS..LSS      [REG osize] [MEM osize + 2: offset, then selector].
+ * LDS..LSS      [REG osize] [MEM osize + 2: offset, then selector]; osize 2 or 4 (AMD ignores REX.W).
  * strings       no operands; osize is the element (INS, OUTS: 1, 2, 4), asize the width of rSI, rDI, rCX; seg is the segment
  *               of rSI (MOVS, CMPS, LODS, OUTS), rDI is always ES.  prefix & (X86_PFX_REP | X86_PFX_REPNE).
  * IN            [REG RAX 1, 2, 4] [IMM 1, or REG RDX 2].   OUT the two the other way round.  osize = size of the data.
@@ -178,7 +178,8 @@ struct x86_insn {
  *               there too (AMD: RIP is truncated to 16 bits and CALL pushes 2 bytes; Intel ignores 66.  The decoder follows
  *               AMD; x86_insn.mode64_66 is for who wants otherwise).  JCXZ, LOOP*: count in rCX of asize.
  * JMP_IND, CALL_IND    [REG/MEM osize].   RET: osize; imm = bytes to drop, with an [IMM 2] operand or 0.
- * JMP_FAR, CALL_FAR    [IMM osize: offset] [IMM2 2: selector], or [MEM osize + 2].   RET_FAR as RET.   IRET osize.
+ * JMP_FAR, CALL_FAR    [IMM osize: offset] [IMM2 2: selector], or [MEM 4 or 6], whose offset has operand
+ *               size - 2 bytes: AMD ignores REX.W there, yet pushes 8 bytes each (osize).   RET_FAR as RET.   IRET osize.
  * INT           [IMM 1].  INT1, INT3, INTO none.   BOUND [REG osize] [MEM 2 * osize].
  * SYSRET, SYSEXIT      osize 8 with REX.W, else 4.
  * NOP, PAUSE    no operands (also the reserved 0F 18..1F space, which is not accessed).  PREFETCH, CLFLUSH*, CLWB [MEM 0].

@@ -133,7 +133,7 @@ enum x86_type {
 	X86_T_z,	/* osize, at most 4 */
 	X86_T_y,	/* 8 with W in 64-bit mode, else 4 */
 	X86_T_m,	/* 8 in 64-bit mode, else 4 */
-	X86_T_p,	/* far pointer: osize + 2 */
+	X86_T_p,	/* far pointer: osize + 2, but 6 if osize is 8 (AMD) */
 	X86_T_a,	/* two of osize */
 	X86_T_x, X86_T_h, X86_T_f, X86_T_e, /* vector length and its half, quarter, eighth */
 	X86_T_env,	/* x87 environment: 14 or 28 */
@@ -208,6 +208,8 @@ enum {
 #define X86_ENC_DISTINCT BIT(14) /* #UD unless destination, index and mask registers differ */
 #define X86_ENC_NO16	BIT(15)	/* #UD with 16-bit addressing */
 
+#define X86_ENC_NO66	BIT(16)	/* 66 has no effect on osize */
+
 #define ENC(e)	((u64)(e) << 32)
 #define BYTE	ENC(X86_ENC_BYTE)
 #define D64	ENC(X86_ENC_D64)
@@ -215,6 +217,7 @@ enum {
 #define IO	ENC(X86_ENC_IO)
 #define NOMOD	ENC(X86_ENC_NOMOD)
 #define COND	ENC(X86_ENC_COND)
+#define NO66	ENC(X86_ENC_NO66)
 #define ALTCR8	ENC(X86_ENC_ALTCR8)
 #define KM	ENC(X86_ENC_K)
 #define KZ	ENC(X86_ENC_K | X86_ENC_Z)

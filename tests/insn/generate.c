@@ -19,7 +19,10 @@ const char *row_excluded(const struct x86_opcode *row)
 		return "enters the kernel";
 	case X86_OP_VMCALL:
 	case X86_OP_VMMCALL:
-		return "asks the hypervisor that this machine may run on";
+	case X86_OP_SVM:
+		return "the hypervisor that this machine may run on answers";
+	case X86_OP_INT1:
+		return "KVM on AMD, under this machine, reports another RIP";
 	case X86_OP_SGDT:
 	case X86_OP_SIDT:
 	case X86_OP_SLDT:
@@ -249,7 +252,7 @@ static void make_state(struct sample *s)
 {
 	struct state *st = &s->state;
 	struct fxsave *fx = (struct fxsave *)st->xsave;
-	u64 bv = native_xcr0() & 7;
+	u64 bv = bare_xcr0() & 7;
 
 	memset(st, 0, sizeof(*st));
 	for (unsigned i = 0; i < (s->mode == 64 ? 16u : 8u); i++)
@@ -552,6 +555,8 @@ static void make_stack(struct sample *s)
 		break;
 	case X86_OP_RET_FAR:
 	case X86_OP_IRET:
+		if (s->insn.imm_len)
+			patch(s, s->insn.len - 2u, rnd_below(0x100), 2);
 		make_iret_frame(s, s->insn.op == X86_OP_IRET);
 		break;
 	case X86_OP_POPF:

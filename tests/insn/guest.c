@@ -42,7 +42,7 @@ static int api(int fd, unsigned long request, void *arg)
 #endif
 
 /* The guest's own pages, out of the samples' reach. */
-#define SYS		0x30000000ul
+#define SYS		0x37600000ul
 #define PML4		(SYS + 0x0000)
 #define PDPT		(SYS + 0x1000)
 #define PD		(SYS + 0x2000)
@@ -102,6 +102,7 @@ static void make_descriptors(void)
 	p[8] = (TSS & 0xffffff) << 16 | (TSS >> 24) << 56 | 0x8b0000000000ull | 0x67;
 	p[9] = TSS >> 32;
 	*(u64 *)((u8 *)sys_u64(TSS) + 4) = STACK;
+	*(u16 *)((u8 *)sys_u64(TSS) + 0x66) = 0xffff; /* no I/O bitmap */
 	for (unsigned v = 0; v < 256; v++) {
 		u64 stub = STUBS + 16 * v, dpl = v == 3 || v == 4 ? 3 : 0;
 
@@ -167,7 +168,7 @@ static int add_slot(unsigned slot, u64 gpa, u64 size, u8 **host)
 
 static int set_xcr0(void)
 {
-	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = native_xcr0() } } };
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = bare_xcr0() } } };
 
 	return api(vcpu, KVM_SET_XCRS, &xcrs);
 }
@@ -278,6 +279,25 @@ static void collect(struct outcome *o, const struct kvm_regs *regs)
 	}
 }
 
+/* DS, ES, GS and their bases are not loaded for each sample. */
+static bool loads_segment(const struct x86_insn *insn)
+{
+	switch (insn->op) {
+	case X86_OP_MOV_SEG:
+	case X86_OP_POP_SEG:
+	case X86_OP_LDS:
+	case X86_OP_LES:
+	case X86_OP_LGS:
+	case X86_OP_LSS:
+	case X86_OP_IRET:
+	case X86_OP_RET_FAR:
+	case X86_OP_WRGSBASE:
+		return true;
+	default:
+		return false;
+	}
+}
+
 void guest_run(const struct sample *s, struct outcome *o)
 {
 	struct kvm_regs regs;
@@ -301,6 +321,8 @@ void guest_run(const struct sample *s, struct outcome *o)
 		o->state.rip = regs.rip;
 		set_sregs();
 	}
+	if (loads_segment(&s->insn))
+		set_sregs();
 	memset(arena + (s->rip - ARENA), 0xf4, s->insn.len);
 }
 

@@ -94,12 +94,12 @@ bool generate(struct sample *s, const struct x86_opcode *row, enum x86_encoding 
 /* Why the row is left out here, or NULL. */
 const char *row_excluded(const struct x86_opcode *row);
 
-/* ---- native.c and guest.c ----------------------------------------------------------------------------------- */
+/* ---- bare.c and guest.c ----------------------------------------------------------------------------------- */
 
-void native_setup(void);
-void native_run(const struct sample *s, struct outcome *o);
-const u8 *native_data(void);
-u64 native_xcr0(void);
+void bare_setup(void);
+void bare_run(const struct sample *s, struct outcome *o);
+const u8 *bare_data(void);
+u64 bare_xcr0(void);
 
 int guest_setup(void); /* 0, or prints why not */
 bool guest_has(enum x86_feature f);
@@ -107,7 +107,7 @@ void guest_run(const struct sample *s, struct outcome *o);
 const u8 *guest_data(void);
 
 /* Looks a feature up with CPUID, in this process. */
-bool native_has(enum x86_feature f);
+bool bare_has(enum x86_feature f);
 
 /* ---- compare.c ------------------------------------------------------------------------------------------------- */
 

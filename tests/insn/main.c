@@ -4,7 +4,7 @@
  *
  *	insn [-s SEED] [-n SAMPLES PER ROW] [-r MNEMONIC] [-m 32|64] [-u] [-l] [-N]
  *
- * For each row of the tables samples are made (generate.c), run natively (native.c) and in a VM (guest.c), and all defined
+ * For each row of the tables samples are made (generate.c), run natively (bare.c) and in a VM (guest.c), and all defined
  * state compared (compare.c). Rows are left out when they cannot run at CPL 3 without the kernel, or when this CPU lacks
  * them; both are counted, and -l lists them. -u compares undefined flags too; -N runs natively alone, to test the test.
  */
@@ -39,7 +39,7 @@ static bool run_sample(void)
 {
 	static struct outcome native, guest;
 
-	native_run(&sample, &native);
+	bare_run(&sample, &native);
 	if (native_only) {
 		return native.vector >= 0;
 	}
@@ -51,9 +51,9 @@ static bool left_out(const struct x86_opcode *row)
 {
 	const char *why = row_excluded(row);
 
-	if (!why && (!native_has(row->feature) || (!native_only && !guest_has(row->feature))))
-		why = native_has(row->feature) ? "the guest lacks it" : "this CPU lacks it";
-	else if (!why && row->state == X86_STATE_AVX512 && !native_has(X86_FEAT_AVX512F))
+	if (!why && (!bare_has(row->feature) || (!native_only && !guest_has(row->feature))))
+		why = bare_has(row->feature) ? "the guest lacks it" : "this CPU lacks it";
+	else if (!why && row->state == X86_STATE_AVX512 && !bare_has(X86_FEAT_AVX512F))
 		why = "this CPU lacks it";
 	else if (why)
 		count.excluded++;
@@ -76,7 +76,7 @@ static void run_row(const struct x86_opcode *row, enum x86_encoding encoding, un
 		return;
 	count.rows++;
 	for (unsigned long i = 0; i < per_row && failed < 3; i++) {
-		rnd_state = seed ^ (u64)mode << 56 ^ (u64)encoding << 52 ^ (u64)map << 48 ^ (u64)opcode << 40 ^
+		rnd_state = seed * 0xd1342543de82ef95ull ^ (u64)mode << 56 ^ (u64)encoding << 52 ^ (u64)map << 48 ^ (u64)opcode << 40 ^
 			    (u64)(row->sel * 2654435761u) << 8 ^ i;
 		rnd();
 		if (!generate(&sample, row, encoding, map, opcode, mode))
@@ -147,7 +147,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!native_only && guest_setup() < 0)
 		return 2;
-	native_setup();
+	bare_setup();
 	signal(SIGALRM, on_alarm);
 	for (unsigned mode = 64; mode >= 32; mode -= 32) {
 		if (!only_mode || only_mode == mode)

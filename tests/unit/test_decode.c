@@ -135,6 +135,13 @@ static bool known_difference(const struct both *b)
 	/* LOCK MOV CR0 is CR8 (AMD's CR8_LEGACY). */
 	if (!b->valid && b->insn.op == X86_OP_MOV_CR)
 		return b->insn.prefix & X86_PFX_LOCK && b->insn.operand[b->insn.opcode == 0x20].reg == 8;
+	/* Far pointers with REX.W: AMD ignores it, as the host was seen to do. */
+	if (b->valid && b->insn.prefix & X86_PFX_REX_W && b->insn.op != X86_OP_NATIVE && b->insn.operand[0].size == 6)
+		return b->insn.len == b->z.length;
+	switch (b->valid && b->insn.prefix & X86_PFX_REX_W ? b->insn.op : X86_OP_NATIVE) {
+	case X86_OP_LSS: case X86_OP_LFS: case X86_OP_LGS:
+		return b->insn.len == b->z.length;
+	}
 	/* Near indirect branches with 66 in 64-bit mode; MOVSXD with 66 reads 16 bits. */
 	if (b->valid && b->insn.mode64_66 && (b->insn.op == X86_OP_JMP_IND || b->insn.op == X86_OP_CALL_IND))
 		return b->insn.osize == 2 && b->insn.len == b->z.length;

@@ -105,7 +105,7 @@ static void *map(u64 address, u64 size, int prot)
 	return p;
 }
 
-void native_setup(void)
+void bare_setup(void)
 {
 	static const int signals[] = { SIGTRAP, SIGSEGV, SIGILL, SIGBUS, SIGFPE };
 	struct sigaction sa = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK };
@@ -116,7 +116,7 @@ void native_setup(void)
 	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
 		sigaction(signals[i], &sa, NULL);
 	map(DATA, DATA_SIZE, PROT_READ | PROT_WRITE);
-	map(READONLY, 4096, PROT_READ);
+	*(volatile u8 *)map(READONLY, 4096, PROT_READ); /* present, so that the error code says so */
 	memset(map(CODE, CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC), 0xf4, CODE_SIZE);
 }
 
@@ -124,11 +124,11 @@ void native_setup(void)
 static void load_segments(void)
 {
 	asm volatile("mov %0, %%ds; mov %0, %%es; mov %1, %%gs" :: "r"(SEL_DATA), "r"(0));
-	if (native_has(X86_FEAT_FSGSBASE))
+	if (bare_has(X86_FEAT_FSGSBASE))
 		asm volatile("wrgsbase %0" :: "r"(GS_BASE));
 }
 
-void native_run(const struct sample *s, struct outcome *o)
+void bare_run(const struct sample *s, struct outcome *o)
 {
 	memcpy((void *)DATA, s->data, DATA_SIZE);
 	memcpy((void *)s->rip, s->code, s->insn.len);
@@ -140,12 +140,12 @@ void native_run(const struct sample *s, struct outcome *o)
 	memset((void *)s->rip, 0xf4, s->insn.len);
 }
 
-const u8 *native_data(void)
+const u8 *bare_data(void)
 {
 	return (const u8 *)DATA;
 }
 
-u64 native_xcr0(void)
+u64 bare_xcr0(void)
 {
 	u32 eax, edx;
 
@@ -153,7 +153,7 @@ u64 native_xcr0(void)
 	return eax | (u64)edx << 32;
 }
 
-bool native_has(enum x86_feature f)
+bool bare_has(enum x86_feature f)
 {
 	static const struct {
 		u32 leaf, subleaf;
