@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * How fast handlers run, without the engine around them: small loops, decoded and bound once, executed by a loop like the
- * engine's with blocks found by RIP in a direct-mapped table. Prints million instructions per second. Not part of the
- * tests; build it with make build/tests/unit/bench_emulate.
+ * How fast handlers run, without the engine around them: small loops, decoded and bound once, executed by a
+ * loop like the engine's with blocks found by RIP in a direct-mapped table. Prints million instructions per
+ * second. Not part of the tests; build it with make build/tests/unit/bench_emulate.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,16 +35,25 @@ static const struct loop {
 } loops[] = {
 #define LOOP(name, code) { name, code, sizeof(code) - 1 }
 	/* add rax,rbx; xor rcx,rax; lea rdx,[rcx+rax*2+5]; shl rbx,1; and ecx,0xffff; dec rsi; jnz */
-	LOOP("ALU", "\x48\x01\xd8\x48\x31\xc1\x48\x8d\x54\x41\x05\x48\xd1\xe3\x81\xe1\xff\xff\x00\x00\x48\xff\xce\x75\xe7"),
-	/* the same with 32-bit registers: add eax,ebx; xor ecx,eax; sub edx,3; cmp ecx,edx; inc ebx; dec esi; jnz */
+	LOOP("ALU", "\x48\x01\xd8\x48\x31\xc1\x48\x8d\x54\x41\x05\x48\xd1\xe3"
+		    "\x81\xe1\xff\xff\x00\x00\x48\xff\xce\x75\xe7"),
+	/*
+	 * the same with 32-bit registers: add eax,ebx; xor ecx,eax; sub edx,3; cmp ecx,edx; inc ebx; dec
+	 * esi; jnz
+	 */
 	LOOP("ALU, 32 bits", "\x01\xd8\x31\xc1\x83\xea\x03\x39\xd1\xff\xc3\xff\xce\x75\xf1"),
 	/* mov rax,[rdi+rcx*8]; add rax,rbx; mov [rdi+rcx*8],rax; inc ecx; and ecx,511; dec rsi; jnz */
-	LOOP("load, store", "\x48\x8b\x04\xcf\x48\x01\xd8\x48\x89\x04\xcf\xff\xc1\x81\xe1\xff\x01\x00\x00\x48\xff\xce\x75\xe8"),
-	/* movzx eax,byte [rdi+rcx]; add [rdi+8],rax; cmp al,5; cmovb edx,eax; inc ecx; and ecx,511; dec rsi; jnz */
-	LOOP("bytes, memory operands", "\x0f\xb6\x04\x0f\x48\x01\x47\x08\x3c\x05\x0f\x42\xd0\xff\xc1\x81\xe1\xff\x01\x00\x00"
-				       "\x48\xff\xce\x75\xe6"),
+	LOOP("load, store", "\x48\x8b\x04\xcf\x48\x01\xd8\x48\x89\x04\xcf\xff\xc1"
+			    "\x81\xe1\xff\x01\x00\x00\x48\xff\xce\x75\xe8"),
+	/*
+	 * movzx eax,byte [rdi+rcx]; add [rdi+8],rax; cmp al,5; cmovb edx,eax; inc ecx; and ecx,511; dec
+	 * rsi; jnz
+	 */
+	LOOP("bytes, memory operands", "\x0f\xb6\x04\x0f\x48\x01\x47\x08\x3c\x05\x0f\x42\xd0\xff\xc1"
+				       "\x81\xe1\xff\x01\x00\x00\x48\xff\xce\x75\xe6"),
 	/* call f; dec rsi; jnz; hlt; f: push rbp; mov rbp,rsp; add eax,1; pop rbp; ret */
-	LOOP("call, push, pop, ret", "\xe8\x06\x00\x00\x00\x48\xff\xce\x75\xf6\xf4\x55\x48\x89\xe5\x83\xc0\x01\x5d\xc3"),
+	LOOP("call, push, pop, ret", "\xe8\x06\x00\x00\x00\x48\xff\xce\x75\xf6\xf4"
+				     "\x55\x48\x89\xe5\x83\xc0\x01\x5d\xc3"),
 	/* test al,1; jz +2; inc ebx; add eax,7; dec rsi; jnz */
 	LOOP("short branches", "\xa8\x01\x74\x02\xff\xc3\x83\xc0\x07\x48\xff\xce\x75\xf2"),
 };

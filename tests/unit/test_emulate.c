@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The interpreter's integer handlers against the host's processor: each encoding below is decoded, bound and executed on a
- * bare struct x86_cpu, and run natively from the same registers, flags and memory. All registers, all status flags
- * (undefined ones too: handlers run the same instruction) and all memory must be equal. Guest addresses are host
- * addresses, once with a TLB that knows them and once without.
+ * The interpreter's integer handlers against the host's processor: each encoding below is decoded, bound
+ * and executed on a bare struct x86_cpu, and run natively from the same registers, flags and memory. All
+ * registers, all status flags (undefined ones too: handlers run the same instruction) and all memory must
+ * be equal. Guest addresses are host addresses, once with a TLB that knows them and once without.
  *
  * Arguments: [rounds per encoding] [seed].
  */
@@ -59,7 +59,7 @@ static u64 rnd_value(void)
 	}
 }
 
-/* ---- memory -------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 #define PAGES 4
 #define MEM_SIZE (PAGES * 4096u)
@@ -120,7 +120,7 @@ static void fill_tlb(bool fill)
 	}
 }
 
-/* ---- native execution -------------------------------------------------------------------------------- */
+/* ---- native execution ------------------------------------------------------------------------ */
 
 struct state {
 	u64 regs[16];
@@ -166,7 +166,9 @@ static u8 *put_stack(u8 *p, u8 op, u8 ext, void *field)
 static void *build(const u8 *bytes, unsigned len)
 {
 	static const u8 save[] = { 0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57 };
-	static const u8 restore[] = { 0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xfc, 0xc3 };
+	static const u8 restore[] = {
+		0x41, 0x5f, 0x41, 0x5e, 0x41, 0x5d, 0x41, 0x5c, 0x5d, 0x5b, 0xfc, 0xc3,
+	};
 	u8 *p = area->code;
 
 	p = put(p, save, sizeof(save));
@@ -204,7 +206,7 @@ static int run_native(const u8 *bytes, unsigned len, struct state *s)
 	return 0;
 }
 
-/* ---- interpretation ------------------------------------------------------------------------------------- */
+/* ---- interpretation -------------------------------------------------------------------------- */
 
 static bool decode(const u8 *bytes, unsigned len, struct x86_insn *insn)
 {
@@ -226,19 +228,20 @@ static enum x86_result run_emulated(struct x86_insn *insn, struct state *s)
 	return r;
 }
 
-/* ---- comparison --------------------------------------------------------------------------------------------- */
+/* ---- comparison ------------------------------------------------------------------------------ */
 
 #define COMPARED_FLAGS (X86_FLAGS_STATUS | X86_DF)
 
-static void show(const char *what, const u8 *bytes, unsigned len, const struct state *in, const struct state *host,
-		 const struct state *ours)
+static void show(const char *what, const u8 *bytes, unsigned len, const struct state *in,
+		 const struct state *host, const struct state *ours)
 {
 	char hex[64] = "";
 
 	for (unsigned i = 0; i < len; i++)
 		sprintf(hex + 3 * i, "%02x ", bytes[i]);
 	print_error("%s: %s differs, flags in %llx, host %llx, ours %llx\n", hex, what,
-		    (unsigned long long)in->flags, (unsigned long long)host->flags, (unsigned long long)ours->flags);
+		    (unsigned long long)in->flags, (unsigned long long)host->flags,
+		    (unsigned long long)ours->flags);
 	for (unsigned i = 0; i < 16; i++) {
 		if (host->regs[i] != ours->regs[i])
 			print_error("  r%u in %016llx, host %016llx, ours %016llx\n", i,
@@ -292,7 +295,7 @@ static void compare_one(const u8 *bytes, unsigned len, const struct state *in, u
 	}
 }
 
-/* ---- encodings ---------------------------------------------------------------------------------------------------- */
+/* ---- encodings ------------------------------------------------------------------------------- */
 
 /* Immediate bytes: as given, or by operand size (2, 4, 4). */
 #define IMM_Z 0x80
@@ -351,15 +354,20 @@ struct form {
 	{ "cmov", 0, 0x0f, 0x40 + n, -1, 0, WIDE, 0, 0 }, { "set", 0, 0x0f, 0x90 + n, 0, 0, BYTE, 0, 0 }
 
 static const struct form forms[] = {
-	ALU("add", 0), ALU("or", 1), ALU("adc", 2), ALU("sbb", 3), ALU("and", 4), ALU("sub", 5), ALU("xor", 6),
-	ALU("cmp", 7),
+	ALU("add", 0), ALU("or", 1), ALU("adc", 2), ALU("sbb", 3),
+	ALU("and", 4), ALU("sub", 5), ALU("xor", 6), ALU("cmp", 7),
 	{ "test", 0, 0, 0x84, -1, 0, BYTE, 0, 0 }, { "test", 0, 0, 0x85, -1, 0, WIDE, 0, 0 },
-	{ "test", 0, 0, 0xa8, 0, 1, BYTE | DIRECT, 0, 0 }, { "test", 0, 0, 0xa9, 0, IMM_Z, WIDE | DIRECT, 0, 0 },
+	{ "test", 0, 0, 0xa8, 0, 1, BYTE | DIRECT, 0, 0 },
+	{ "test", 0, 0, 0xa9, 0, IMM_Z, WIDE | DIRECT, 0, 0 },
 	{ "test", 0, 0, 0xf6, 0, 1, BYTE, 0, 0 }, { "test", 0, 0, 0xf7, 0, IMM_Z, WIDE, 0, 0 },
-	{ "not", 0, 0, 0xf6, 2, 0, BYTE | LOCKABLE, 0, 0 }, { "not", 0, 0, 0xf7, 2, 0, WIDE | LOCKABLE, 0, 0 },
-	{ "neg", 0, 0, 0xf6, 3, 0, BYTE | LOCKABLE, 0, 0 }, { "neg", 0, 0, 0xf7, 3, 0, WIDE | LOCKABLE, 0, 0 },
-	{ "inc", 0, 0, 0xfe, 0, 0, BYTE | LOCKABLE, 0, 0 }, { "inc", 0, 0, 0xff, 0, 0, WIDE | LOCKABLE, 0, 0 },
-	{ "dec", 0, 0, 0xfe, 1, 0, BYTE | LOCKABLE, 0, 0 }, { "dec", 0, 0, 0xff, 1, 0, WIDE | LOCKABLE, 0, 0 },
+	{ "not", 0, 0, 0xf6, 2, 0, BYTE | LOCKABLE, 0, 0 },
+	{ "not", 0, 0, 0xf7, 2, 0, WIDE | LOCKABLE, 0, 0 },
+	{ "neg", 0, 0, 0xf6, 3, 0, BYTE | LOCKABLE, 0, 0 },
+	{ "neg", 0, 0, 0xf7, 3, 0, WIDE | LOCKABLE, 0, 0 },
+	{ "inc", 0, 0, 0xfe, 0, 0, BYTE | LOCKABLE, 0, 0 },
+	{ "inc", 0, 0, 0xff, 0, 0, WIDE | LOCKABLE, 0, 0 },
+	{ "dec", 0, 0, 0xfe, 1, 0, BYTE | LOCKABLE, 0, 0 },
+	{ "dec", 0, 0, 0xff, 1, 0, WIDE | LOCKABLE, 0, 0 },
 	{ "mul", 0, 0, 0xf6, 4, 0, BYTE, 0, 0 }, { "mul", 0, 0, 0xf7, 4, 0, WIDE, 0, 0 },
 	{ "imul", 0, 0, 0xf6, 5, 0, BYTE, 0, 0 }, { "imul", 0, 0, 0xf7, 5, 0, WIDE, 0, 0 },
 	{ "div", 0, 0, 0xf6, 6, 0, BYTE, 0, 0 }, { "div", 0, 0, 0xf7, 6, 0, WIDE, 0, 0 },
@@ -377,22 +385,26 @@ static const struct form forms[] = {
 	{ "mov", 0, 0, 0x88, -1, 0, BYTE, 0, 0 }, { "mov", 0, 0, 0x89, -1, 0, WIDE, 0, 0 },
 	{ "mov", 0, 0, 0x8a, -1, 0, BYTE, 0, 0 }, { "mov", 0, 0, 0x8b, -1, 0, WIDE, 0, 0 },
 	{ "mov", 0, 0, 0xc6, 0, 1, BYTE, 0, 0 }, { "mov", 0, 0, 0xc7, 0, IMM_Z, WIDE, 0, 0 },
-	{ "mov", 0, 0, 0xb0, 1, 1, BYTE | DIRECT, 0, 0 }, { "mov", 0, 0, 0xb8, 1, IMM_V, WIDE | DIRECT, 0, 0 },
+	{ "mov", 0, 0, 0xb0, 1, 1, BYTE | DIRECT, 0, 0 },
+	{ "mov", 0, 0, 0xb8, 1, IMM_V, WIDE | DIRECT, 0, 0 },
 	{ "movzx", 0, 0x0f, 0xb6, -1, 0, WIDE, 0, 0 }, { "movzx", 0, 0x0f, 0xb7, -1, 0, WIDE, 0, 0 },
 	{ "movsx", 0, 0x0f, 0xbe, -1, 0, WIDE, 0, 0 }, { "movsx", 0, 0x0f, 0xbf, -1, 0, WIDE, 0, 0 },
 	{ "movsxd", 0, 0, 0x63, -1, 0, WIDE, 0, 0 }, { "lea", 0, 0, 0x8d, -1, 0, WIDE | MEM_ONLY, 0, 0 },
-	{ "xchg", 0, 0, 0x86, -1, 0, BYTE | LOCKABLE, 0, 0 }, { "xchg", 0, 0, 0x87, -1, 0, WIDE | LOCKABLE, 0, 0 },
+	{ "xchg", 0, 0, 0x86, -1, 0, BYTE | LOCKABLE, 0, 0 },
+	{ "xchg", 0, 0, 0x87, -1, 0, WIDE | LOCKABLE, 0, 0 },
 	{ "xchg", 0, 0, 0x90, 1, 0, WIDE | DIRECT, 0, 0 },
 	{ "cmpxchg", 0, 0x0f, 0xb0, -1, 0, BYTE | LOCKABLE, 0, 0 },
 	{ "cmpxchg", 0, 0x0f, 0xb1, -1, 0, WIDE | LOCKABLE, 0, 0 },
-	{ "xadd", 0, 0x0f, 0xc0, -1, 0, BYTE | LOCKABLE, 0, 0 }, { "xadd", 0, 0x0f, 0xc1, -1, 0, WIDE | LOCKABLE, 0, 0 },
+	{ "xadd", 0, 0x0f, 0xc0, -1, 0, BYTE | LOCKABLE, 0, 0 },
+	{ "xadd", 0, 0x0f, 0xc1, -1, 0, WIDE | LOCKABLE, 0, 0 },
 	{ "cmpxchg8b", 0, 0x0f, 0xc7, 1, 0, WIDE | NO_REX_W | MEM_ONLY | LOCKABLE, 0, 0 },
 	{ "bswap", 0, 0x0f, 0xc8, 1, 0, WIDE | DIRECT, 0, 0 },
 	{ "movbe", 0, 0x38, 0xf0, -1, 0, WIDE | MEM_ONLY, 0, X86_FEAT_MOVBE },
 	{ "movbe", 0, 0x38, 0xf1, -1, 0, WIDE | MEM_ONLY, 0, X86_FEAT_MOVBE },
 	{ "crc32", 0xf2, 0x38, 0xf0, -1, 0, BYTE, 0, X86_FEAT_SSE42 },
 	{ "crc32", 0xf2, 0x38, 0xf1, -1, 0, WIDE, 0, X86_FEAT_SSE42 },
-	{ "adcx", 0x66, 0x38, 0xf6, -1, 0, BYTE, 0, X86_FEAT_ADX }, { "adox", 0xf3, 0x38, 0xf6, -1, 0, BYTE, 0, X86_FEAT_ADX },
+	{ "adcx", 0x66, 0x38, 0xf6, -1, 0, BYTE, 0, X86_FEAT_ADX },
+	{ "adox", 0xf3, 0x38, 0xf6, -1, 0, BYTE, 0, X86_FEAT_ADX },
 	{ "movnti", 0, 0x0f, 0xc3, -1, 0, BYTE | MEM_ONLY, 0, 0 },
 	{ "cbw", 0, 0, 0x98, 0, 0, WIDE | DIRECT, 0, 0 }, { "cwd", 0, 0, 0x99, 0, 0, WIDE | DIRECT, 0, 0 },
 	{ "sahf", 0, 0, 0x9e, 0, 0, BYTE | DIRECT, 0, X86_FEAT_LAHF_LM },
@@ -401,15 +413,21 @@ static const struct form forms[] = {
 	{ "stc", 0, 0, 0xf9, 0, 0, BYTE | DIRECT, 0, 0 }, { "cld", 0, 0, 0xfc, 0, 0, BYTE | DIRECT, 0, 0 },
 	{ "std", 0, 0, 0xfd, 0, 0, BYTE | DIRECT, 0, 0 }, { "nop", 0, 0x0f, 0x1f, 0, 0, WIDE, 0, 0 },
 	{ "push", 0, 0, 0x50, 1, 0, STACK | DIRECT, 0, 0 }, { "pop", 0, 0, 0x58, 1, 0, STACK | DIRECT, 0, 0 },
-	{ "push", 0, 0, 0x68, 0, IMM_Z, STACK | DIRECT, 0, 0 }, { "push", 0, 0, 0x6a, 0, 1, STACK | DIRECT, 0, 0 },
+	{ "push", 0, 0, 0x68, 0, IMM_Z, STACK | DIRECT, 0, 0 },
+	{ "push", 0, 0, 0x6a, 0, 1, STACK | DIRECT, 0, 0 },
 	{ "push", 0, 0, 0xff, 6, 0, STACK, 0, 0 }, { "pop", 0, 0, 0x8f, 0, 0, STACK, 0, 0 },
 	COND(0), COND(1), COND(2), COND(3), COND(4), COND(5), COND(6), COND(7),
 	COND(8), COND(9), COND(10), COND(11), COND(12), COND(13), COND(14), COND(15),
-	{ "movs", 0, 0, 0xa4, 0, 0, BYTE | STRING | DIRECT, 0, 0 }, { "movs", 0, 0, 0xa5, 0, 0, WIDE | STRING | DIRECT, 0, 0 },
-	{ "cmps", 0, 0, 0xa6, 0, 0, BYTE | STRING | DIRECT, 0, 0 }, { "cmps", 0, 0, 0xa7, 0, 0, WIDE | STRING | DIRECT, 0, 0 },
-	{ "stos", 0, 0, 0xaa, 0, 0, BYTE | STRING | DIRECT, 0, 0 }, { "stos", 0, 0, 0xab, 0, 0, WIDE | STRING | DIRECT, 0, 0 },
-	{ "lods", 0, 0, 0xac, 0, 0, BYTE | STRING | DIRECT, 0, 0 }, { "lods", 0, 0, 0xad, 0, 0, WIDE | STRING | DIRECT, 0, 0 },
-	{ "scas", 0, 0, 0xae, 0, 0, BYTE | STRING | DIRECT, 0, 0 }, { "scas", 0, 0, 0xaf, 0, 0, WIDE | STRING | DIRECT, 0, 0 },
+	{ "movs", 0, 0, 0xa4, 0, 0, BYTE | STRING | DIRECT, 0, 0 },
+	{ "movs", 0, 0, 0xa5, 0, 0, WIDE | STRING | DIRECT, 0, 0 },
+	{ "cmps", 0, 0, 0xa6, 0, 0, BYTE | STRING | DIRECT, 0, 0 },
+	{ "cmps", 0, 0, 0xa7, 0, 0, WIDE | STRING | DIRECT, 0, 0 },
+	{ "stos", 0, 0, 0xaa, 0, 0, BYTE | STRING | DIRECT, 0, 0 },
+	{ "stos", 0, 0, 0xab, 0, 0, WIDE | STRING | DIRECT, 0, 0 },
+	{ "lods", 0, 0, 0xac, 0, 0, BYTE | STRING | DIRECT, 0, 0 },
+	{ "lods", 0, 0, 0xad, 0, 0, WIDE | STRING | DIRECT, 0, 0 },
+	{ "scas", 0, 0, 0xae, 0, 0, BYTE | STRING | DIRECT, 0, 0 },
+	{ "scas", 0, 0, 0xaf, 0, 0, WIDE | STRING | DIRECT, 0, 0 },
 };
 
 /* Small registers, and rBX, rSI, rDI, rSP into memory. */
@@ -424,7 +442,9 @@ static void random_state(struct state *s, const struct form *f)
 	s->regs[X86_R15] = rnd() % 64; /* index */
 	if (f->flags & STRING) {
 		s->regs[X86_RSI] = (u64)mem + 4096 + rnd() % 4096;
-		s->regs[X86_RDI] = rnd() & 1 ? (u64)mem + 4096 + rnd() % 4096 : s->regs[X86_RSI] + rnd() % 16 - 8;
+		s->regs[X86_RDI] = s->regs[X86_RSI] + rnd() % 16 - 8;
+		if (rnd() & 1)
+			s->regs[X86_RDI] = (u64)mem + 4096 + rnd() % 4096;
 		s->regs[X86_RCX] = rnd() & 3 ? rnd() % 32 : rnd() % 500;
 	}
 	s->flags = 0x202 | (rnd() & X86_FLAGS_STATUS) | (f->flags & STRING && rnd() & 1 ? X86_DF : 0);
@@ -522,7 +542,9 @@ static void test_form(const struct form *f)
 	}
 }
 
-/* Division errors of the host come back to run_native(); cmocka has its own handler at the start of a test. */
+/*
+ * Division errors of the host come back to run_native(); cmocka has its own handler at the start of a test.
+ */
 static void catch_faults(void)
 {
 	static char stack[65536];
@@ -543,7 +565,7 @@ static void test_against_host(void **state)
 	}
 }
 
-/* ---- what the table above does not express ---------------------------------------------------------------------- */
+/* ---- what the table above does not express --------------------------------------------------- */
 
 /* VEX-encoded integer instructions: opcode, pp, map, /ext or -1, immediate bytes. */
 static const struct {
@@ -569,7 +591,8 @@ static void test_vex(void **state)
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(vex_forms); i++) {
 		for (unsigned long n = 0; n < 4 * rounds && x86_has(&cpu, vex_forms[i].feature); n++) {
-			unsigned reg = vex_forms[i].ext < 0 ? (unsigned)rnd() & 15 : (unsigned)vex_forms[i].ext;
+			s8 ext = vex_forms[i].ext;
+			unsigned reg = ext < 0 ? (unsigned)rnd() & 15 : (unsigned)ext;
 			u8 bytes[16], *p = bytes + 4, rex = 0, w = rnd() & 1;
 			unsigned vvvv = vex_forms[i].imm ? 0 : (unsigned)rnd() & 15;
 			struct state s;
@@ -611,8 +634,10 @@ static void test_frames(void **state)
 	static const struct {
 		u8 bytes[5], len;
 	} cases[] = {
-		{ { 0xc9 }, 1 }, { { 0x66, 0xc9 }, 2 }, { { 0xc8, 0x20, 0, 0 }, 4 }, { { 0xc8, 0x08, 0, 1 }, 4 },
-		{ { 0xc8, 0x10, 0, 5 }, 4 }, { { 0x66, 0xc8, 0x10, 0, 3 }, 5 }, { { 0xd7 }, 1 }, { { 0x9c }, 1 },
+		{ { 0xc9 }, 1 }, { { 0x66, 0xc9 }, 2 },
+		{ { 0xc8, 0x20, 0, 0 }, 4 }, { { 0xc8, 0x08, 0, 1 }, 4 },
+		{ { 0xc8, 0x10, 0, 5 }, 4 }, { { 0x66, 0xc8, 0x10, 0, 3 }, 5 },
+		{ { 0xd7 }, 1 }, { { 0x9c }, 1 },
 	};
 	static const struct form any = { .flags = WIDE };
 	struct state s;
@@ -628,7 +653,7 @@ static void test_frames(void **state)
 	}
 }
 
-/* ---- 32-bit code: the decimal adjustments, through the host's compatibility mode ------------------------------------- */
+/* ---- 32-bit code: the decimal adjustments, through the host's compatibility mode ------------- */
 
 #define USER_CS32 0x23
 #define USER_CS64 0x33
@@ -675,11 +700,11 @@ static u64 bcd_flags(unsigned n)
 /* All results of the host in a shared array; false if it has no 32-bit mode for us. */
 static bool bcd_native(const u8 *bytes, unsigned len, struct bcd_result *results)
 {
-	int prot = PROT_READ | PROT_WRITE | PROT_EXEC, status;
+	int prot = PROT_READ | PROT_WRITE | PROT_EXEC, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, status;
 	pid_t pid = fork();
 
 	if (!pid) {
-		struct native_area *low = mmap(NULL, sizeof(*low), prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+		struct native_area *low = mmap(NULL, sizeof(*low), prot, flags, -1, 0);
 
 		signal(SIGSEGV, SIG_DFL);
 		if (low == MAP_FAILED)
@@ -703,7 +728,8 @@ static void test_decimal(void **state)
 		u32 undefined;
 	} cases[] = {
 		{ { 0x27 }, 1, X86_OF }, { { 0x2f }, 1, X86_OF },
-		{ { 0x37 }, 1, X86_OF | X86_SF | X86_ZF | X86_PF }, { { 0x3f }, 1, X86_OF | X86_SF | X86_ZF | X86_PF },
+		{ { 0x37 }, 1, X86_OF | X86_SF | X86_ZF | X86_PF },
+		{ { 0x3f }, 1, X86_OF | X86_SF | X86_ZF | X86_PF },
 		{ { 0xd4, 10 }, 2, X86_OF | X86_AF | X86_CF }, { { 0xd4, 7 }, 2, X86_OF | X86_AF | X86_CF },
 		{ { 0xd5, 10 }, 2, X86_OF | X86_AF | X86_CF }, { { 0xd5, 200 }, 2, X86_OF | X86_AF | X86_CF },
 	};
@@ -716,8 +742,10 @@ static void test_decimal(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct x86_insn insn;
 
-		if (!bcd_native(cases[i].bytes, cases[i].len, results))
-			break; /* no 32-bit code here */
+		if (!bcd_native(cases[i].bytes, cases[i].len, results)) {
+			print_message("no 32-bit code on this host\n");
+			break;
+		}
 		assert_true(decode(cases[i].bytes, cases[i].len, &insn));
 		for (unsigned n = 0; n < BCD_CASES; n++) {
 			struct state s = { .regs[X86_RAX] = n & 0xffff, .flags = bcd_flags(n) };
@@ -725,8 +753,9 @@ static void test_decimal(void **state)
 			assert_int_equal(run_emulated(&insn, &s), X86_OK);
 			if ((u32)s.regs[X86_RAX] != results[n].ax ||
 			    ((s.flags ^ results[n].flags) & X86_FLAGS_STATUS & ~cases[i].undefined))
-				fail_msg("%02x of %x: ax %x, host %x; flags %x, host %x", cases[i].bytes[0], n,
-					 (u32)s.regs[X86_RAX], results[n].ax, (u32)s.flags, results[n].flags);
+				fail_msg("%02x of %x: ax %x, host %x; flags %x, host %x",
+					 cases[i].bytes[0], n, (u32)s.regs[X86_RAX], results[n].ax,
+					 (u32)s.flags, results[n].flags);
 		}
 	}
 	cpu.code_bits = 64;
