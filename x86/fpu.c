@@ -2,19 +2,19 @@
 /*
  * Where the guest's x87/SSE/AVX state lives, and KVM's view of it (see x86/fpu.h; SDM vol. 1 chapter 13).
  *
- * During a run of the soft engine the registers are loaded: x86_fpu_enter and x86_fpu_leave are the only places
- * where host and guest state are exchanged, and everything between them must be built without vector code. Outside,
- * cpu->xsave holds the state in the standard format as the host's XSAVE wrote it: components whose XSTATE_BV bit is
- * clear are in their initial configuration, whatever their bytes say.
+ * During a run of the soft engine the registers are loaded: x86_fpu_enter and x86_fpu_leave are the only
+ * places where host and guest state are exchanged, and everything between them must be built without vector
+ * code. Outside, cpu->xsave holds the state in the standard format as the host's XSAVE wrote it: components
+ * whose XSTATE_BV bit is clear are in their initial configuration, whatever their bytes say.
  *
- * PKRU is a component for the guest's XSAVE and for KVM, but never in the host's register: cpu->pkru is checked by
- * the page walk.
+ * PKRU is a component for the guest's XSAVE and for KVM, but never in the host's register: cpu->pkru is
+ * checked by the page walk.
  */
 #include "x86/fpu.h"
 #include "host/host.h"
 #include "x86/system.h"
 
-#define LEGACY_SIZE 576u	/* FXSAVE area and XSAVE header */
+#define LEGACY_SIZE 576u /* FXSAVE area and XSAVE header */
 #define USABLE (X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX | X86_XCR0_AVX512 | X86_XCR0_PKRU)
 
 struct x86_fpu_host x86_fpu_host;
@@ -149,7 +149,7 @@ void x86_fpu_reset(struct x86_cpu *cpu)
 	cpu->fpu_unmasked = 0;
 }
 
-/* ---- live registers ------------------------------------------------------------------------------------------- */
+/* ---- live registers ---------------------------------------------------------------------------------- */
 
 void x86_fpu_save(struct x86_xsave *image)
 {
@@ -171,7 +171,8 @@ void x86_fpu_load(const struct x86_xsave *image)
 	if (x86_fpu_host.xsave)
 		__asm__ volatile("xrstor64 %0"
 				 :
-				 : "m"(*image), "a"((u32)x86_fpu_host.live), "d"((u32)(x86_fpu_host.live >> 32))
+				 : "m"(*image), "a"((u32)x86_fpu_host.live),
+				   "d"((u32)(x86_fpu_host.live >> 32))
 				 : "memory");
 	else
 		__asm__ volatile("fxrstor64 %0" : : "m"(image->fx) : "memory");
@@ -189,8 +190,8 @@ void x86_fpu_track(struct x86_cpu *cpu)
 }
 
 /*
- * FXRSTOR has no init optimisation, so for hosts without XSAVE the image always has both components; with XSAVE the
- * pointers of a component that is not in the image are zero and harmless.
+ * FXRSTOR has no init optimisation, so for hosts without XSAVE the image always has both components; with
+ * XSAVE the pointers of a component that is not in the image are zero and harmless.
  */
 void x86_fpu_enter(struct x86_cpu *cpu)
 {
@@ -203,7 +204,10 @@ void x86_fpu_enter(struct x86_cpu *cpu)
 	x86_fpu_track(cpu);
 }
 
-/* Leaves what the ABI demands of a function: empty x87 stack, clean upper halves, the caller's control words. */
+/*
+ * Leaves what the ABI demands of a function: empty x87 stack, clean upper halves, the caller's control
+ * words.
+ */
 static void load_host_state(struct x86_cpu *cpu)
 {
 	static const struct x86_xsave init __attribute__((aligned(64))) = {
@@ -230,7 +234,7 @@ void x86_fpu_leave(struct x86_cpu *cpu)
 	load_host_state(cpu);
 }
 
-/* ---- what instructions need -------------------------------------------------------------------------------------- */
+/* ---- what instructions need -------------------------------------------------------------------------- */
 
 enum x86_result x86_fpu_check(struct x86_cpu *cpu, enum x86_state state)
 {
@@ -265,8 +269,8 @@ enum x86_result x86_fpu_check(struct x86_cpu *cpu, enum x86_state state)
 }
 
 /*
- * KVM runs its guests with CR0.NE set in hardware on VT-x and has no FERR#/IRQ13 logic, so CR0.NE = 0 makes no
- * difference there; nor does it here.
+ * KVM runs its guests with CR0.NE set in hardware on VT-x and has no FERR#/IRQ13 logic, so CR0.NE = 0 makes
+ * no difference there; nor does it here.
  */
 enum x86_result x86_fpu_wait(struct x86_cpu *cpu)
 {
@@ -275,7 +279,7 @@ enum x86_result x86_fpu_wait(struct x86_cpu *cpu)
 	return X86_OK;
 }
 
-/* ---- KVM_GET/SET_FPU, KVM_GET/SET_XSAVE --------------------------------------------------------------------------- */
+/* ---- KVM_GET/SET_FPU, KVM_GET/SET_XSAVE -------------------------------------------------------------- */
 
 /* Makes the bytes of the legacy components say what XSTATE_BV says. */
 static void expand_legacy(struct x86_xsave *image)
@@ -317,7 +321,10 @@ void x86_fpu_get(struct x86_cpu *cpu, struct kvm_fpu *fpu)
 	fpu->mxcsr = fx->mxcsr;
 }
 
-/* KVM takes any MXCSR here and drops the state if loading it faults; dropping the reserved bits alone is kinder. */
+/*
+ * KVM takes any MXCSR here and drops the state if loading it faults; dropping the reserved bits alone is
+ * kinder.
+ */
 void x86_fpu_set(struct x86_cpu *cpu, const struct kvm_fpu *fpu)
 {
 	struct x86_xsave *image = cpu->xsave;
@@ -349,8 +356,8 @@ static void get_pkru(struct x86_cpu *cpu, u8 *area, unsigned size, u64 *xstate_b
 }
 
 /*
- * The uABI format: standard, expanded, and in the software-usable bytes at 464 the mask of the components that the
- * host supports, as KVM writes it. size: 4096 for KVM_GET_XSAVE, more for KVM_GET_XSAVE2.
+ * The uABI format: standard, expanded, and in the software-usable bytes at 464 the mask of the components
+ * that the host supports, as KVM writes it. size: 4096 for KVM_GET_XSAVE, more for KVM_GET_XSAVE2.
  */
 void x86_fpu_get_xsave(struct x86_cpu *cpu, void *area, unsigned size)
 {

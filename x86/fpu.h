@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * x87/SSE/AVX state. While cpu->fpu_live the guest's registers are the host's; otherwise they are the XSAVE image in
- * cpu->xsave (standard format). The x87 error pointers are the exception: the host's FIP and FDP point into our stubs
- * and buffers, so the guest's are kept in cpu->fpu_ip, fpu_dp, fpu_cs, fpu_ds and fpu_op and put into every image that
- * anybody sees.
+ * x87/SSE/AVX state. While cpu->fpu_live the guest's registers are the host's; otherwise they are the XSAVE
+ * image in cpu->xsave (standard format). The x87 error pointers are the exception: the host's FIP and FDP
+ * point into our stubs and buffers, so the guest's are kept in cpu->fpu_ip, fpu_dp, fpu_cs, fpu_ds and
+ * fpu_op and put into every image that anybody sees.
  *
  * The life-cycle and KVM's state functions are declared in x86/system.h.
  */
@@ -115,7 +115,10 @@ static inline u16 x86_fpu_fcw(void)
 	return value;
 }
 
-/* Copies that may stand between x86_fpu_enter and _leave: the C library's, and a sanitizer's, use vector registers. */
+/*
+ * Copies that may stand between x86_fpu_enter and _leave: the C library's, and a sanitizer's, use vector
+ * registers.
+ */
 static inline void x86_fpu_copy(void *dst, const void *src, size_t n)
 {
 	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
@@ -127,8 +130,8 @@ static inline void x86_fpu_zero(void *dst, size_t n)
 }
 
 /*
- * Guest memory areas of any size. x86_fpu_area checks segment and alignment (#GP(0)) and gives the linear address; write
- * after a successful probe of the same bytes does not fault. (x86/fpu_exec.c)
+ * Guest memory areas of any size. x86_fpu_area checks segment and alignment (#GP(0)) and gives the linear
+ * address; write after a successful probe of the same bytes does not fault. (x86/fpu_exec.c)
  */
 enum x86_result x86_fpu_area(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned size, unsigned align,
 			     unsigned access, u64 *gva);

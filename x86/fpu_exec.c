@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The instructions that move the whole vector and x87 state: FXSAVE and XSAVE families, and MXCSR alone (SDM vol. 1
- * 10.5, 13.7 to 13.13; AMD APM vol. 5).
+ * The instructions that move the whole vector and x87 state: FXSAVE and XSAVE families, and MXCSR alone
+ * (SDM vol. 1, 10.5 and 13.7 to 13.13; AMD APM vol. 5).
  *
- * None of them runs natively on guest memory: the host's image would carry the error pointers of our stubs, the host's
- * XCR0 may have more components than the guest's, and a bad image must fault in the guest. The live registers are
- * saved to a scratch image in standard format, and the instruction's own image is a list of pieces of that, first
- * probed, then copied; the other way round for the restoring ones.
+ * None of them runs natively on guest memory: the host's image would carry the error pointers of our stubs,
+ * the host's XCR0 may have more components than the guest's, and a bad image must fault in the guest. The
+ * live registers are saved to a scratch image in standard format, and the instruction's own image is a list
+ * of pieces of that, first probed, then copied; the other way round for the restoring ones.
  *
  * Outside 64-bit mode only the first eight vector registers take part, and the others keep their values.
  */
@@ -18,7 +18,7 @@
 #define XCOMP_COMPACT BIT64(63)
 
 struct piece {
-	u32 at;		/* in the guest's image */
+	u32 at; /* in the guest's image */
 	u32 length;
 	void *data;
 };
@@ -33,7 +33,7 @@ static void add_piece(struct pieces *p, size_t at, void *data, size_t length)
 	p->piece[p->n++] = (struct piece){ .at = (u32)at, .length = (u32)length, .data = data };
 }
 
-/* ---- guest memory ------------------------------------------------------------------------------------------------ */
+/* ---- guest memory ------------------------------------------------------------------------------------ */
 
 enum x86_result x86_fpu_area(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned size, unsigned align,
 			     unsigned access, u64 *gva)
@@ -102,7 +102,9 @@ enum x86_result x86_fpu_write(struct x86_cpu *cpu, u64 gva, void *src, unsigned 
 	return access_area(cpu, gva, src, n, X86_ACCESS_WRITE);
 }
 
-/* The host address of the whole image, if it lies in one page of plain memory; else (or if it faults) NULL. */
+/*
+ * The host address of the whole image, if it lies in one page of plain memory; else (or if it faults) NULL.
+ */
 static u8 *pin_pieces(struct x86_cpu *cpu, u64 gva, const struct pieces *p, unsigned access)
 {
 	u32 end = 0;
@@ -145,7 +147,7 @@ static enum x86_result read_pieces(struct x86_cpu *cpu, u64 gva, const struct pi
 	return r;
 }
 
-/* ---- error pointers ------------------------------------------------------------------------------------------------- */
+/* ---- error pointers ---------------------------------------------------------------------------------- */
 
 /* AMD saves them only while an exception is pending (CPUID XSaveErPtr: as zeros otherwise). */
 static void put_pointers(const struct x86_cpu *cpu, struct x86_fxsave *fx, bool wide)
@@ -176,7 +178,7 @@ static void take_pointers(struct x86_cpu *cpu, const struct x86_fxsave *fx, bool
 	}
 }
 
-/* ---- FXSAVE, FXRSTOR --------------------------------------------------------------------------------------------------- */
+/* ---- FXSAVE, FXRSTOR --------------------------------------------------------------------------------- */
 
 static unsigned nr_vectors(const struct x86_cpu *cpu)
 {
@@ -190,7 +192,10 @@ static enum x86_result fx_begin(struct x86_cpu *cpu, const struct x86_insn *insn
 	return x86_fpu_area(cpu, insn, sizeof(struct x86_fxsave), 16, access, gva);
 }
 
-/* What FXSAVE and FXRSTOR move; without CR4.OSFXSR neither MXCSR nor XMM, with EFER.FFXSR no XMM (AMD, CPL 0). */
+/*
+ * What FXSAVE and FXRSTOR move; without CR4.OSFXSR neither MXCSR nor XMM, with EFER.FFXSR no XMM (AMD, CPL
+ * 0).
+ */
 static void fx_pieces(const struct x86_cpu *cpu, struct x86_fxsave *fx, struct pieces *p)
 {
 	bool fast = (cpu->efer & X86_EFER_FFXSR) && cpu->cpl == 0 && cpu->mode == X86_MODE_LONG;
@@ -242,11 +247,11 @@ enum x86_result x86_exec_fxrstor(struct x86_cpu *cpu, const struct x86_insn *ins
 	return X86_OK;
 }
 
-/* ---- XSAVE family ---------------------------------------------------------------------------------------------------------- */
+/* ---- XSAVE family ------------------------------------------------------------------------------------ */
 
 struct xarea {
-	u64 rfbm;	/* requested components: EDX:EAX & XCR0 (& the host's) */
-	u64 layout;	/* XCOMP_BV of the compacted format, or 0 for the standard format */
+	u64 rfbm;   /* requested components: EDX:EAX & XCR0 (& the host's) */
+	u64 layout; /* XCOMP_BV of the compacted format, or 0 for the standard format */
 	u64 gva;
 };
 
@@ -295,9 +300,12 @@ static u32 component_length(const struct x86_cpu *cpu, unsigned i)
 	return x86_fpu_host.length[i];
 }
 
-/* The pieces of components (x87 and MXCSR apart) between the guest's image and a standard-format image of ours. */
-static void vector_pieces(const struct x86_cpu *cpu, struct x86_xsave *image, const struct xarea *a, u64 components,
-			  struct pieces *p)
+/*
+ * The pieces of components (x87 and MXCSR apart) between the guest's image and a standard-format image of
+ * ours.
+ */
+static void vector_pieces(const struct x86_cpu *cpu, struct x86_xsave *image, const struct xarea *a,
+			  u64 components, struct pieces *p)
 {
 	if (components & X86_XCR0_SSE)
 		add_piece(p, offsetof(struct x86_fxsave, xmm), image->fx.xmm, 16 * nr_vectors(cpu));
@@ -349,7 +357,10 @@ static struct x86_xsave *save_image(struct x86_cpu *cpu, bool wide)
 	return image;
 }
 
-/* XSAVE and XSAVEOPT; the latter leaves out what is in its initial state, and never uses the modified optimisation. */
+/*
+ * XSAVE and XSAVEOPT; the latter leaves out what is in its initial state, and never uses the modified
+ * optimisation.
+ */
 static enum x86_result xsave_standard(struct x86_cpu *cpu, const struct x86_insn *insn, bool optimise)
 {
 	struct pieces p;
@@ -428,7 +439,7 @@ enum x86_result x86_exec_xsaves(struct x86_cpu *cpu, const struct x86_insn *insn
 	return x86_exec_xsavec(cpu, insn);
 }
 
-/* ---- XRSTOR, XRSTORS ------------------------------------------------------------------------------------------------------------- */
+/* ---- XRSTOR, XRSTORS --------------------------------------------------------------------------------- */
 
 static bool all_zero(const u8 *p, unsigned n)
 {
@@ -468,7 +479,8 @@ static void init_components(const struct x86_cpu *cpu, struct x86_xsave *image, 
 			x86_fpu_zero((u8 *)image + x86_fpu_host.offset[i], component_length(cpu, i));
 }
 
-static void restore_pkru(struct x86_cpu *cpu, const struct x86_xsave *image, const struct xarea *a, u64 present)
+static void restore_pkru(struct x86_cpu *cpu, const struct x86_xsave *image, const struct xarea *a,
+			 u64 present)
 {
 	u32 pkru = 0;
 
@@ -557,7 +569,7 @@ enum x86_result x86_exec_xrstors(struct x86_cpu *cpu, const struct x86_insn *ins
 	return xrstor(cpu, insn, true);
 }
 
-/* ---- MXCSR, FWAIT, EMMS ------------------------------------------------------------------------------------------------------------- */
+/* ---- MXCSR, FWAIT, EMMS ------------------------------------------------------------------------------ */
 
 static enum x86_state mxcsr_state(const struct x86_insn *insn)
 {

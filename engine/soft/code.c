@@ -2,10 +2,11 @@
 /*
  * Allocation and permissions of generated code: the one file that asks for executable memory.
  *
- * A memfd is mapped twice instead of switching permissions with mprotect: other threads run code of the region while
- * it grows. Stores through one mapping are seen by instruction fetch through the other without further ado, as x86
- * keeps its caches coherent by physical address; only rewriting code that a processor may be executing right now
- * needs a serializing instruction there (SDM vol. 3, 8.1.3), which is the caller's affair.
+ * A memfd is mapped twice instead of switching permissions with mprotect: other threads run code of the
+ * region while it grows. Stores through one mapping are seen by instruction fetch through the other without
+ * further ado, as x86 keeps its caches coherent by physical address; only rewriting code that a processor
+ * may be executing right now needs a serializing instruction there (SDM vol. 3, 8.1.3), which is the
+ * caller's affair.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

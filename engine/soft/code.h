@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Memory for generated code. No page is ever writable and executable at once: a region is one memfd seen twice,
- * through a writable and through an executable mapping, a constant distance apart.
+ * Memory for generated code. No page is ever writable and executable at once: a region is one memfd seen
+ * twice, through a writable and through an executable mapping, a constant distance apart.
  */
 #ifndef ANYKVM_ENGINE_SOFT_CODE_H
 #define ANYKVM_ENGINE_SOFT_CODE_H
@@ -16,15 +16,19 @@ struct code_region {
 };
 
 /*
- * Reserves size bytes (rounded up to pages; committed when first written). 0 or -errno: -EACCES or -EPERM when the
- * system forbids executable mappings (SELinux execmem, noexec policies for memfds), then code_error() says it in words.
+ * Reserves size bytes (rounded up to pages; committed when first written). 0 or -errno: -EACCES or -EPERM
+ * when the system forbids executable mappings (SELinux execmem, noexec policies for memfds), then
+ * code_error() says it in words.
  */
 int code_create(struct code_region *r, size_t size);
 void code_destroy(struct code_region *r);
 /* Why the last code_create() of this process failed: one line, static storage; NULL if none did. */
 const char *code_error(void);
 
-/* The write address of n bytes, 16-byte aligned; NULL when the region is full. The caller excludes others. [run] */
+/*
+ * The write address of n bytes, 16-byte aligned; NULL when the region is full. The caller excludes others.
+ * [run]
+ */
 u8 *code_alloc(struct code_region *r, size_t n);
 
 static inline void *code_exec_address(const struct code_region *r, const u8 *write)

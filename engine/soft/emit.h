@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A small assembler for x86-64: what the native stubs and the translator write. Registers are numbers 0..15 in
- * encoding order (enum x86_reg's first 16). Nothing is checked but the room: past the end bytes are dropped and
- * `overflow` is set, which the user looks at once, at the end.
+ * A small assembler for x86-64: what the native stubs and the translator write. Registers are numbers 0..15
+ * in encoding order (enum x86_reg's first 16). Nothing is checked but the room: past the end bytes are
+ * dropped and `overflow` is set, which the user looks at once, at the end.
  */
 #ifndef ANYKVM_ENGINE_SOFT_EMIT_H
 #define ANYKVM_ENGINE_SOFT_EMIT_H
@@ -38,7 +38,10 @@ void emit32(struct emit *e, u32 value);
 void emit64(struct emit *e, u64 value);
 void emit_bytes(struct emit *e, const u8 *bytes, unsigned n);
 
-/* ModRM, SIB and displacement of a memory operand: reg is the low three bits of the register or opcode extension. */
+/*
+ * ModRM, SIB and displacement of a memory operand: reg is the low three bits of the register or opcode
+ * extension.
+ */
 void emit_modrm_mem(struct emit *e, unsigned reg, struct emit_mem m);
 /* The same for EVEX, whose 8-bit displacement is scaled: uses none. */
 void emit_modrm_mem_evex(struct emit *e, unsigned reg, struct emit_mem m);
@@ -63,7 +66,10 @@ void emit_lahf(struct emit *e);
 void emit_sahf(struct emit *e);
 void emit_ret(struct emit *e);
 
-/* Branches with a 32-bit displacement, to an address in the executable view; delta = exec - write of the region. */
+/*
+ * Branches with a 32-bit displacement, to an address in the executable view; delta = exec - write of the
+ * region.
+ */
 void emit_jmp(struct emit *e, s64 delta, const void *target);
 void emit_call(struct emit *e, s64 delta, const void *target);
 void emit_jcc(struct emit *e, unsigned cond, s64 delta, const void *target);

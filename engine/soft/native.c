@@ -2,8 +2,9 @@
 /*
  * Executing one vector, MMX or x87 instruction: the handlers that insn->exec is set to.
  *
- * Each does the same: look whether anything is in the way (one test, native_blocked), find the memory operand in the TLB, call
- * the stub. Whatever does not go this way goes to native_slow(), which has changed nothing yet.
+ * Each does the same: look whether anything is in the way (one test, native_blocked), find the memory
+ * operand in the TLB, call the stub. Whatever does not go this way goes to native_slow(), which has changed
+ * nothing yet.
  */
 #include "engine/soft/native_op.h"
 #include "x86/opcodes.h"
@@ -29,7 +30,7 @@ void native_commit(struct x86_cpu *cpu, const struct x86_insn *insn, const struc
 		cpu->cc = (cpu->cc & ~(u32)op->t.cc_written) | (flags_from(out) & op->t.cc_written);
 }
 
-/* ---- handlers -------------------------------------------------------------------------------------------------- */
+/* ---- handlers ---------------------------------------------------------------------------------------- */
 
 /* Registers alone. */
 enum x86_result native_regs(struct x86_cpu *cpu, const struct x86_insn *insn)
@@ -51,8 +52,8 @@ static inline enum x86_result with_memory(struct x86_cpu *cpu, const struct x86_
 
 	if (unlikely(native_blocked(cpu, op)))
 		return native_slow(cpu, insn, op);
-	r = x86_linear(cpu, insn->seg, x86_ea(cpu, insn), op->t.mem_size, write ? X86_ACCESS_WRITE : X86_ACCESS_READ,
-		       &gva);
+	r = x86_linear(cpu, insn->seg, x86_ea(cpu, insn), op->t.mem_size,
+		       write ? X86_ACCESS_WRITE : X86_ACCESS_READ, &gva);
 	if (unlikely(r))
 		return r;
 	host = native_tlb(cpu, gva, op->t.mem_size, write);
@@ -75,8 +76,8 @@ enum x86_result native_store(struct x86_cpu *cpu, const struct x86_insn *insn)
 }
 
 /* The memory operand, if any, by the TLB: false when it is not that simple. */
-static inline bool fast_operand(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op, u64 *ea,
-				void **host)
+static inline bool fast_operand(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op,
+				u64 *ea, void **host)
 {
 	bool write = op->t.mem_access & X86_ACC_W;
 	u64 gva;
@@ -121,8 +122,8 @@ enum x86_result native_x87(struct x86_cpu *cpu, const struct x86_insn *insn)
 }
 
 /*
- * The first execution. Blocks may be shared by vCPUs: the description is in place before the handler that needs it,
- * and whoever still comes here meanwhile writes the same.
+ * The first execution. Blocks may be shared by vCPUs: the description is in place before the handler that
+ * needs it, and whoever still comes here meanwhile writes the same.
  */
 enum x86_result native_exec(struct x86_cpu *cpu, const struct x86_insn *insn)
 {

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Memory operands of which a mask leaves out elements: VMASKMOV, VPMASKMOV, MASKMOVQ, MASKMOVDQU and all EVEX forms with
- * a mask register. Elements that are masked off neither fault nor are accessed; but the whole operand of MASKMOVQ and
- * MASKMOVDQU must be writable (so Zen 3; the manuals leave it to the processor).
+ * Memory operands of which a mask leaves out elements: VMASKMOV, VPMASKMOV, MASKMOVQ, MASKMOVDQU and all
+ * EVEX forms with a mask register. Elements that are masked off neither fault nor are accessed; but the
+ * whole operand of MASKMOVQ and MASKMOVDQU must be writable (so Zen 3; the manuals leave it to the
+ * processor).
  *
- * When the TLB has the whole operand nothing of that matters and the instruction runs on it. Otherwise its elements are
- * fetched one by one into a bounce buffer, or probed before and stored one by one after it has run there.
+ * When the TLB has the whole operand nothing of that matters and the instruction runs on it. Otherwise its
+ * elements are fetched one by one into a bounce buffer, or probed before and stored one by one after it has
+ * run there.
  */
 #include "engine/soft/native_op.h"
 #include "x86/opcodes.h"
 
 struct elements {
-	unsigned n;	/* in memory */
-	unsigned size;	/* of one there, in bytes */
-	u64 active;	/* bit i: element i is accessed */
+	unsigned n;    /* in memory */
+	unsigned size; /* of one there, in bytes */
+	u64 active;    /* bit i: element i is accessed */
 	u8 data[64] __attribute__((aligned(64)));
 };
 
@@ -97,8 +99,9 @@ static void find_elements(struct x86_cpu *cpu, const struct x86_insn *insn, cons
 		vex_elements(insn, op, e);
 }
 
-static enum x86_result access_element(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op,
-				      struct elements *e, unsigned i, unsigned access)
+static enum x86_result access_element(struct x86_cpu *cpu, const struct x86_insn *insn,
+				      const struct native_op *op, struct elements *e, unsigned i,
+				      unsigned access)
 {
 	u64 ea = native_ea(cpu, insn, op) + i * e->size, gva;
 	enum x86_result r;
@@ -113,8 +116,8 @@ static enum x86_result access_element(struct x86_cpu *cpu, const struct x86_insn
 	return cpu->mem->read(cpu, gva, e->data + i * e->size, e->size, access);
 }
 
-static enum x86_result access_elements(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op,
-				       struct elements *e, unsigned access)
+static enum x86_result access_elements(struct x86_cpu *cpu, const struct x86_insn *insn,
+				       const struct native_op *op, struct elements *e, unsigned access)
 {
 	enum x86_result r = X86_OK;
 
@@ -124,16 +127,19 @@ static enum x86_result access_elements(struct x86_cpu *cpu, const struct x86_ins
 	return r;
 }
 
-static enum x86_result probe_whole(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op,
-				   struct elements *e)
+static enum x86_result probe_whole(struct x86_cpu *cpu, const struct x86_insn *insn,
+				   const struct native_op *op, struct elements *e)
 {
 	u64 gva;
-	enum x86_result r = x86_linear(cpu, insn->seg, native_ea(cpu, insn, op), op->t.mem_size, X86_ACCESS_WRITE, &gva);
+	enum x86_result r =
+		x86_linear(cpu, insn->seg, native_ea(cpu, insn, op), op->t.mem_size, X86_ACCESS_WRITE, &gva);
 
-	return r ? r : cpu->mem->write(cpu, gva, e->data, op->t.mem_size, X86_ACCESS_WRITE | X86_ACCESS_PROBE);
+	return r ? r
+		 : cpu->mem->write(cpu, gva, e->data, op->t.mem_size, X86_ACCESS_WRITE | X86_ACCESS_PROBE);
 }
 
-static enum x86_result by_elements(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
+static enum x86_result by_elements(struct x86_cpu *cpu, const struct x86_insn *insn,
+				   const struct native_op *op)
 {
 	bool write = op->t.mem_access & X86_ACC_W;
 	struct elements e;
@@ -145,7 +151,8 @@ static enum x86_result by_elements(struct x86_cpu *cpu, const struct x86_insn *i
 	if (op->t.flags & NATIVE_DI)
 		r = probe_whole(cpu, insn, op, &e);
 	else
-		r = access_elements(cpu, insn, op, &e, write ? X86_ACCESS_WRITE | X86_ACCESS_PROBE : X86_ACCESS_READ);
+		r = access_elements(cpu, insn, op, &e,
+				    write ? X86_ACCESS_WRITE | X86_ACCESS_PROBE : X86_ACCESS_READ);
 	if (r == X86_OK)
 		r = native_run(cpu, op, e.data, native_input(cpu, insn, op), &out);
 	if (r == X86_OK && write)

@@ -10,8 +10,8 @@
 #include "x86/system.h"
 
 /*
- * A stub: the instruction with its memory operand at [rdi] and its integer register, if it reads one, in rdx (flags
- * too), if it writes one, in rax. Written flags come back in rax as LAHF and SETO al leave them.
+ * A stub: the instruction with its memory operand at [rdi] and its integer register, if it reads one, in
+ * rdx (flags too), if it writes one, in rax. Written flags come back in rax as LAHF and SETO al leave them.
  */
 typedef u64 native_code(void *mem, struct x86_cpu *cpu, u64 in);
 
@@ -66,7 +66,8 @@ static inline bool native_blocked(const struct x86_cpu *cpu, const struct native
 	       (cpu->fpu_unmasked & t->unmasked) | (cpu->mode < t->min_mode);
 }
 
-static inline u64 native_ea(const struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
+static inline u64 native_ea(const struct x86_cpu *cpu, const struct x86_insn *insn,
+			    const struct native_op *op)
 {
 	u64 ea;
 
@@ -90,11 +91,11 @@ u64 native_input(const struct x86_cpu *cpu, const struct x86_insn *insn, const s
 void native_commit(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op, u64 out);
 
 /*
- * FIP, FDP and the rest after an x87 instruction; ea: of its memory operand. On processors with CPUID.7.0:EBX[6] the
- * data pointer is that of the last instruction with an unmasked exception.
+ * FIP, FDP and the rest after an x87 instruction; ea: of its memory operand. On processors with
+ * CPUID.7.0:EBX[6] the data pointer is that of the last instruction with an unmasked exception.
  */
-static inline void native_x87_pointers(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op,
-				       u64 ea)
+static inline void native_x87_pointers(struct x86_cpu *cpu, const struct x86_insn *insn,
+				       const struct native_op *op, u64 ea)
 {
 	u64 rip = cpu->regs[X86_REG_RIP] + insn->off;
 
@@ -115,7 +116,10 @@ enum x86_result native_slow(struct x86_cpu *cpu, const struct x86_insn *insn, co
 enum x86_result native_enabled(struct x86_cpu *cpu, const struct native_op *op);
 /* Alignment of the memory operand: #GP(0). */
 enum x86_result native_aligned(struct x86_cpu *cpu, const struct native_op *op, u64 gva);
-/* Runs the stub, reporting unmasked SIMD exceptions: X86_OK with *out, or X86_FAULT with registers as before. */
+/*
+ * Runs the stub, reporting unmasked SIMD exceptions: X86_OK with *out, or X86_FAULT with registers as
+ * before.
+ */
 enum x86_result native_run(struct x86_cpu *cpu, const struct native_op *op, void *mem, u64 in, u64 *out);
 
 /* Handlers by operands (native.c). */

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The way of an instruction that cannot just run: state that is not enabled, pending or unmasked exceptions, memory that
- * the TLB does not have, crosses a page or is a device's.
+ * The way of an instruction that cannot just run: state that is not enabled, pending or unmasked
+ * exceptions, memory that the TLB does not have, crosses a page or is a device's.
  *
- * Order of checks, as in the processor: #UD and #NM by state, pending #MF, segment (#SS, #GP), alignment (#GP), page;
- * then the instruction runs, with a bounce buffer where there is no plain memory, and an unmasked SIMD exception undoes it.
+ * Order of checks, as in the processor: #UD and #NM by state, pending #MF, segment (#SS, #GP), alignment
+ * (#GP), page; then the instruction runs, with a bounce buffer where there is no plain memory, and an
+ * unmasked SIMD exception undoes it.
  */
 #include "engine/soft/native_op.h"
 
 struct bounce {
 	u64 gva, ea;
-	void *host;	/* what the stub gets: guest memory, or data */
+	void *host; /* what the stub gets: guest memory, or data */
 	bool direct;
 	u8 data[64] __attribute__((aligned(64)));
 };
@@ -33,7 +34,7 @@ enum x86_result native_aligned(struct x86_cpu *cpu, const struct native_op *op, 
 	return x86_raise(cpu, X86_GP, 0);
 }
 
-/* ---- memory --------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------ */
 
 static enum x86_result bounce_in(struct x86_cpu *cpu, const struct native_op *op, struct bounce *b)
 {
@@ -46,8 +47,8 @@ static enum x86_result bounce_in(struct x86_cpu *cpu, const struct native_op *op
 	return cpu->mem->write(cpu, b->gva, b->data, size, X86_ACCESS_WRITE | X86_ACCESS_PROBE);
 }
 
-static enum x86_result memory_begin(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op,
-				    struct bounce *b)
+static enum x86_result memory_begin(struct x86_cpu *cpu, const struct x86_insn *insn,
+				    const struct native_op *op, struct bounce *b)
 {
 	unsigned access = op->t.mem_access & X86_ACC_W ? X86_ACCESS_WRITE : X86_ACCESS_READ;
 	enum x86_result r;
@@ -72,8 +73,9 @@ static enum x86_result memory_begin(struct x86_cpu *cpu, const struct x86_insn *
 }
 
 /*
- * Whether an x87 store that has left an exception pending was made. Invalid operation, overflow, underflow and so on
- * keep the destination, precision does not (SDM vol. 1, 8.5). What was pending before would have been #MF.
+ * Whether an x87 store that has left an exception pending was made. Invalid operation, overflow, underflow
+ * and so on keep the destination, precision does not (SDM vol. 1, 8.5). What was pending before would have
+ * been #MF.
  */
 static bool x87_stored(const struct x86_cpu *cpu)
 {
@@ -94,7 +96,7 @@ static enum x86_result memory_end(struct x86_cpu *cpu, const struct native_op *o
 	return cpu->mem->write(cpu, b->gva, b->data, op->t.mem_size, X86_ACCESS_WRITE);
 }
 
-/* ---- unmasked SIMD exceptions ------------------------------------------------------------------------------------------ */
+/* ---- unmasked SIMD exceptions ------------------------------------------------------------------------ */
 
 /* Runs with all exceptions masked and no flag set; returns the flags that it raised. */
 static u32 run_masked(struct x86_cpu *cpu, const struct native_op *op, void *mem, u64 in, u64 *out, u32 mxcsr)
@@ -109,11 +111,12 @@ static u32 run_masked(struct x86_cpu *cpu, const struct native_op *op, void *mem
 #define EXC_PE 0x20u
 
 /*
- * SDM vol. 1, 11.5: exceptions found before the computation, of all elements, come first; when one of them is
- * unmasked the later ones are not even looked for. Underflow differs masked and unmasked: masked it means tiny and inexact,
- * unmasked tiny alone. FTZ makes the masked kind report every tiny result, and its results are only looked
- * at when there was none. Then a second run without FTZ tells whether the result was inexact too. (Left out: a tiny or
- * overflowing result that only the exponent's range made inexact has PE set here and not by the processor.)
+ * SDM vol. 1, 11.5: exceptions found before the computation, of all elements, come first; when one of them
+ * is unmasked the later ones are not even looked for. Underflow differs masked and unmasked: masked it
+ * means tiny and inexact, unmasked tiny alone. FTZ makes the masked kind report every tiny result, and its
+ * results are only looked at when there was none. Then a second run without FTZ tells whether the result
+ * was inexact too. (Left out: a tiny or overflowing result that only the exponent's range made inexact has
+ * PE set here and not by the processor.)
  */
 enum x86_result native_run(struct x86_cpu *cpu, const struct native_op *op, void *mem, u64 in, u64 *out)
 {
@@ -146,7 +149,7 @@ enum x86_result native_run(struct x86_cpu *cpu, const struct native_op *op, void
 	return x86_raise(cpu, cpu->cr4 & X86_CR4_OSXMMEXCPT ? X86_XM : X86_UD, 0);
 }
 
-/* ---- the whole -------------------------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------------------- */
 
 enum x86_result native_slow(struct x86_cpu *cpu, const struct x86_insn *insn, const struct native_op *op)
 {

@@ -2,10 +2,11 @@
 /*
  * Stubs and where they are kept.
  *
- * Stubs are shared by all vCPUs of the process: they depend on the instruction's normalised encoding alone. A chained
- * hash table is read without lock; `native.lock` serialises insertion, and a description is complete before it is linked.
- * Nothing is ever removed. A guest can make more encodings than we care to keep: when the table is full, each
- * processor rewrites a page of its own for every execution of an instruction that is not in it: slow, but correct.
+ * Stubs are shared by all vCPUs of the process: they depend on the instruction's normalised encoding alone.
+ * A chained hash table is read without lock; `native.lock` serialises insertion, and a description is
+ * complete before it is linked. Nothing is ever removed. A guest can make more encodings than we care to
+ * keep: when the table is full, each processor rewrites a page of its own for every execution of an
+ * instruction that is not in it: slow, but correct.
  *
  * Lock order: native.lock is a leaf.
  */
@@ -26,14 +27,17 @@ struct spare {
 
 static struct {
 	struct host_mutex lock;
-	u64 mm_id;		/* (lock) the address space that it was set up in */
-	struct code_region region; /* (lock) */
-	struct native_op *ops;	/* MAX_OPS, address-space only until used; (lock) to add */
-	u32 used;		/* (lock) */
+	u64 mm_id;			   /* (lock) the address space that it was set up in */
+	struct code_region region;	   /* (lock) */
+	struct native_op *ops;		   /* MAX_OPS, address-space only until used; (lock) to add */
+	u32 used;			   /* (lock) */
 	struct native_op *bucket[BUCKETS]; /* (lock) to write */
 } native;
 
-/* A child after fork shares the stub memory with its parent but not the table: it starts with memory of its own. */
+/*
+ * A child after fork shares the stub memory with its parent but not the table: it starts with memory of its
+ * own.
+ */
 int native_init(void)
 {
 	u64 mm = host_mm_id();
@@ -73,7 +77,7 @@ void native_cpu_destroy(struct x86_cpu *cpu)
 	cpu->native_spare = NULL;
 }
 
-/* ---- traits ------------------------------------------------------------------------------------------------------ */
+/* ---- traits ------------------------------------------------------------------------------------------ */
 
 static void state_traits(struct native_traits *t, unsigned state)
 {
@@ -131,8 +135,9 @@ static void memory_traits(struct native_traits *t, const struct x86_insn *insn)
 		return;
 	t->mem_size = insn->operand[m].size;
 	t->mem_access = insn->operand[m].access;
-	if ((flags & X86_F_ALIGN) || ((flags & X86_F_ALIGN_SSE) && !(insn->prefix & (X86_PFX_VEX | X86_PFX_EVEX)) &&
-				      !(x86_fpu_host.amd && is_sha(insn)))) {
+	if ((flags & X86_F_ALIGN) ||
+	    ((flags & X86_F_ALIGN_SSE) && !(insn->prefix & (X86_PFX_VEX | X86_PFX_EVEX)) &&
+	     !(x86_fpu_host.amd && is_sha(insn)))) {
 		t->align = t->mem_size - 1;
 		if (!(flags & X86_F_ALIGN))
 			t->flags |= NATIVE_ALIGN_SSE;
@@ -141,7 +146,8 @@ static void memory_traits(struct native_traits *t, const struct x86_insn *insn)
 
 static bool is_pcmpstr(const struct x86_insn *insn)
 {
-	return insn->map == 3 && (insn->opcode & 0xfc) == 0x60; /* PCMPESTRM, PCMPESTRI, PCMPISTRM, PCMPISTRI */
+	return insn->map == 3 &&
+	       (insn->opcode & 0xfc) == 0x60; /* PCMPESTRM, PCMPESTRI, PCMPISTRM, PCMPISTRI */
 }
 
 static void integer_traits(struct native_traits *t, const struct x86_insn *insn)
@@ -190,14 +196,15 @@ static void exception_traits(struct native_traits *t, const struct x86_insn *ins
 		t->flags |= NATIVE_RETRACK;
 }
 
-/* ---- stub code ----------------------------------------------------------------------------------------------------- */
+/* ---- stub code --------------------------------------------------------------------------------------- */
 
 static struct emit_mem cpu_reg(unsigned reg)
 {
 	return EMIT_MEM(X86_RSI, (s32)(offsetof(struct x86_cpu, regs) + reg * sizeof(u64)));
 }
 
-static bool emit_stub(struct emit *e, const struct x86_insn *insn, bool long_mode, const struct native_traits *t)
+static bool emit_stub(struct emit *e, const struct x86_insn *insn, bool long_mode,
+		      const struct native_traits *t)
 {
 	const struct rename r = {
 		.mem = EMIT_MEM(X86_RDI, 0),
@@ -224,13 +231,14 @@ static bool emit_stub(struct emit *e, const struct x86_insn *insn, bool long_mod
 	return !e->overflow;
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------- */
+/* ---- the table --------------------------------------------------------------------------------------- */
 
 static x86_exec_fn *whole_handler(const struct x86_insn *insn)
 {
 	unsigned ext = insn->modrm >> 3 & 7;
 
-	if (insn->map == 1 && insn->opcode == 0xae) /* VLDMXCSR, VSTMXCSR: the guest's MXCSR is not to be trusted */
+	if (insn->map == 1 &&
+	    insn->opcode == 0xae) /* VLDMXCSR, VSTMXCSR: the guest's MXCSR is not to be trusted */
 		return ext == 2 ? x86_exec_ldmxcsr : x86_exec_stmxcsr;
 	if (insn->desc->flags & X86_F_VSIB) {
 		int m = rename_mem_operand(insn);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Moving one live vector or mask register to or from memory, for what is done element by element: a stub for every
- * register, direction and width, made at start in an array that is indexed by them.
+ * Moving one live vector or mask register to or from memory, for what is done element by element: a stub
+ * for every register, direction and width, made at start in an array that is indexed by them.
  */
 #include "engine/soft/code.h"
 #include "engine/soft/native_op.h"

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Gather and scatter. They are the one kind of instruction that a fault leaves half done: elements that were transferred
- * are so in the register too, and their mask bits are clear, so that the instruction goes on where it stopped (SDM vol. 2,
- * VPGATHERDD). The same serves for elements that the VMM has to answer.
+ * Gather and scatter. They are the one kind of instruction that a fault leaves half done: elements that
+ * were transferred are so in the register too, and their mask bits are clear, so that the instruction goes
+ * on where it stopped (SDM vol. 2, VPGATHERDD). The same serves for elements that the VMM has to answer.
  *
- * Elements go from the lowest to the highest. What is above the vector length is zeroed when the instruction completes, and
- * left alone when it faults (as seen on Zen 3; the manuals do not say).
+ * Elements go from the lowest to the highest. What is above the vector length is zeroed when the
+ * instruction completes, and left alone when it faults (as seen on Zen 3; the manuals do not say).
  */
 #include "engine/soft/native_op.h"
 #include "x86/opcodes.h"
 
 struct vsib {
-	unsigned n;		/* elements */
-	unsigned size;		/* of data: 4 or 8 */
-	unsigned index_size;	/* 4 or 8 */
-	unsigned vlen;		/* of the wider of data and indices */
+	unsigned n;	     /* elements */
+	unsigned size;	     /* of data: 4 or 8 */
+	unsigned index_size; /* 4 or 8 */
+	unsigned vlen;	     /* of the wider of data and indices */
 	unsigned data_reg;
 	bool evex;
-	u64 mask;		/* elements still to do */
+	u64 mask; /* elements still to do */
 	u8 data[64] __attribute__((aligned(64)));
 	u8 index[64] __attribute__((aligned(64)));
 	u8 vector_mask[64] __attribute__((aligned(64))); /* VEX: the register that is the mask */
@@ -86,8 +86,8 @@ static s64 index_of(const struct vsib *v, unsigned i)
 	return narrow;
 }
 
-static enum x86_result element_address(struct x86_cpu *cpu, const struct x86_insn *insn, const struct vsib *v, unsigned i,
-				       unsigned access, u64 *gva)
+static enum x86_result element_address(struct x86_cpu *cpu, const struct x86_insn *insn, const struct vsib *v,
+				       unsigned i, unsigned access, u64 *gva)
 {
 	u64 ea = cpu->regs[insn->base] + (u64)insn->disp + ((u64)index_of(v, i) << insn->scale);
 
@@ -126,7 +126,8 @@ static enum x86_result gather_elements(struct x86_cpu *cpu, const struct x86_ins
 			continue;
 		r = element_address(cpu, insn, v, i, X86_ACCESS_READ, &gva);
 		if (r == X86_OK)
-			r = v->size == 8 ? x86_read_linear64(cpu, gva, &wide) : x86_read_linear32(cpu, gva, &narrow);
+			r = v->size == 8 ? x86_read_linear64(cpu, gva, &wide)
+					 : x86_read_linear32(cpu, gva, &narrow);
 		if (r)
 			break;
 		if (v->size == 8)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The x87 instructions that show or load the error pointers, and those with an effect outside the x87: FNSTENV, FNSAVE,
- * FLDENV, FRSTOR, FNINIT, FNSTSW AX. Control, status and tag word come from and go to the processor; the pointers are
- * the guest's own (x86/fpu.h), in the format of its mode (SDM vol. 1, 8.1.10).
+ * The x87 instructions that show or load the error pointers, and those with an effect outside the x87:
+ * FNSTENV, FNSAVE, FLDENV, FRSTOR, FNINIT, FNSTSW AX. Control, status and tag word come from and go to the
+ * processor; the pointers are the guest's own (x86/fpu.h), in the format of its mode (SDM vol. 1, 8.1.10).
  */
 #include "engine/soft/native_op.h"
 
@@ -27,7 +27,7 @@ static bool real_format(const struct x86_cpu *cpu)
 	return cpu->mode == X86_MODE_REAL || cpu->mode == X86_MODE_V86;
 }
 
-/* ---- the guest's formats -------------------------------------------------------------------------------------------- */
+/* ---- the guest's formats ----------------------------------------------------------------------------- */
 
 /* Real-address format: linear addresses, of which the upper part shares a word with the opcode. */
 static void real_env(const struct x86_cpu *cpu, u32 *ip, u32 *dp)
@@ -110,7 +110,7 @@ static void take_env32(struct x86_cpu *cpu, struct env32 *env)
 	env->fip = env->fcs_fop = env->fdp = env->fds = 0;
 }
 
-/* ---- instructions --------------------------------------------------------------------------------------------------------- */
+/* ---- instructions ------------------------------------------------------------------------------------ */
 
 static enum x86_result env_begin(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned access, u64 *gva)
 {
@@ -120,7 +120,10 @@ static enum x86_result env_begin(struct x86_cpu *cpu, const struct x86_insn *ins
 	return r ? r : x86_fpu_area(cpu, insn, op->t.mem_size, 1, access, gva);
 }
 
-/* FNSTENV masks all exceptions after storing. The write is probed before, for nothing may fault when that is done. */
+/*
+ * FNSTENV masks all exceptions after storing. The write is probed before, for nothing may fault when that
+ * is done.
+ */
 enum x86_result native_fnstenv(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	struct env32 env;
@@ -178,7 +181,8 @@ enum x86_result native_fnsave(struct x86_cpu *cpu, const struct x86_insn *insn)
 }
 
 /* Reads environment and, for FRSTOR, registers, before anything is changed. */
-static enum x86_result read_save(struct x86_cpu *cpu, const struct x86_insn *insn, struct save32 *save, bool registers)
+static enum x86_result read_save(struct x86_cpu *cpu, const struct x86_insn *insn, struct save32 *save,
+				 bool registers)
 {
 	unsigned size = ((const struct native_op *)insn->native)->t.mem_size;
 	unsigned head = registers ? size - sizeof(save->st) : size;

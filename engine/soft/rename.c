@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Operand renaming (SDM vol. 2, 2.1-2.7): the instruction is taken apart into the fields that its encoding has, and put
- * together again with another ModRM.rm, without the prefixes that meant nothing or were about the address.
+ * Operand renaming (SDM vol. 2, 2.1-2.7): the instruction is taken apart into the fields that its encoding
+ * has, and put together again with another ModRM.rm, without the prefixes that meant nothing or were about
+ * the address.
  *
- * Two things differ between the guest's mode and ours, which is always 64-bit: outside 64-bit mode the bits that
- * extend register numbers are ignored, and W does not widen an integer operand. VZEROALL and VZEROUPPER touch eight
- * registers there and sixteen here, so they become other instructions.
+ * Two things differ between the guest's mode and ours, which is always 64-bit: outside 64-bit mode the bits
+ * that extend register numbers are ignored, and W does not widen an integer operand. VZEROALL and
+ * VZEROUPPER touch eight registers there and sixteen here, so they become other instructions.
  */
 #include "engine/soft/rename.h"
 #include "x86/opcodes.h"
@@ -16,10 +17,10 @@
 
 /* The instruction's fields, extension bits positive (not inverted). */
 struct fields {
-	u8 reg;		/* 0..31 */
-	u8 rm;		/* 0..31; meaningless with a memory operand */
-	u8 vvvv;	/* 0..31 */
-	u8 w, l, pp;	/* l: L or L'L as it stands (rounding control included) */
+	u8 reg;	     /* 0..31 */
+	u8 rm;	     /* 0..31; meaningless with a memory operand */
+	u8 vvvv;     /* 0..31 */
+	u8 w, l, pp; /* l: L or L'L as it stands (rounding control included) */
 	u8 z, b, aaa;
 };
 
@@ -121,7 +122,8 @@ static void take_fields(const struct x86_insn *insn, bool long_mode, struct fiel
 	}
 }
 
-static void emit_legacy(struct emit *e, const struct x86_insn *insn, const struct fields *f, unsigned x, unsigned b)
+static void emit_legacy(struct emit *e, const struct x86_insn *insn, const struct fields *f, unsigned x,
+			unsigned b)
 {
 	unsigned rex = f->w << 3 | (f->reg >> 3 & 1) << 2 | x << 1 | b;
 
@@ -137,7 +139,8 @@ static void emit_legacy(struct emit *e, const struct x86_insn *insn, const struc
 		emit8(e, 0x3a);
 }
 
-static void emit_vex(struct emit *e, const struct x86_insn *insn, const struct fields *f, unsigned x, unsigned b)
+static void emit_vex(struct emit *e, const struct x86_insn *insn, const struct fields *f, unsigned x,
+		     unsigned b)
 {
 	const u8 *p = insn->bytes + insn->vex_off;
 	unsigned map = p[0] == RAW_VEX2 ? 1 : p[1] & 31;
@@ -147,7 +150,8 @@ static void emit_vex(struct emit *e, const struct x86_insn *insn, const struct f
 	emit8(e, (u8)(f->w << 7 | (~f->vvvv & 15) << 3 | f->l << 2 | f->pp));
 }
 
-static void emit_evex(struct emit *e, const struct x86_insn *insn, const struct fields *f, unsigned x, unsigned b)
+static void emit_evex(struct emit *e, const struct x86_insn *insn, const struct fields *f, unsigned x,
+		      unsigned b)
 {
 	emit8(e, 0x62);
 	emit8(e, (u8)((~f->reg >> 3 & 1) << 7 | !x << 6 | !b << 5 | (~f->reg >> 4 & 1) << 4 |
@@ -156,7 +160,8 @@ static void emit_evex(struct emit *e, const struct x86_insn *insn, const struct 
 	emit8(e, (u8)(f->z << 7 | f->l << 5 | f->b << 4 | (~f->vvvv >> 4 & 1) << 3 | f->aaa));
 }
 
-static void emit_prefixes(struct emit *e, const struct x86_insn *insn, const struct fields *f, unsigned x, unsigned b)
+static void emit_prefixes(struct emit *e, const struct x86_insn *insn, const struct fields *f, unsigned x,
+			  unsigned b)
 {
 	if (insn->prefix & X86_PFX_EVEX)
 		emit_evex(e, insn, f, x, b);
@@ -167,7 +172,10 @@ static void emit_prefixes(struct emit *e, const struct x86_insn *insn, const str
 	emit8(e, insn->opcode);
 }
 
-/* The register number of a fourth operand (is4) is in the upper half of the immediate: three bits of it outside long mode. */
+/*
+ * The register number of a fourth operand (is4) is in the upper half of the immediate: three bits of it
+ * outside long mode.
+ */
 static void emit_immediate(struct emit *e, const struct x86_insn *insn, bool long_mode)
 {
 	const u8 *imm = insn->bytes + insn->len - insn->imm_len;
@@ -180,7 +188,9 @@ static void emit_immediate(struct emit *e, const struct x86_insn *insn, bool lon
 		emit8(e, is4 && !long_mode ? imm[i] & 0x7f : imm[i]);
 }
 
-/* VZEROUPPER and VZEROALL of eight registers: VMOVAPS xmm, xmm and VXORPS xmm, xmm, xmm zero what is above. */
+/*
+ * VZEROUPPER and VZEROALL of eight registers: VMOVAPS xmm, xmm and VXORPS xmm, xmm, xmm zero what is above.
+ */
 static void emit_zero_eight(struct emit *e, bool all)
 {
 	for (u8 i = 0; i < 8; i++) {

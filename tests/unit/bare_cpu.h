@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One instruction twice: on the bare CPU of this machine, and as a guest's on a fake struct x86_cpu whose linear
- * addresses are this process's. So registers, flags, vector state and memory can be compared whole, exceptions too: those
- * that the bare CPU raises arrive as signals.
+ * One instruction twice: on the bare CPU of this machine, and as a guest's on a fake struct x86_cpu whose
+ * linear addresses are this process's. So registers, flags, vector state and memory can be compared whole,
+ * exceptions too: those that the bare CPU raises arrive as signals.
  */
 #ifndef ANYKVM_TESTS_BARE_CPU_H
 #define ANYKVM_TESTS_BARE_CPU_H
@@ -43,7 +43,7 @@ struct state {
 	u64 cr2;
 };
 
-/* ---- the bare CPU ------------------------------------------------------------------------------------------------ */
+/* ---- the bare CPU ------------------------------------------------------------------------------------ */
 
 struct bare_io {
 	u64 gpr[16], flags, target, saved_rsp, mask;
@@ -58,8 +58,8 @@ static u64 bare_cr2;
 static u8 bare_stack[1 << 16];
 extern void bare_enter(void), bare_exit(void);
 
-#define BARE_GPRS(M)                                                                                              \
-	M(0, rax) M(1, rcx) M(2, rdx) M(3, rbx) M(5, rbp) M(6, rsi) M(7, rdi) M(8, r8) M(9, r9) M(10, r10)        \
+#define BARE_GPRS(M)                                                                                   \
+	M(0, rax) M(1, rcx) M(2, rdx) M(3, rbx) M(5, rbp) M(6, rsi) M(7, rdi) M(8, r8) M(9, r9) M(10, r10) \
 	M(11, r11) M(12, r12) M(13, r13) M(14, r14) M(15, r15)
 #define BARE_LOAD(n, reg) "	mov bare_io+8*" #n "(%rip), %" #reg "\n"
 #define BARE_STORE(n, reg) "	mov %" #reg ", bare_io+8*" #n "(%rip)\n"
@@ -96,8 +96,10 @@ __asm__("	.text\n"
 
 static void bare_signal(int sig, siginfo_t *info, void *context)
 {
-	static const int map[16] = { [0] = REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-				     REG_R8, REG_R9, REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15 };
+	static const int map[16] = {
+		REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+		REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15,
+	};
 	mcontext_t *m = &((ucontext_t *)context)->uc_mcontext;
 
 	(void)sig;
@@ -159,7 +161,7 @@ static void bare_run(struct state *s, const u8 *code, unsigned n)
 	s->cr2 = bare_cr2;
 }
 
-/* ---- the fake guest --------------------------------------------------------------------------------------------------- */
+/* ---- the fake guest ---------------------------------------------------------------------------------- */
 
 static struct x86_cpu cpu;
 static struct {
@@ -237,7 +239,7 @@ static const struct x86_mem_ops fake_mem = {
 static void fake_tlb(bool on)
 {
 	for (unsigned i = 0; i < X86_TLB_SIZE; i++)
-		cpu.tlb[i] = (struct x86_tlb_entry){ .tag_read = (u64)(i + 1) << 12, .tag_write = (u64)(i + 1) << 12 };
+		cpu.tlb[i].tag_read = cpu.tlb[i].tag_write = (i + 1ull) << 12;
 	for (u64 a = (u64)DATA; on && a < (u64)DATA + DATA_SIZE; a += 4096)
 		cpu.tlb[a >> 12 & (X86_TLB_SIZE - 1)] =
 			(struct x86_tlb_entry){ .tag_read = a, .tag_write = a, .host = a, .gpa = a };
@@ -261,8 +263,9 @@ static void fake_init(void)
 	for (unsigned i = 0; i < ARRAY_SIZE(cpu.features); i++)
 		cpu.features[i] = ~0u;
 	for (unsigned i = X86_ES; i <= X86_GS; i++)
-		cpu.seg[i] = (struct x86_seg){ .limit = ~0u, .type = 3, .s = true, .present = true, .l = i == X86_CS };
+		cpu.seg[i] = (struct x86_seg){ .limit = ~0u, .type = 3, .s = true, .present = true };
 	cpu.seg[X86_CS].type = 11;
+	cpu.seg[X86_CS].l = true;
 	cpu.seg[X86_CS].selector = 0x33;
 	fake.tlb = fake.direct = true;
 	fake_tlb(true);
@@ -335,7 +338,7 @@ static __attribute__((noinline)) enum x86_result fake_execute(struct x86_insn *i
 	return r;
 }
 
-/* ---- random numbers ------------------------------------------------------------------------------------------------------- */
+/* ---- random numbers ---------------------------------------------------------------------------------- */
 
 static u64 seed = 1;
 

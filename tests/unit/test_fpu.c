@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * x87/SSE/AVX state: KVM's views of it, the FXSAVE and XSAVE families against the bare CPU, their faults, and that the x87 error
- * pointers which a guest sees are its own.
+ * x87/SSE/AVX state: KVM's views of it, the FXSAVE and XSAVE families against the bare CPU, their faults,
+ * and that the x87 error pointers which a guest sees are its own.
  */
 #include "tests/unit/bare_cpu.h"
 #include "x86/opcodes.h"
 
-#define AREA (DATA + 1024)	/* 64-byte aligned */
+#define AREA (DATA + 1024) /* 64-byte aligned */
 
 static struct state random_vectors(void)
 {
@@ -60,7 +60,7 @@ static void expect_fault(const u8 *bytes, const struct state *before, int vector
 		assert_int_equal(s.vector, vector);
 }
 
-/* ---- KVM ------------------------------------------------------------------------------------------------------------ */
+/* ---- KVM --------------------------------------------------------------------------------------------- */
 
 static void kvm_fpu_round_trip(void **unused)
 {
@@ -163,7 +163,7 @@ static void reset_state(void **unused)
 	assert_int_equal(cpu.fpu_unmasked, 0);
 }
 
-/* ---- saving and restoring, against the bare CPU ------------------------------------------------------------------------ */
+/* ---- saving and restoring, against the bare CPU ------------------------------------------------------ */
 
 struct form {
 	const char *name;
@@ -225,7 +225,8 @@ static bool same_registers(const struct state *a, const struct state *b)
 	return x->fx.fcw == y->fx.fcw && x->fx.fsw == y->fx.fsw && x->fx.ftw == y->fx.ftw &&
 	       x->fx.mxcsr == y->fx.mxcsr && !memcmp(x->fx.st, y->fx.st, sizeof(x->fx.st)) &&
 	       !memcmp(x->fx.xmm, y->fx.xmm, sizeof(x->fx.xmm)) &&
-	       !memcmp(a->image + x86_fpu_host.offset[2], b->image + x86_fpu_host.offset[2], x86_fpu_host.length[2]);
+	       !memcmp(a->image + x86_fpu_host.offset[2], b->image + x86_fpu_host.offset[2],
+		       x86_fpu_host.length[2]);
 }
 
 /* The initial configuration where XSTATE_BV says so. */
@@ -255,18 +256,20 @@ static bool same_effect(const struct form *f, const struct state *start, bool re
 	memcpy(DATA, before, DATA_SIZE);
 	guest(&mine, f->bytes, 64);
 	if (!report)
-		return bare.vector == mine.vector && !memcmp(native, DATA, DATA_SIZE) && same_registers(&bare, &mine);
-	print_message("%s, eax %x: exception %d, mine %d\n", f->name, (u32)start->gpr[0], bare.vector, mine.vector);
+		return bare.vector == mine.vector && !memcmp(native, DATA, DATA_SIZE) &&
+		       same_registers(&bare, &mine);
+	print_message("%s, eax %x: exception %d, mine %d\n", f->name, (u32)start->gpr[0], bare.vector,
+		      mine.vector);
 	for (unsigned i = 0; i < DATA_SIZE; i++)
 		if (native[i] != DATA[i])
-			print_message("byte %d: %02x, mine %02x, before %02x\n", (int)(i - (AREA - DATA)), native[i],
-				      DATA[i], before[i]);
+			print_message("byte %d: %02x, mine %02x, before %02x\n", (int)(i - (AREA - DATA)),
+				      native[i], DATA[i], before[i]);
 	return false;
 }
 
 /*
- * A context switch between loading the state and the instruction may change which components are in use (the kernel's XSAVES
- * takes MXCSR for SSE state), so a difference counts when it persists.
+ * A context switch between loading the state and the instruction may change which components are in use
+ * (the kernel's XSAVES takes MXCSR for SSE state), so a difference counts when it persists.
  */
 static void one_form(const struct form *f)
 {
@@ -333,7 +336,8 @@ static void eight_registers(void **unused)
 	assert_int_equal(guest(&after, (u8[8]){ 0xc5, 0xf8, 0x77 }, 32), X86_OK); /* VZEROUPPER */
 	assert_memory_equal(after.xsave.fx.xmm, s.xsave.fx.xmm, 256);
 	assert_int_equal(after.image[x86_fpu_host.offset[2] + 127], 0);
-	assert_memory_equal(after.image + x86_fpu_host.offset[2] + 128, s.image + x86_fpu_host.offset[2] + 128, 128);
+	assert_memory_equal(after.image + x86_fpu_host.offset[2] + 128,
+			    s.image + x86_fpu_host.offset[2] + 128, 128);
 }
 
 /* Components outside the guest's XCR0 are neither saved nor lost. */
@@ -360,11 +364,12 @@ static void guest_xcr0_counts(void **unused)
 	cpu.xcr0 = x86_fpu_host.xcr0;
 }
 
-/* ---- what must be enabled ------------------------------------------------------------------------------------------------- */
+/* ---- what must be enabled ---------------------------------------------------------------------------- */
 
-static const u8 addps[8] = { 0x0f, 0x58, 0xc1 }, vaddps[8] = { 0xc5, 0xfc, 0x58, 0xc1 }, fadd[8] = { 0xd8, 0xc1 },
-		paddb[8] = { 0x0f, 0xfc, 0xc1 }, fwait[8] = { 0x9b }, fxsave[8] = { 0x0f, 0xae, 0x01 },
-		xsave[8] = { 0x0f, 0xae, 0x21 }, emms[8] = { 0x0f, 0x77 }, ldmxcsr[8] = { 0x0f, 0xae, 0x11 };
+static const u8 addps[8] = { 0x0f, 0x58, 0xc1 }, vaddps[8] = { 0xc5, 0xfc, 0x58, 0xc1 },
+		fadd[8] = { 0xd8, 0xc1 }, paddb[8] = { 0x0f, 0xfc, 0xc1 }, fwait[8] = { 0x9b },
+		fxsave[8] = { 0x0f, 0xae, 0x01 }, xsave[8] = { 0x0f, 0xae, 0x21 }, emms[8] = { 0x0f, 0x77 },
+		ldmxcsr[8] = { 0x0f, 0xae, 0x11 };
 
 static void enabling_bits(void **unused)
 {
@@ -376,8 +381,9 @@ static void enabling_bits(void **unused)
 	memset(AREA, 0, 64);
 	cpu.cr0 = cr0 | X86_CR0_TS;
 	for (unsigned i = 0; i < 9; i++)
-		expect_fault((const u8 *[]){ addps, vaddps, fadd, paddb, fwait, fxsave, xsave, emms, ldmxcsr }[i], &s,
-			     X86_NM);
+		expect_fault(
+			(const u8 *[]){ addps, vaddps, fadd, paddb, fwait, fxsave, xsave, emms, ldmxcsr }[i],
+			&s, X86_NM);
 	cpu.cr0 = (cr0 | X86_CR0_TS) & ~X86_CR0_MP;
 	expect_fault(fwait, &s, -1);
 	cpu.cr0 = cr0 | X86_CR0_EM;
@@ -422,7 +428,7 @@ static void simd_exception_needs_osxmmexcpt(void **unused)
 	cpu.cr4 |= X86_CR4_OSXMMEXCPT;
 }
 
-/* ---- error pointers --------------------------------------------------------------------------------------------------------- */
+/* ---- error pointers ---------------------------------------------------------------------------------- */
 
 /* FLD m64 [rcx+16], then FNSTENV [rcx]; and with an exception pending FXSAVE64 [rcx]. */
 static void pointers_are_the_guests(void **unused)
@@ -431,7 +437,8 @@ static void pointers_are_the_guests(void **unused)
 	struct state s = random_vectors();
 	u32 *env = (u32 *)AREA;
 	struct x86_fxsave *fx = (void *)AREA;
-	u8 fld[16] = { 0xdd, 0x41, 0x10 }, fnstenv[16] = { 0xd9, 0x31 }, fxsave64[16] = { 0x48, 0x0f, 0xae, 0x01 };
+	u8 fld[16] = { 0xdd, 0x41, 0x10 }, fnstenv[16] = { 0xd9, 0x31 },
+	   fxsave64[16] = { 0x48, 0x0f, 0xae, 0x01 };
 
 	(void)unused;
 	s.xsave.fx.ftw = 0xff; /* full: FLD overflows the stack */

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Native execution against the bare CPU: random instructions of all vector, MMX and x87 opcodes that the host has, with random
- * registers and memory operands that are in the TLB, only pinnable, device-like, cross a page or reach into nothing; exceptions
- * masked and unmasked. Registers, flags, memory, exception and CR2 must agree.
+ * Native execution against the bare CPU: random instructions of all vector, MMX and x87 opcodes that the
+ * host has, with random registers and memory operands that are in the TLB, only pinnable, device-like,
+ * cross a page or reach into nothing; exceptions masked and unmasked. Registers, flags, memory, exception
+ * and CR2 must agree.
  *
  * Arguments: [count of random instructions] [seed].
  */
@@ -16,7 +17,7 @@
 static unsigned long count = 200000;
 static u8 data_before[DATA_SIZE], data_native[DATA_SIZE];
 
-/* ---- random instructions and states --------------------------------------------------------------------------------- */
+/* ---- random instructions and states ------------------------------------------------------------------ */
 
 static bool feature_ok[X86_NR_FEATURES];
 
@@ -31,8 +32,12 @@ static void put_legacy(u8 *p)
 		*p++ = 0x40 | (rnd() & 15);
 	*p++ = 0x0f;
 	switch (rnd() % 4) {
-	case 0: *p++ = 0x38; break;
-	case 1: *p++ = 0x3a; break;
+	case 0:
+		*p++ = 0x38;
+		break;
+	case 1:
+		*p++ = 0x3a;
+		break;
 	}
 }
 
@@ -73,8 +78,9 @@ static void random_bytes(u8 *bytes)
 /* Floating-point values that make exceptions: zeros, denormals, infinities, NaNs, large and small numbers. */
 static u32 odd_float(void)
 {
-	static const u32 odd[] = { 0, 0x80000000, 1, 0x807fffff, 0x00800000, 0x7f800000, 0xff800000, 0x7fc00000,
-				   0x7f800001, 0x7f7fffff, 0x3f800000, 0x4f000000, 0x20000000, 0x60000000 };
+	static const u32 odd[] = { 0,	       0x80000000, 1,	       0x807fffff, 0x00800000,
+				   0x7f800000, 0xff800000, 0x7fc00000, 0x7f800001, 0x7f7fffff,
+				   0x3f800000, 0x4f000000, 0x20000000, 0x60000000 };
 
 	return rnd() & 3 ? odd[rnd() % ARRAY_SIZE(odd)] : (u32)rnd();
 }
@@ -89,7 +95,7 @@ static void fill(u8 *p, unsigned n)
 		if (kind == 1)
 			v = odd_float() | (u64)odd_float() << 32;
 		if (kind == 2) {
-			u32 f = odd_float(); /* the double with the same exponent range's end or special value */
+			u32 f = odd_float(); /* the double that is as odd */
 
 			v = (u64)(f & 0x80000000) << 32 | (u64)(f & 0x7f800000) << 29 | (f & 0x7fffff);
 			if ((f & 0x7f800000) == 0x7f800000)
@@ -202,7 +208,8 @@ static bool random_instruction(struct x86_insn *insn, struct state *s)
 	random_bytes(bytes);
 	if (!fake_decode(insn, bytes, 64) || insn->exec != native_exec)
 		return false;
-	if (insn->prefix & X86_PFX_EVEX || !feature_ok[insn->desc->feature] || insn->desc->state == X86_STATE_AVX512)
+	if (insn->prefix & X86_PFX_EVEX || !feature_ok[insn->desc->feature] ||
+	    insn->desc->state == X86_STATE_AVX512)
 		return false;
 	m = rename_mem_operand(insn);
 	if (insn->desc->flags & X86_F_IMPLICIT_DI) {
@@ -218,11 +225,11 @@ static bool random_instruction(struct x86_insn *insn, struct state *s)
 	return m < 0 || aim(insn, s, random_target(insn, insn->operand[m].size));
 }
 
-/* ---- comparing ------------------------------------------------------------------------------------------------------ */
+/* ---- comparing --------------------------------------------------------------------------------------- */
 
 /*
- * FLDENV, FNSTENV, FRSTOR, FNSAVE: which byte of the next page they touch first is the processor's affair, and the
- * segment selectors in the image are lost by the host's kernel now and then.
+ * FLDENV, FNSTENV, FRSTOR, FNSAVE: which byte of the next page they touch first is the processor's affair,
+ * and the segment selectors in the image are lost by the host's kernel now and then.
  */
 static bool is_environment(const struct x86_insn *insn)
 {
@@ -257,7 +264,8 @@ static u32 comparable_mxcsr(const struct x86_insn *insn, const struct state *s)
 	return mxcsr;
 }
 
-static const char *difference(const struct x86_insn *insn, const struct state *bare, const struct state *guest)
+static const char *difference(const struct x86_insn *insn, const struct state *bare,
+			      const struct state *guest)
 {
 	const struct x86_fxsave *a = &bare->xsave.fx, *b = &guest->xsave.fx;
 	u32 defined = ~(u32)insn->desc->flags_undefined;
@@ -272,7 +280,8 @@ static const char *difference(const struct x86_insn *insn, const struct state *b
 		return "flags";
 	if (comparable_mxcsr(insn, bare) != comparable_mxcsr(insn, guest))
 		return "MXCSR";
-	if (bare->vector >= 0 && has_mmx(insn)) /* whether the switch to MMX state came before is the processor's affair */
+	/* Whether the switch to MMX state came before the exception is the processor's affair. */
+	if (bare->vector >= 0 && has_mmx(insn))
 		return NULL;
 	if (a->fcw != b->fcw || a->fsw != b->fsw || a->ftw != b->ftw)
 		return "x87 control";
@@ -280,7 +289,8 @@ static const char *difference(const struct x86_insn *insn, const struct state *b
 		return "x87 registers";
 	if (memcmp(a->xmm, b->xmm, sizeof(a->xmm)))
 		return "XMM";
-	if (memcmp(bare->image + x86_fpu_host.offset[2], guest->image + x86_fpu_host.offset[2], x86_fpu_host.length[2]))
+	if (memcmp(bare->image + x86_fpu_host.offset[2], guest->image + x86_fpu_host.offset[2],
+		   x86_fpu_host.length[2]))
 		return "YMM";
 	if (!is_environment(insn) && memcmp(data_native, DATA, DATA_SIZE))
 		return "memory";
@@ -303,7 +313,8 @@ static void normalise(struct state *s)
 		memset(s->image + x86_fpu_host.offset[2], 0, x86_fpu_host.length[2]);
 }
 
-static const char *run_both(struct x86_insn *insn, const struct state *before, struct state *bare, struct state *guest)
+static const char *run_both(struct x86_insn *insn, const struct state *before, struct state *bare,
+			    struct state *guest)
 {
 	struct x86_insn copy = *insn;
 	enum x86_result r;
@@ -320,16 +331,18 @@ static const char *run_both(struct x86_insn *insn, const struct state *before, s
 	return difference(insn, bare, guest);
 }
 
-static void complain(const struct x86_insn *insn, const char *what, const struct state *before, const struct state *bare,
-		     const struct state *guest)
+static void complain(const struct x86_insn *insn, const char *what, const struct state *before,
+		     const struct state *bare, const struct state *guest)
 {
 	print_message("%s differs: %s vlen %u, bytes", what, insn->desc->name, insn->vlen);
 	for (unsigned i = 0; i < insn->len; i++)
 		print_message(" %02x", insn->bytes[i]);
-	print_message("\n  exception %d / %d, cr2 %lx / %lx, mxcsr %x -> %x / %x, fcw %x fsw %x -> %x / %x ftw %x / %x, flags %lx / %lx\n",
-		      bare->vector, guest->vector, bare->cr2, guest->cr2, before->xsave.fx.mxcsr, bare->xsave.fx.mxcsr,
-		      guest->xsave.fx.mxcsr, before->xsave.fx.fcw, before->xsave.fx.fsw, bare->xsave.fx.fsw,
-		      guest->xsave.fx.fsw, bare->xsave.fx.ftw, guest->xsave.fx.ftw, bare->flags, guest->flags);
+	print_message("\n  exception %d / %d, cr2 %lx / %lx, mxcsr %x -> %x / %x, fcw %x fsw %x -> %x / %x "
+		      "ftw %x / %x, flags %lx / %lx\n",
+		      bare->vector, guest->vector, bare->cr2, guest->cr2, before->xsave.fx.mxcsr,
+		      bare->xsave.fx.mxcsr, guest->xsave.fx.mxcsr, before->xsave.fx.fcw, before->xsave.fx.fsw,
+		      bare->xsave.fx.fsw, guest->xsave.fx.fsw, bare->xsave.fx.ftw, guest->xsave.fx.ftw,
+		      bare->flags, guest->flags);
 }
 
 static void random_against_bare(bool unmasked, bool tlb, bool direct)
@@ -357,8 +370,8 @@ static void random_against_bare(bool unmasked, bool tlb, bool direct)
 			complain(&insn, what, &before, &bare, &guest);
 		done++;
 	}
-	print_message("%lu instructions, %lu with an exception, %lu reads, %lu writes\n", done, excepted, fake.reads,
-		      fake.writes);
+	print_message("%lu instructions, %lu with an exception, %lu reads, %lu writes\n", done, excepted,
+		      fake.reads, fake.writes);
 	fake_tlb(true);
 	fake.direct = true;
 	assert_int_equal(failed, 0);
@@ -394,7 +407,7 @@ static void unmasked_device(void **unused)
 	random_against_bare(true, false, false);
 }
 
-/* ---- renaming, against Zydis: also what this host cannot execute ------------------------------------------------------ */
+/* ---- renaming, against Zydis: also what this host cannot execute ------------------------------------- */
 
 static ZydisDecoder zydis32, zydis64;
 
@@ -426,7 +439,8 @@ static unsigned zydis_gpr(const ZydisDecodedOperand *o)
 }
 
 /* Memory operands become [r13 + 0x12345], integer registers r9, all else stays. */
-static const char *compare_operand(const ZydisDecodedOperand *from, const ZydisDecodedOperand *to, bool mode64)
+static const char *compare_operand(const ZydisDecodedOperand *from, const ZydisDecodedOperand *to,
+				   bool mode64)
 {
 	if (from->type != to->type)
 		return "operand type";
@@ -447,7 +461,8 @@ static const char *compare_operand(const ZydisDecodedOperand *from, const ZydisD
 	return from->reg.value == to->reg.value ? NULL : "register";
 }
 
-static const char *compare_renamed(const struct x86_insn *insn, const u8 *bytes, bool mode64, const u8 *renamed, unsigned n)
+static const char *compare_renamed(const struct x86_insn *insn, const u8 *bytes, bool mode64,
+				   const u8 *renamed, unsigned n)
 {
 	ZydisDecodedInstruction a, b;
 	ZydisDecodedOperand oa[ZYDIS_MAX_OPERAND_COUNT], ob[ZYDIS_MAX_OPERAND_COUNT];
@@ -464,7 +479,8 @@ static const char *compare_renamed(const struct x86_insn *insn, const u8 *bytes,
 	    a.avx.vector_length != b.avx.vector_length || a.avx.broadcast.mode != b.avx.broadcast.mode)
 		return "mask, rounding, length or broadcast";
 	for (int i = 0; i < 2 && a.raw.imm[i].size; i++)
-		if (a.raw.imm[i].value.u != b.raw.imm[i].value.u && oa[a.operand_count_visible - 1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+		if (a.raw.imm[i].value.u != b.raw.imm[i].value.u &&
+		    oa[a.operand_count_visible - 1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 			return "immediate";
 	for (int i = 0; i < a.operand_count_visible; i++) {
 		what = compare_operand(&oa[i], &ob[i], mode64);
@@ -482,7 +498,8 @@ static bool not_compared(const struct x86_insn *insn)
 {
 	if (insn->desc->flags & X86_F_VSIB)
 		return true;
-	if (insn->map == 1 && (insn->opcode == 0x77 || insn->opcode == 0xae)) /* VZEROALL and _UPPER; VLDMXCSR */
+	/* VZEROALL, VZEROUPPER; VLDMXCSR, VSTMXCSR */
+	if (insn->map == 1 && (insn->opcode == 0x77 || insn->opcode == 0xae))
 		return true;
 	return insn->op == X86_OP_X87 && insn->modrm == 0xe0 && insn->opcode == 0xdf; /* FNSTSW AX */
 }
@@ -536,12 +553,9 @@ static int setup(void **unused)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(masked_in_tlb),
-		cmocka_unit_test(masked_pinned),
-		cmocka_unit_test(masked_device),
-		cmocka_unit_test(unmasked_in_tlb),
-		cmocka_unit_test(unmasked_device),
-		cmocka_unit_test(rename_against_zydis),
+		cmocka_unit_test(masked_in_tlb),   cmocka_unit_test(masked_pinned),
+		cmocka_unit_test(masked_device),   cmocka_unit_test(unmasked_in_tlb),
+		cmocka_unit_test(unmasked_device), cmocka_unit_test(rename_against_zydis),
 	};
 
 	if (argc > 1)
