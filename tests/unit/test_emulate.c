@@ -700,7 +700,8 @@ static u64 bcd_flags(unsigned n)
 /* All results of the host in a shared array; false if it has no 32-bit mode for us. */
 static bool bcd_native(const u8 *bytes, unsigned len, struct bcd_result *results)
 {
-	int prot = PROT_READ | PROT_WRITE | PROT_EXEC, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, status;
+	int prot = PROT_READ | PROT_WRITE | PROT_EXEC, status;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT;
 	pid_t pid = fork();
 
 	if (!pid) {

@@ -748,6 +748,74 @@ static void test_rip(void **state)
 	assert_int_equal(cpu.regs[X86_REG_RIP], 6);
 }
 
+/* ---- specialised handlers of flat 32-bit code do what the generic ones do --------------------------- */
+
+static void fill_flat_tlb(void)
+{
+	for (u64 page = 0; page < RO_PAGE; page += 4096) {
+		u64 host = (u64)mem + page;
+
+		cpu.tlb[page >> 12] = (struct x86_tlb_entry){ page, page, host, 0 };
+	}
+}
+
+static void test_flat32(void **state)
+{
+	static const struct {
+		u8 bytes[8], len;
+	} cases[] = {
+		{ { 0x01, 0x4b, 0x10 }, 3 },		   /* add [ebx + 16], ecx */
+		{ { 0x03, 0x44, 0xb3, 0x10 }, 4 },	   /* add eax, [ebx + esi * 4 + 16] */
+		{ { 0x66, 0x83, 0x2b, 0x05 }, 4 },	   /* sub word [ebx], 5 */
+		{ { 0x84, 0x03 }, 2 },			   /* test [ebx], al */
+		{ { 0x3a, 0x23 }, 2 },			   /* cmp ah, [ebx] */
+		{ { 0xf7, 0x1b }, 2 },			   /* neg dword [ebx] */
+		{ { 0xd3, 0x23 }, 2 },			   /* shl dword [ebx], cl */
+		{ { 0x89, 0x0b }, 2 }, { { 0x8b, 0x0b }, 2 }, { { 0xc7, 0x03, 1, 2, 3, 4 }, 6 },
+		{ { 0x0f, 0xb6, 0x0b }, 3 }, { { 0x0f, 0xbf, 0x0b }, 3 },
+		{ { 0x50 }, 1 }, { { 0x54 }, 1 }, { { 0x6a, 0x80 }, 2 }, { { 0x58 }, 1 }, { { 0x5c }, 1 },
+		{ { 0xe8, 0x10, 0, 0, 0 }, 5 }, { { 0xc3 }, 1 }, { { 0xc2, 0x20, 0 }, 3 },
+		{ { 0xff, 0x13 }, 2 },
+		{ { 0x75, 0x10 }, 2 }, { { 0x64, 0x8b, 0x03 }, 3 }, { { 0x67, 0x8b, 0x07 }, 3 },
+	};
+	static u8 mem_slow[MEM_SIZE];
+
+	(void)state;
+	for (unsigned i = 0; i < 200 * ARRAY_SIZE(cases); i++) {
+		const char *bytes = (const char *)cases[i % ARRAY_SIZE(cases)].bytes;
+		u64 regs[X86_NR_REGS], rflags = 0;
+		enum x86_result r = X86_OK;
+
+		for (unsigned fast = 0; fast < 2; fast++) {
+			enter_prot(0);
+			cpu.seg[X86_FS].base = 0x100;
+			x86_mode_update(&cpu);
+			srand(i);
+			for (unsigned j = 0; j < 8; j++)
+				cpu.regs[j] = (u32)rand() * 2u;
+			for (unsigned j = 0; j < RO_PAGE; j++)
+				mem[j] = (u8)(j * 7);
+			cpu.regs[X86_RBX] = 0x1000 + rand() % 0x2000;
+			cpu.regs[X86_RSP] = 0x1000 + rand() % 0x2000;
+			cpu.regs[X86_RSI] = rand() % 16;
+			cpu.cc = rand() & X86_FLAGS_STATUS;
+			if (fast)
+				fill_flat_tlb();
+			if (!fast) {
+				r = exec_bytes(bytes, cases[i % ARRAY_SIZE(cases)].len);
+				memcpy(regs, cpu.regs, sizeof(regs));
+				memcpy(mem_slow, mem, MEM_SIZE);
+				rflags = x86_get_rflags(&cpu);
+				continue;
+			}
+			assert_int_equal(exec_bytes(bytes, cases[i % ARRAY_SIZE(cases)].len), r);
+			assert_memory_equal(cpu.regs, regs, sizeof(regs));
+			assert_memory_equal(mem, mem_slow, MEM_SIZE);
+			assert_int_equal(x86_get_rflags(&cpu), rflags);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -768,6 +836,7 @@ int main(void)
 		cmocka_unit_test(test_descriptor_checks),
 		cmocka_unit_test(test_descriptor_tables),
 		cmocka_unit_test(test_rip),
+		cmocka_unit_test(test_flat32),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,19 +136,39 @@ enum x86_result x86_exec_jmp_ind(struct x86_cpu *cpu, const struct x86_insn *ins
 	return unlikely(r) ? r : x86_near_branch(cpu, target, insn->osize);
 }
 
-static enum x86_result jmp_r64(struct x86_cpu *cpu, const struct x86_insn *insn)
+static always_inline enum x86_result jump64(struct x86_cpu *cpu, const struct x86_insn *insn, u64 target)
 {
-	u64 target = cpu->regs[insn->operand[0].reg];
-
 	if (unlikely(!canonical48(target)))
 		return x86_exec_jmp_ind(cpu, insn);
 	cpu->regs[X86_REG_RIP] = target;
 	return X86_BRANCH;
 }
 
+static enum x86_result jmp_r64(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	return jump64(cpu, insn, cpu->regs[insn->operand[0].reg]);
+}
+
+static enum x86_result jmp_m64(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	const void *host = fast_read(cpu, insn, LONG, 8);
+
+	return likely(host) ? jump64(cpu, insn, MEM_LOAD(64, host)) : x86_exec_jmp_ind(cpu, insn);
+}
+
+static x86_exec_fn *pick_indirect(const struct x86_cpu *cpu, const struct x86_insn *insn, x86_exec_fn *reg,
+				  x86_exec_fn *mem)
+{
+	if (!is_branch64(cpu, insn))
+		return NULL;
+	if (insn->operand[0].kind == X86_OPD_REG)
+		return reg;
+	return x86_pick_addressing(cpu, insn) == LONG ? mem : NULL;
+}
+
 x86_exec_fn *x86_pick_jmp_ind(const struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	return is_branch64(cpu, insn) && insn->operand[0].kind == X86_OPD_REG ? jmp_r64 : NULL;
+	return pick_indirect(cpu, insn, jmp_r64, jmp_m64);
 }
 
 /* The target is checked before the return address is stored, and RIP put back if the store faults. */
@@ -182,16 +202,15 @@ enum x86_result x86_exec_call_ind(struct x86_cpu *cpu, const struct x86_insn *in
 	return unlikely(r) ? r : call(cpu, insn, target);
 }
 
-static always_inline enum x86_result call64(struct x86_cpu *cpu, const struct x86_insn *insn, u64 back,
-					    u64 target,
+static always_inline enum x86_result call64(struct x86_cpu *cpu, const struct x86_insn *insn, u64 target,
 					    x86_exec_fn *slow)
 {
-	u64 rsp = cpu->regs[X86_RSP] - 8, gva;
-	void *host = fast_linear(cpu, LONG, X86_SS, rsp, &gva) ? tlb_write(cpu, gva, 8) : NULL;
+	u64 rsp;
+	void *host = fast_push(cpu, LONG, &rsp);
 
 	if (unlikely(!host || !canonical48(target)))
 		return slow(cpu, insn);
-	MEM_STORE(64, host, back);
+	MEM_STORE(64, host, cpu->regs[X86_REG_RIP] + insn->next);
 	cpu->regs[X86_RSP] = rsp;
 	cpu->regs[X86_REG_RIP] = target;
 	return X86_BRANCH;
@@ -199,26 +218,47 @@ static always_inline enum x86_result call64(struct x86_cpu *cpu, const struct x8
 
 static enum x86_result call_rel64(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	u64 back = cpu->regs[X86_REG_RIP] + insn->next;
+	return call64(cpu, insn, cpu->regs[X86_REG_RIP] + insn->next + insn->imm, x86_exec_call);
+}
 
-	return call64(cpu, insn, back, back + insn->imm, x86_exec_call);
+static enum x86_result call_rel32(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	u32 back = (u32)(cpu->regs[X86_REG_RIP] + insn->next), target = back + (u32)insn->imm;
+	u64 rsp;
+	void *host = fast_push(cpu, FLAT32, &rsp);
+
+	if (unlikely(!host || target > cpu->seg[X86_CS].limit))
+		return x86_exec_call(cpu, insn);
+	MEM_STORE(32, host, back);
+	cpu->regs[X86_RSP] = rsp;
+	cpu->regs[X86_REG_RIP] = target;
+	return X86_BRANCH;
 }
 
 static enum x86_result call_r64(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	u64 back = cpu->regs[X86_REG_RIP] + insn->next;
+	return call64(cpu, insn, cpu->regs[insn->operand[0].reg], x86_exec_call_ind);
+}
 
-	return call64(cpu, insn, back, cpu->regs[insn->operand[0].reg], x86_exec_call_ind);
+static enum x86_result call_m64(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	const void *host = fast_read(cpu, insn, LONG, 8);
+
+	if (unlikely(!host))
+		return x86_exec_call_ind(cpu, insn);
+	return call64(cpu, insn, MEM_LOAD(64, host), x86_exec_call_ind);
 }
 
 x86_exec_fn *x86_pick_call(const struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	return is_branch64(cpu, insn) ? call_rel64 : NULL;
+	if (is_branch64(cpu, insn))
+		return call_rel64;
+	return is_branch32(cpu, insn) ? call_rel32 : NULL;
 }
 
 x86_exec_fn *x86_pick_call_ind(const struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	return is_branch64(cpu, insn) && insn->operand[0].kind == X86_OPD_REG ? call_r64 : NULL;
+	return pick_indirect(cpu, insn, call_r64, call_m64);
 }
 
 enum x86_result x86_exec_ret(struct x86_cpu *cpu, const struct x86_insn *insn)
@@ -237,8 +277,8 @@ enum x86_result x86_exec_ret(struct x86_cpu *cpu, const struct x86_insn *insn)
 
 static enum x86_result ret64(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	u64 rsp = cpu->regs[X86_RSP], gva, target;
-	const void *host = fast_linear(cpu, LONG, X86_SS, rsp, &gva) ? tlb_read(cpu, gva, 8) : NULL;
+	u64 rsp, target;
+	const void *host = fast_pop(cpu, LONG, &rsp);
 
 	if (unlikely(!host))
 		return x86_exec_ret(cpu, insn);
@@ -250,9 +290,26 @@ static enum x86_result ret64(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return X86_BRANCH;
 }
 
+static enum x86_result ret32(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	u64 rsp, target;
+	const void *host = fast_pop(cpu, FLAT32, &rsp);
+
+	if (unlikely(!host))
+		return x86_exec_ret(cpu, insn);
+	target = MEM_LOAD(32, host);
+	if (unlikely(target > cpu->seg[X86_CS].limit))
+		return x86_exec_ret(cpu, insn);
+	cpu->regs[X86_RSP] = popped(FLAT32, rsp, 4 + insn->imm);
+	cpu->regs[X86_REG_RIP] = target;
+	return X86_BRANCH;
+}
+
 x86_exec_fn *x86_pick_ret(const struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	return is_branch64(cpu, insn) ? ret64 : NULL;
+	if (is_branch64(cpu, insn))
+		return ret64;
+	return is_branch32(cpu, insn) ? ret32 : NULL;
 }
 
 /* ---- far ------------------------------------------------------------------------------------- */

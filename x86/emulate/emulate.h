@@ -91,8 +91,8 @@ static always_inline u64 next_rip(const struct x86_cpu *cpu, const struct x86_in
 /* Behind an instruction in an asm whose output "=&a"(ax) is given to cc_of(): all status flags in AX. */
 #define GET_FLAGS "\n\tlahf\n\tseto %%al"
 /*
- * Before one that leaves some flags, perhaps undefined ones, as they were: loads all of them from AX, "+&a"(ax)
- * with ax_of(cc). Adding 7F to AL overflows if AL is 1.
+ * Before one that leaves some flags, perhaps undefined ones, as they were: loads all of them from AX,
+ * "+&a"(ax) with ax_of(cc). Adding 7F to AL overflows if AL is 1.
  */
 #define SET_FLAGS "add $0x7f, %%al\n\tsahf\n\t"
 /* Before one that reads CF; cc is an input. */
@@ -301,6 +301,39 @@ static always_inline void *fast_rmw(const struct x86_cpu *cpu, const struct x86_
 	u64 gva;
 
 	return fast_gva(cpu, insn, a, &gva) ? tlb_rmw(cpu, gva, size) : NULL;
+}
+
+/*
+ * The stack for a push or pop of the addressing's natural size, 4 or 8: NULL for the slow path, or the host
+ * address and in *rsp the stack pointer (pushes: after the decrement).
+ */
+static always_inline void *fast_push(const struct x86_cpu *cpu, enum addressing a, u64 *rsp)
+{
+	unsigned size = a == LONG ? 8 : 4;
+	u64 gva;
+
+	if (a != LONG && unlikely(cpu->stack_size != 4))
+		return NULL;
+	*rsp = cpu->regs[X86_RSP] - size;
+	if (a != LONG)
+		*rsp = (u32)*rsp;
+	return fast_linear(cpu, a, X86_SS, *rsp, &gva) ? tlb_write(cpu, gva, size) : NULL;
+}
+
+static always_inline const void *fast_pop(const struct x86_cpu *cpu, enum addressing a, u64 *rsp)
+{
+	u64 gva;
+
+	if (a != LONG && unlikely(cpu->stack_size != 4))
+		return NULL;
+	*rsp = cpu->regs[X86_RSP];
+	return fast_linear(cpu, a, X86_SS, *rsp, &gva) ? tlb_read(cpu, gva, a == LONG ? 8 : 4) : NULL;
+}
+
+/* rSP moved by n behind a pop. */
+static always_inline u64 popped(enum addressing a, u64 rsp, u64 n)
+{
+	return a == LONG ? rsp + n : (u32)(rsp + n);
 }
 
 /* ---- choosing -------------------------------------------------------------------------------- */

@@ -37,50 +37,57 @@ enum x86_result x86_exec_pop(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return r;
 }
 
-/* 64-bit mode, 64-bit operand: SS is flat at 0. */
-static enum x86_result push_value(struct x86_cpu *cpu, const struct x86_insn *insn, u64 value)
+#define DEFINE_PUSH(bits, addressing)                                                                       \
+	static always_inline enum x86_result push##bits(struct x86_cpu *cpu, const struct x86_insn *insn,   \
+							u64 value)                                          \
+	{                                                                                                   \
+		u64 rsp;                                                                                    \
+		void *host = fast_push(cpu, addressing, &rsp);                                              \
+                                                                                                            \
+		if (unlikely(!host))                                                                        \
+			return x86_exec_push(cpu, insn);                                                    \
+		MEM_STORE(bits, host, value);                                                               \
+		cpu->regs[X86_RSP] = rsp;                                                                   \
+		return X86_OK;                                                                              \
+	}                                                                                                   \
+	static enum x86_result push_r##bits(struct x86_cpu *cpu, const struct x86_insn *insn)               \
+	{                                                                                                   \
+		return push##bits(cpu, insn, cpu->regs[insn->operand[0].reg]);                              \
+	}                                                                                                   \
+	static enum x86_result push_i##bits(struct x86_cpu *cpu, const struct x86_insn *insn)               \
+	{                                                                                                   \
+		return push##bits(cpu, insn, insn->imm);                                                    \
+	}                                                                                                   \
+	static enum x86_result pop_r##bits(struct x86_cpu *cpu, const struct x86_insn *insn)                \
+	{                                                                                                   \
+		u64 rsp;                                                                                    \
+		const void *host = fast_pop(cpu, addressing, &rsp);                                         \
+                                                                                                            \
+		if (unlikely(!host))                                                                        \
+			return x86_exec_pop(cpu, insn);                                                     \
+		cpu->regs[X86_RSP] = popped(addressing, rsp, bits / 8);                                     \
+		cpu->regs[insn->operand[0].reg] = MEM_LOAD(bits, host);                                     \
+		return X86_OK;                                                                              \
+	}
+
+DEFINE_PUSH(32, FLAT32)
+DEFINE_PUSH(64, LONG)
+
+/* Whether the operand has the size that fast_push() and fast_pop() are for. */
+static bool natural_size(const struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	u64 rsp = cpu->regs[X86_RSP] - 8, gva;
-	void *host = fast_linear(cpu, LONG, X86_SS, rsp, &gva) ? tlb_write(cpu, gva, 8) : NULL;
-
-	if (unlikely(!host))
-		return x86_exec_push(cpu, insn);
-	MEM_STORE(64, host, value);
-	cpu->regs[X86_RSP] = rsp;
-	return X86_OK;
-}
-
-static enum x86_result push_r64(struct x86_cpu *cpu, const struct x86_insn *insn)
-{
-	return push_value(cpu, insn, cpu->regs[insn->operand[0].reg]);
-}
-
-static enum x86_result push_i64(struct x86_cpu *cpu, const struct x86_insn *insn)
-{
-	return push_value(cpu, insn, insn->imm);
-}
-
-static enum x86_result pop_r64(struct x86_cpu *cpu, const struct x86_insn *insn)
-{
-	u64 rsp = cpu->regs[X86_RSP], gva;
-	const void *host = fast_linear(cpu, LONG, X86_SS, rsp, &gva) ? tlb_read(cpu, gva, 8) : NULL;
-
-	if (unlikely(!host))
-		return x86_exec_pop(cpu, insn);
-	cpu->regs[X86_RSP] = rsp + 8;
-	cpu->regs[insn->operand[0].reg] = MEM_LOAD(64, host);
-	return X86_OK;
+	return insn->osize == (cpu->code_bits == 64 ? 8 : 4);
 }
 
 x86_exec_fn *x86_pick_push(const struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	if (cpu->code_bits != 64 || insn->osize != 8)
+	if (!natural_size(cpu, insn))
 		return NULL;
 	switch (insn->operand[0].kind) {
 	case X86_OPD_REG:
-		return push_r64;
+		return insn->osize == 8 ? push_r64 : push_r32;
 	case X86_OPD_IMM:
-		return push_i64;
+		return insn->osize == 8 ? push_i64 : push_i32;
 	default:
 		return NULL;
 	}
@@ -88,9 +95,9 @@ x86_exec_fn *x86_pick_push(const struct x86_cpu *cpu, const struct x86_insn *ins
 
 x86_exec_fn *x86_pick_pop(const struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	bool fits = cpu->code_bits == 64 && insn->osize == 8 && insn->operand[0].kind == X86_OPD_REG;
-
-	return fits ? pop_r64 : NULL;
+	if (!natural_size(cpu, insn) || insn->operand[0].kind != X86_OPD_REG)
+		return NULL;
+	return insn->osize == 8 ? pop_r64 : pop_r32;
 }
 
 /* ---- segment registers ----------------------------------------------------------------------- */

@@ -76,6 +76,8 @@ void *x86_string_pin(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned 
 	void *host = NULL;
 	u64 gva, room;
 
+	if (cpu->align_check)
+		return NULL; /* each element is checked */
 	room = (size_mask(insn->asize) - ea) / size; /* to the wrap of the address */
 	if (x86_linear(cpu, seg, ea, size, access, &gva))
 		return NULL;

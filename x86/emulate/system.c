@@ -151,7 +151,7 @@ enum x86_result x86_exec_rdmsr(struct x86_cpu *cpu, const struct x86_insn *insn)
 	(void)insn;
 	if (cpu->cpl)
 		return x86_raise(cpu, X86_GP, 0);
-	r = x86_rdmsr(cpu, (u32)cpu->regs[X86_RCX], &value);
+	r = cpu->env->rdmsr(cpu, (u32)cpu->regs[X86_RCX], &value);
 	if (likely(!r))
 		set_edx_eax(cpu, value);
 	return r;
@@ -162,7 +162,7 @@ enum x86_result x86_exec_wrmsr(struct x86_cpu *cpu, const struct x86_insn *insn)
 	(void)insn;
 	if (cpu->cpl)
 		return x86_raise(cpu, X86_GP, 0);
-	return end_if_ok(x86_wrmsr(cpu, (u32)cpu->regs[X86_RCX], edx_eax(cpu)));
+	return end_if_ok(cpu->env->wrmsr(cpu, (u32)cpu->regs[X86_RCX], edx_eax(cpu)));
 }
 
 #define X86_MISC_FEATURES_CPUID_FAULT 1u
