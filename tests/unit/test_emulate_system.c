@@ -505,6 +505,10 @@ static void test_privilege(void **state)
 	FAULTS("\x0f\x00\xc0", X86_UD, 0); /* sldt, lar, verr: not in real mode */
 	FAULTS("\x0f\x02\xc1", X86_UD, 0);
 	FAULTS("\x0f\x00\xe1", X86_UD, 0);
+	FAULTS("\xc4\xe2\x78\xf2\xc3", X86_UD, 0); /* andn: nor anything with VEX */
+	FAULTS("\x0f\x34", X86_GP, 0);		     /* sysenter */
+	enter_prot(0);
+	assert_int_equal(EXEC("\xc4\xe2\x78\xf2\xc3"), X86_OK);
 }
 
 static void test_features(void **state)

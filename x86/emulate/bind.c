@@ -323,11 +323,30 @@ static x86_exec_fn *choose(const struct x86_cpu *cpu, const struct x86_insn *ins
 	return fn ? fn : b->any;
 }
 
+/*
+ * Instructions that real and V86 mode do not know: X86_F_PROT and everything VEX-encoded. Blocks do not
+ * tell these modes from 16-bit protected mode, so it is found out at each execution. SYSENTER and SYSEXIT
+ * have rules of their own, and the engine looks after vector instructions.
+ */
+static bool needs_protected_mode(const struct x86_insn *insn)
+{
+	if (insn->op == X86_OP_SYSENTER || insn->op == X86_OP_SYSEXIT || !bindings[insn->op].any)
+		return false;
+	return (insn->desc->flags & X86_F_PROT) || (insn->prefix & X86_PFX_VEX);
+}
+
+static enum x86_result exec_protected(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	if (!in_protected_mode(cpu))
+		return x86_raise(cpu, X86_UD, 0);
+	return choose(cpu, insn)(cpu, insn);
+}
+
 void x86_bind(const struct x86_cpu *cpu, struct x86_insn *insn, unsigned off)
 {
 	insn->off = (u16)off;
 	insn->next = (u16)(off + insn->len);
 	if (insn->base == X86_REG_RIP)
 		insn->disp += insn->next;
-	insn->exec = choose(cpu, insn);
+	insn->exec = cpu->code_bits != 64 && needs_protected_mode(insn) ? exec_protected : choose(cpu, insn);
 }

@@ -115,8 +115,6 @@ static enum x86_result load_system(struct x86_cpu *cpu, const struct x86_insn *i
 	enum x86_result r;
 	u64 selector;
 
-	if (!in_protected_mode(cpu))
-		return x86_raise(cpu, X86_UD, 0);
 	if (cpu->cpl)
 		return x86_raise(cpu, X86_GP, 0);
 	r = x86_operand_read(cpu, insn, 0, &selector);
@@ -138,8 +136,6 @@ enum x86_result x86_exec_sldt(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	unsigned sreg = insn->op == X86_OP_SLDT ? X86_LDTR : X86_TR;
 
-	if (!in_protected_mode(cpu))
-		return x86_raise(cpu, X86_UD, 0);
 	if (umip_forbids(cpu))
 		return x86_raise(cpu, X86_GP, 0);
 	return x86_operand_write(cpu, insn, 0, cpu->seg[sreg].selector);
@@ -158,8 +154,6 @@ static enum x86_result look_up(struct x86_cpu *cpu, const struct x86_insn *insn,
 	enum x86_result r;
 	u64 selector;
 
-	if (!in_protected_mode(cpu))
-		return x86_raise(cpu, X86_UD, 0);
 	r = x86_operand_read(cpu, insn, n, &selector);
 	if (unlikely(r))
 		return r;
@@ -261,8 +255,6 @@ enum x86_result x86_exec_arpl(struct x86_cpu *cpu, const struct x86_insn *insn)
 	enum x86_result r;
 	bool raise;
 
-	if (!in_protected_mode(cpu))
-		return x86_raise(cpu, X86_UD, 0);
 	x86_operand_read(cpu, insn, 1, &s);
 	r = x86_operand_open(cpu, insn, 0, &gva, &d);
 	if (unlikely(r))
