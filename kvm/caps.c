@@ -65,6 +65,9 @@ static const struct cap_row caps[] = {
 	{ KVM_CAP_SET_GUEST_DEBUG, 1, NULL },
 	{ KVM_CAP_X86_ROBUST_SINGLESTEP, 1, NULL },
 	{ KVM_CAP_MSR_PLATFORM_INFO, 1, NULL },
+	{ KVM_CAP_X86_USER_SPACE_MSR, 1, NULL },
+	{ KVM_CAP_X86_MSR_FILTER, 1, NULL },
+	{ KVM_CAP_MMU_SHADOW_CACHE_CONTROL, 1, NULL },
 	/* accepted for VT-x without unrestricted guest; nothing of it is needed here */
 	{ KVM_CAP_SET_TSS_ADDR, 1, NULL },
 	{ KVM_CAP_SET_IDENTITY_MAP_ADDR, 1, NULL },
@@ -157,6 +160,14 @@ static int enable_platform_info(struct vm *vm, const u64 *args)
 	return 0;
 }
 
+static int enable_user_space_msr(struct vm *vm, const u64 *args)
+{
+	if (args[0] & ~(u64)(KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_FILTER))
+		return -EINVAL;
+	vm->user_space_msr_mask = (u32)args[0];
+	return 0;
+}
+
 static int enable_max_vcpu_id(struct vm *vm, const u64 *args)
 {
 	if (args[0] > VM_MAX_VCPU_ID || !args[0])
@@ -178,6 +189,7 @@ static const struct {
 	{ KVM_CAP_EXCEPTION_PAYLOAD, enable_exception_payload },
 	{ KVM_CAP_X86_TRIPLE_FAULT_EVENT, enable_triple_fault_event },
 	{ KVM_CAP_MSR_PLATFORM_INFO, enable_platform_info },
+	{ KVM_CAP_X86_USER_SPACE_MSR, enable_user_space_msr },
 	{ KVM_CAP_MAX_VCPU_ID, enable_max_vcpu_id },
 };
 

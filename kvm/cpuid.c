@@ -58,9 +58,28 @@ out:
 
 /* ---- the vCPU's table ----------------------------------------------------------------------------------------- */
 
-static bool same_table(const struct vcpu *vcpu, const struct kvm_cpuid_entry2 *e, u32 n)
+/* Userspace may hand back what it was given or what KVM_GET_CPUID2 shows, dynamic bits and all. */
+static bool same_entry(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *mine, const struct kvm_cpuid_entry2 *e)
 {
-	return n == vcpu->nr_cpuid && !memcmp(e, vcpu->cpuid, n * sizeof(*e));
+	u32 now[4];
+
+	if (e->function != mine->function || e->index != mine->index || e->flags != mine->flags)
+		return false;
+	if (e->eax == mine->eax && e->ebx == mine->ebx && e->ecx == mine->ecx && e->edx == mine->edx)
+		return true;
+	x86_cpuid(&vcpu->cpu, e->function, e->index, now);
+	return e->eax == now[0] && e->ebx == now[1] && e->ecx == now[2] && e->edx == now[3];
+}
+
+static bool same_table(struct vcpu *vcpu, const struct kvm_cpuid_entry2 *e, u32 n)
+{
+	if (n != vcpu->nr_cpuid)
+		return false;
+	for (u32 i = 0; i < n; i++) {
+		if (!same_entry(vcpu, &vcpu->cpuid[i], &e[i]))
+			return false;
+	}
+	return true;
 }
 
 static const struct kvm_cpuid_entry2 *find(const struct kvm_cpuid_entry2 *e, u32 n, u32 leaf)

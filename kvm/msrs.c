@@ -10,31 +10,7 @@
 
 #define MAX_IO_MSRS 256
 
-/* ---- the guest -------------------------------------------------------------------------------------------- */
-
-enum x86_result vcpu_rdmsr(struct x86_cpu *cpu, u32 index, u64 *value)
-{
-	struct vcpu *vcpu = vcpu_of(cpu);
-	bool handled = false;
-	enum x86_result r = vcpu_irq_rdmsr(vcpu, index, value, &handled);
-
-	if (!handled)
-		r = vcpu_clock_rdmsr(vcpu, index, value, &handled);
-	return handled ? r : x86_raise(cpu, X86_GP, 0);
-}
-
-enum x86_result vcpu_wrmsr(struct x86_cpu *cpu, u32 index, u64 value)
-{
-	struct vcpu *vcpu = vcpu_of(cpu);
-	bool handled = false;
-	enum x86_result r = vcpu_irq_wrmsr(vcpu, index, value, false, &handled);
-
-	if (!handled)
-		r = vcpu_clock_wrmsr(vcpu, index, value, false, &handled);
-	return handled ? r : x86_raise(cpu, X86_GP, 0);
-}
-
-/* ---- the VMM ---------------------------------------------------------------------------------------------------- */
+/* ---- by the VMM: no refusals but for what does not exist --------------------------------------------------- */
 
 static bool msr_get(struct vcpu *vcpu, u32 index, u64 *value)
 {
@@ -59,6 +35,76 @@ static bool msr_set(struct vcpu *vcpu, u32 index, u64 value)
 	vcpu->cpu.fault = saved;
 	return handled ? r == X86_OK : x86_msr_set_host(&vcpu->cpu, index, value);
 }
+
+/* ---- the guest -------------------------------------------------------------------------------------------- */
+
+#define MSR_PLATFORM_INFO 0xce
+
+static enum x86_result guest_rdmsr(struct vcpu *vcpu, u32 index, u64 *value)
+{
+	bool handled = false;
+	enum x86_result r = vcpu_irq_rdmsr(vcpu, index, value, &handled);
+
+	if (!handled)
+		r = vcpu_clock_rdmsr(vcpu, index, value, &handled);
+	if (handled)
+		return r;
+	if (index == MSR_PLATFORM_INFO && vcpu->vm->platform_info_hidden)
+		return x86_raise(&vcpu->cpu, X86_GP, 0);
+	return x86_rdmsr(&vcpu->cpu, index, value);
+}
+
+static enum x86_result guest_wrmsr(struct vcpu *vcpu, u32 index, u64 value)
+{
+	bool handled = false;
+	enum x86_result r = vcpu_irq_wrmsr(vcpu, index, value, false, &handled);
+
+	if (!handled)
+		r = vcpu_clock_wrmsr(vcpu, index, value, false, &handled);
+	return handled ? r : x86_wrmsr(&vcpu->cpu, index, value);
+}
+
+/* Why the guest's access was refused, in the terms of KVM_EXIT_X86_RDMSR. */
+static u32 refusal(struct vcpu *vcpu, u32 index)
+{
+	u64 value;
+
+	return msr_get(vcpu, index, &value) ? KVM_MSR_EXIT_REASON_INVAL : KVM_MSR_EXIT_REASON_UNKNOWN;
+}
+
+enum x86_result vcpu_rdmsr(struct x86_cpu *cpu, u32 index, u64 *value)
+{
+	struct vcpu *vcpu = vcpu_of(cpu);
+	enum x86_result r;
+	bool refused;
+
+	if (unlikely(vcpu_msr_replay(vcpu, index, false, value, &refused)))
+		return refused ? x86_raise(cpu, X86_GP, 0) : X86_OK;
+	if (!vcpu_msr_allowed(vcpu, index, false))
+		return vcpu_msr_refused(vcpu, index, false, 0, KVM_MSR_EXIT_REASON_FILTER);
+	r = guest_rdmsr(vcpu, index, value);
+	if (r == X86_FAULT && vcpu->vm->user_space_msr_mask)
+		return vcpu_msr_refused(vcpu, index, false, 0, refusal(vcpu, index));
+	return r;
+}
+
+enum x86_result vcpu_wrmsr(struct x86_cpu *cpu, u32 index, u64 value)
+{
+	struct vcpu *vcpu = vcpu_of(cpu);
+	enum x86_result r;
+	bool refused;
+
+	if (unlikely(vcpu_msr_replay(vcpu, index, true, &value, &refused)))
+		return refused ? x86_raise(cpu, X86_GP, 0) : X86_OK;
+	if (!vcpu_msr_allowed(vcpu, index, true))
+		return vcpu_msr_refused(vcpu, index, true, value, KVM_MSR_EXIT_REASON_FILTER);
+	r = guest_wrmsr(vcpu, index, value);
+	if (r == X86_FAULT && vcpu->vm->user_space_msr_mask)
+		return vcpu_msr_refused(vcpu, index, true, value, refusal(vcpu, index));
+	return r;
+}
+
+/* ---- arrays of the VMM's ---------------------------------------------------------------------------------------------------- */
 
 /* Runs one over the user's array; stops at the first refused entry and returns how many went through. */
 static long msr_io(struct vcpu *vcpu, unsigned long arg, bool write, bool (*one)(struct vcpu *, struct kvm_msr_entry *))

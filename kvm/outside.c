@@ -81,6 +81,7 @@ static void io_reset(struct vcpu_io *io)
 	io->logged = io->replayed = 0;
 	io->nr_writes = io->next_write = 0;
 	io->pio_done = 0;
+	io->msr_answered = false;
 }
 
 /* ---- MMIO ----------------------------------------------------------------------------------------------------- */
@@ -294,6 +295,8 @@ bool vcpu_io_answered(struct vcpu *vcpu)
 		log_append(vcpu, io->gpa, &data, io->size);
 	} else if (io->pending == VCPU_IO_PIO) {
 		io->pio_done = io->pio_count;
+	} else if (io->pending == VCPU_IO_MSR) {
+		io->msr_answered = true;
 	}
 	io->replayed = 0;
 	io->pending = VCPU_IO_NONE;
@@ -343,6 +346,11 @@ static enum x86_result outside_hypercall(struct x86_cpu *cpu)
 	return X86_OK;
 }
 
+static bool outside_apic_enabled(struct x86_cpu *cpu)
+{
+	return vcpu_of(cpu)->apic_base & BIT64(11);
+}
+
 static u64 outside_tsc(struct x86_cpu *cpu)
 {
 	return vcpu_read_tsc(vcpu_of(cpu));
@@ -375,6 +383,7 @@ const struct x86_env_ops vcpu_env = {
 	.get_cr8 = outside_get_cr8,
 	.set_cr8 = outside_set_cr8,
 	.hypercall = outside_hypercall,
+	.apic_enabled = outside_apic_enabled,
 	.tsc = outside_tsc,
 	.iret_done = outside_nothing,
 	.smm_changed = outside_smm_changed,

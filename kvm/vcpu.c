@@ -365,7 +365,8 @@ static int vcpu_enter(struct vcpu *vcpu)
 			vcpu->stat.request_irq_exits++;
 			return RUN_USER;
 		}
-		vcpu->cpu.window |= X86_WINDOW_IRQ;
+		if (vcpu_irq_accepts_extint(vcpu))
+			vcpu->cpu.window |= X86_WINDOW_IRQ;
 	}
 	vcpu_irq_prepare(vcpu);
 	exit = vcpu->vm->ops->run(vcpu);

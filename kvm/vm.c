@@ -29,6 +29,7 @@ static void vm_destroy(struct vm *vm)
 	vm_irq_destroy(vm);
 	vm_clock_destroy(vm);
 	vm_memory_destroy(vm);
+	msr_filter_free(vm->msr_filter);
 	host_free(vm);
 }
 
@@ -125,7 +126,28 @@ static long vm_set_boot_cpu_id(void *object, unsigned long arg)
 	return r;
 }
 
+/* There are no shadow page tables whose number could be limited; KVM with nested paging keeps the figure alike. */
+static long vm_set_nr_mmu_pages(void *object, unsigned long arg)
+{
+	struct vm *vm = object;
+
+	if (arg < 64)
+		return -EINVAL;
+	vm->nr_mmu_pages = (u32)arg;
+	return 0;
+}
+
+static long vm_get_nr_mmu_pages(void *object, unsigned long arg)
+{
+	struct vm *vm = object;
+
+	(void)arg;
+	return vm->nr_mmu_pages;
+}
+
 static const struct ioctl_row vm_ioctls[] = {
+	{ KVM_SET_NR_MMU_PAGES, vm_set_nr_mmu_pages },
+	{ KVM_GET_NR_MMU_PAGES, vm_get_nr_mmu_pages },
 	{ KVM_CREATE_VCPU, vm_create_vcpu },
 	{ KVM_SET_TSS_ADDR, vm_set_tss_addr },
 	{ KVM_SET_IDENTITY_MAP_ADDR, vm_set_identity_map_addr },
@@ -136,7 +158,8 @@ static const struct ioctl_row vm_ioctls[] = {
 static long vm_ioctl(void *object, unsigned int request, unsigned long arg)
 {
 	static const struct ioctl_row *const tables[] = {
-		vm_irq_ioctls, vm_memory_ioctls, vm_dirty_ioctls, vm_clock_ioctls, vm_caps_ioctls, vm_ioctls, NULL,
+		vm_irq_ioctls, vm_memory_ioctls, vm_dirty_ioctls, vm_clock_ioctls, vm_caps_ioctls, vm_msr_ioctls,
+		vm_ioctls, NULL,
 	};
 	struct vm *vm = object;
 

@@ -95,6 +95,7 @@ struct vm {
 	bool x2apic_ids32, x2apic_no_broadcast_quirk; /* KVM_CAP_X2APIC_API */
 	struct msr_filter *msr_filter;	/* r */
 
+	u32 nr_mmu_pages;		/* l: KVM_SET_NR_MMU_PAGES: accepted for compatibility */
 	u64 tss_addr, identity_map_addr; /* l: accepted for compatibility */
 
 	enum irqchip_mode irqchip_mode;	/* r */
@@ -129,7 +130,7 @@ struct vm {
  */
 #define VCPU_IO_LOG 80 /* FXRSTOR from MMIO is the longest: 512 bytes */
 struct vcpu_io {
-	enum { VCPU_IO_NONE, VCPU_IO_PIO, VCPU_IO_MMIO_READ, VCPU_IO_MMIO_WRITE, VCPU_IO_OTHER } pending;
+	enum { VCPU_IO_NONE, VCPU_IO_PIO, VCPU_IO_MMIO_READ, VCPU_IO_MMIO_WRITE, VCPU_IO_MSR } pending;
 	u8 logged, replayed;		/* entries in log; how many of them this execution has consumed */
 	struct {
 		u64 address;		/* gpa or port */
@@ -149,6 +150,8 @@ struct vcpu_io {
 	u8 pio_size;
 	bool pio_in;
 	u32 pio_count, pio_done;	/* items asked for; answered and not yet consumed by the instruction */
+	u32 msr_index;
+	bool msr_write, msr_answered;
 	bool restart;			/* the instruction that waits must run again (else it had finished) */
 };
 
@@ -251,6 +254,15 @@ bool vcpu_io_answered(struct vcpu *vcpu);
 extern const struct ioctl_row vcpu_state_ioctls[];
 int vcpu_load_sync_regs(struct vcpu *vcpu);
 void vcpu_store_sync_regs(struct vcpu *vcpu);
+
+/* msr_filter.c */
+extern const struct ioctl_row vm_msr_ioctls[];
+void msr_filter_free(struct msr_filter *f);
+bool vcpu_msr_allowed(struct vcpu *vcpu, u32 index, bool write);
+/* Userspace has answered this very access: *refused says that it wants #GP, *value what is read. */
+bool vcpu_msr_replay(struct vcpu *vcpu, u32 index, bool write, u64 *value, bool *refused);
+/* reason: KVM_MSR_EXIT_REASON_*. To userspace (X86_EXIT) if it asked for such, else #GP. */
+enum x86_result vcpu_msr_refused(struct vcpu *vcpu, u32 index, bool write, u64 value, u32 reason);
 
 /* msrs.c, cpuid.c */
 extern const struct ioctl_row device_msr_ioctls[], vcpu_msr_ioctls[], device_cpuid_ioctls[], vcpu_cpuid_ioctls[];

@@ -169,7 +169,7 @@ struct x86_cpu;
 struct kvm_cpuid_entry2;
 
 /*
- * Guest-virtual memory, by the engine. gva is linear (segment applied). size 1..64 for read/write; page
+ * Guest-virtual memory, by the engine. With X86_ACCESS_PROBE rights are checked and nothing is moved. gva is linear (segment applied). size 1..64 for read/write; page
  * crossing, rights, A/D bits, MMIO are the implementation's concern. X86_OK, X86_FAULT (#PF, or #AC; #GP/#SS for
  * non-canonical addresses is raised before, by x86/mem.h) or X86_EXIT (reads of MMIO that only the VMM can answer).
  * MMIO writes that need the VMM are queued (X86_STOP_EXIT) and return X86_OK.
@@ -203,12 +203,13 @@ struct x86_env_ops {
 	/* count > 1 for string I/O: data holds count items of size; *count is reduced to what was done. */
 	enum x86_result (*pio_in)(struct x86_cpu *cpu, u16 port, unsigned size, void *data, unsigned *count);
 	enum x86_result (*pio_out)(struct x86_cpu *cpu, u16 port, unsigned size, const void *data, unsigned *count);
-	/* MSRs that x86/msr.c does not keep itself (APIC base, x2APIC, TSC deadline, KVM's, filters). false: unknown. */
+	/* RDMSR and WRMSR of the guest, CPL checked: X86_FAULT (#GP) or X86_EXIT (the VMM decides). x86/msr.c keeps most. */
 	enum x86_result (*rdmsr)(struct x86_cpu *cpu, u32 index, u64 *value);
 	enum x86_result (*wrmsr)(struct x86_cpu *cpu, u32 index, u64 value);
 	u64 (*get_cr8)(struct x86_cpu *cpu);
 	enum x86_result (*set_cr8)(struct x86_cpu *cpu, u64 value);
 	enum x86_result (*hypercall)(struct x86_cpu *cpu);
+	bool (*apic_enabled)(struct x86_cpu *cpu); /* MSR_IA32_APICBASE.EN: shows in CPUID */
 	u64 (*tsc)(struct x86_cpu *cpu); /* guest's TSC now */
 	void (*iret_done)(struct x86_cpu *cpu); /* NMI unblocked */
 	void (*smm_changed)(struct x86_cpu *cpu); /* HF_SMM entered or left */

@@ -506,20 +506,15 @@ static u32 with_bit(u32 value, unsigned bit, bool set)
 	return (value & ~B(bit)) | (set ? B(bit) : 0);
 }
 
-#define MSR_APIC_BASE 0x1bu
-#define APIC_BASE_ENABLE BIT64(11)
 #define TSX_CTRL_CPUID_CLEAR BIT64(1)
 
 /* Bits that follow the processor's state. */
 static void make_dynamic(struct x86_cpu *cpu, u32 leaf, u32 subleaf, u32 out[4])
 {
-	u64 base;
-
 	if (leaf == 1) {
 		if (x86_has(cpu, X86_FEAT_XSAVE))
 			out[X86_CPUID_ECX] = with_bit(out[X86_CPUID_ECX], 27, cpu->cr4 & X86_CR4_OSXSAVE);
-		if (cpu->env->rdmsr(cpu, MSR_APIC_BASE, &base) == X86_OK)
-			out[X86_CPUID_EDX] = with_bit(out[X86_CPUID_EDX], 9, base & APIC_BASE_ENABLE);
+		out[X86_CPUID_EDX] = with_bit(out[X86_CPUID_EDX], 9, cpu->env->apic_enabled(cpu));
 	} else if (leaf == 7 && subleaf == 0) {
 		if (x86_has(cpu, X86_FEAT_PKU))
 			out[X86_CPUID_ECX] = with_bit(out[X86_CPUID_ECX], 4, cpu->cr4 & X86_CR4_PKE);

@@ -578,7 +578,7 @@ enum x86_result x86_rdmsr(struct x86_cpu *cpu, u32 index, u64 *value)
 	const struct msr_row *row = find(cpu, index);
 
 	if (!row)
-		return cpu->env->rdmsr(cpu, index, value);
+		return x86_raise(cpu, X86_GP, 0);
 	return get(cpu, row, index, value, false) ? X86_OK : x86_raise(cpu, X86_GP, 0);
 }
 
@@ -587,7 +587,7 @@ enum x86_result x86_wrmsr(struct x86_cpu *cpu, u32 index, u64 value)
 	const struct msr_row *row = find(cpu, index);
 
 	if (!row)
-		return cpu->env->wrmsr(cpu, index, value);
+		return x86_raise(cpu, X86_GP, 0);
 	return set(cpu, row, index, value, false) ? X86_OK : x86_raise(cpu, X86_GP, 0);
 }
 

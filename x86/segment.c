@@ -108,7 +108,8 @@ static unsigned alignment(unsigned size)
 static enum x86_result alignment_fault(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access)
 {
 	u8 none[64];
-	enum x86_result r = cpu->mem->read(cpu, gva, none, size, access | X86_ACCESS_PROBE);
+	enum x86_result r = cpu->mem->read(cpu, gva, none, size < sizeof(none) ? size : sizeof(none),
+					   access | X86_ACCESS_PROBE);
 
 	return r ? r : x86_raise(cpu, X86_AC_VECTOR, 0);
 }

@@ -84,7 +84,7 @@ void x86_reset(struct x86_cpu *cpu, bool init);
 
 /* ---- msr.c: table of MSRs -------------------------------------------------------------------------------------- */
 
-/* RDMSR/WRMSR by the guest (CPL already checked): X86_OK, X86_FAULT (#GP), X86_EXIT (userspace MSR exits). */
+/* The guest's access to an MSR that this file keeps: X86_OK, X86_FAULT (#GP; also for all others). See x86_env_ops.rdmsr. */
 enum x86_result x86_rdmsr(struct x86_cpu *cpu, u32 index, u64 *value);
 enum x86_result x86_wrmsr(struct x86_cpu *cpu, u32 index, u64 value);
 /* The same by the VMM (KVM_GET/SET_MSRS): no privilege or read-only checks that KVM leaves out. false: refused. */

@@ -270,10 +270,13 @@ static enum x86_result soft_read(struct x86_cpu *cpu, u64 gva, void *dst, unsign
 	enum x86_result r;
 
 	if (host) {
-		copy_in(dst, host, size);
+		if (!(access & X86_ACCESS_PROBE))
+			copy_in(dst, host, size);
 		return X86_OK;
 	}
 	r = translate_range(cpu, gva, size, access, p, &n);
+	if (access & X86_ACCESS_PROBE)
+		return r;
 	for (unsigned i = 0; !r && i < n; i++) {
 		r = read_piece(cpu, &p[i], dst);
 		dst = (char *)dst + p[i].size;

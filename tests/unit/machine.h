@@ -150,20 +150,10 @@ static const struct x86_mem_ops mem_ops = { mem_read, mem_write, mem_pin, flush_
 
 /* ---- outside --------------------------------------------------------------------------------- */
 
-static enum x86_result env_rdmsr(struct x86_cpu *c, u32 index, u64 *value)
+static bool env_apic_enabled(struct x86_cpu *c)
 {
-	if (index != 0x1b)
-		return x86_raise(c, X86_GP, 0);
-	*value = apic_base;
-	return X86_OK;
-}
-
-static enum x86_result env_wrmsr(struct x86_cpu *c, u32 index, u64 value)
-{
-	if (index != 0x1b)
-		return x86_raise(c, X86_GP, 0);
-	apic_base = value;
-	return X86_OK;
+	(void)c;
+	return apic_base & BIT64(11);
 }
 
 static u64 env_cr8(struct x86_cpu *c)
@@ -194,8 +184,7 @@ static const struct x86_env_ops env_ops = {
 	.phys_read = phys_read,
 	.phys_write = phys_write,
 	.phys_cmpxchg = phys_cmpxchg,
-	.rdmsr = env_rdmsr,
-	.wrmsr = env_wrmsr,
+	.apic_enabled = env_apic_enabled,
 	.get_cr8 = env_cr8,
 	.iret_done = env_iret,
 	.smm_changed = env_smm,
