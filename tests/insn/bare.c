@@ -7,11 +7,14 @@
  */
 #define _GNU_SOURCE
 #include <cpuid.h>
+#include <asm/ldt.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include "tests/insn/insn.h"
 
@@ -36,6 +39,11 @@ static void copy_fp(u8 *to, const u8 *from, unsigned size)
 	memcpy(to + SW_BYTES_END, from + SW_BYTES_END, size - SW_BYTES_END);
 }
 
+static u16 stack_selector(unsigned mode)
+{
+	return mode == 16 ? SEL_DATA16 : SEL_DATA;
+}
+
 static void enter(ucontext_t *uc)
 {
 	u8 *fp = (u8 *)uc->uc_mcontext.fpregs;
@@ -50,7 +58,8 @@ static void enter(ucontext_t *uc)
 		uc->uc_mcontext.gregs[greg[i]] = (long long)st->gpr[i];
 	uc->uc_mcontext.gregs[REG_RIP] = (long long)st->rip;
 	uc->uc_mcontext.gregs[REG_EFL] = (long long)st->rflags;
-	uc->uc_mcontext.gregs[REG_CSGSFS] = (uc->uc_mcontext.gregs[REG_CSGSFS] & ~0xffffll) | st->cs;
+	uc->uc_mcontext.gregs[REG_CSGSFS] = (uc->uc_mcontext.gregs[REG_CSGSFS] & 0xffffffff0000ll) | st->cs |
+					    (long long)stack_selector(sample->mode) << 48;
 	copy_fp(fp, st->xsave, fp_size);
 	phase = INSIDE;
 }
@@ -105,6 +114,16 @@ static void *map(u64 address, u64 size, int prot)
 	return p;
 }
 
+static void set_ldt(unsigned entry, u64 base, unsigned limit, bool code)
+{
+	struct user_desc d = {
+		.entry_number = entry, .base_addr = (unsigned)base, .limit = limit, .contents = code ? 2 : 0,
+	};
+
+	if (syscall(SYS_modify_ldt, 0x11, &d, sizeof(d)) < 0)
+		perror("modify_ldt (16-bit code will not run)");
+}
+
 void bare_setup(void)
 {
 	static const int signals[] = { SIGTRAP, SIGSEGV, SIGILL, SIGBUS, SIGFPE };
@@ -117,13 +136,17 @@ void bare_setup(void)
 		sigaction(signals[i], &sa, NULL);
 	map(DATA, DATA_SIZE, PROT_READ | PROT_WRITE);
 	*(volatile u8 *)map(READONLY, 4096, PROT_READ); /* present, so that the error code says so */
+	set_ldt(SEL_CODE16 >> 3, CODE, LIMIT_CODE16, true);
+	set_ldt(SEL_DATA16 >> 3, ARENA, LIMIT_DATA16, false);
 	memset(map(CODE, CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC), 0xf4, CODE_SIZE);
 }
 
 /* 64-bit code cares for none of these, and nobody else uses GS. */
-static void load_segments(void)
+static void load_segments(unsigned mode)
 {
-	asm volatile("mov %0, %%ds; mov %0, %%es; mov %1, %%gs" :: "r"(SEL_DATA), "r"(0));
+	u32 data = stack_selector(mode);
+
+	asm volatile("mov %0, %%ds; mov %0, %%es; mov %1, %%gs" :: "r"(data), "r"(0));
 	if (bare_has(X86_FEAT_FSGSBASE))
 		asm volatile("wrgsbase %0" :: "r"(GS_BASE));
 }
@@ -132,7 +155,7 @@ void bare_run(const struct sample *s, struct outcome *o)
 {
 	memcpy((void *)DATA, s->data, DATA_SIZE);
 	memcpy((void *)s->rip, s->code, s->insn.len);
-	load_segments();
+	load_segments(s->mode);
 	sample = s;
 	outcome = o;
 	phase = ENTER;

@@ -45,8 +45,14 @@ const char *row_excluded(const struct x86_opcode *row)
 	}
 }
 
-static bool insn_excluded(const struct x86_insn *insn)
+static bool insn_excluded(const struct x86_insn *insn, unsigned mode)
 {
+	/*
+	 * ESP's high half is not free (ESP_HIGH). Far calls from 16-bit to 64-bit code never come back to Linux on the
+	 * machine this was written on: a virtual one, whose hypervisor may have a part in it.
+	 */
+	if (mode == 16 && (insn->base == X86_RSP || insn->op == X86_OP_CALL_FAR))
+		return true;
 	if (insn->prefix & X86_PFX_SEG && insn->seg == X86_FS)
 		return true;
 	if (insn->op == X86_OP_INT && (u8)insn->imm == 0x80)
@@ -194,7 +200,7 @@ static bool make_encoding(struct sample *s, const struct x86_opcode *row, enum x
 		put_modrm(&b, row);
 	while (b.n < 32)
 		put(&b, (u8)(one_in(4) ? value_int() : rnd()));
-	if (x86_decode(&s->insn, b.b, 16, mode) != X86_DECODE_OK || s->insn.desc != row || insn_excluded(&s->insn))
+	if (x86_decode(&s->insn, b.b, 16, mode) != X86_DECODE_OK || s->insn.desc != row || insn_excluded(&s->insn, mode))
 		return false;
 	memcpy(s->code, b.b, s->insn.len);
 	return true;
@@ -210,6 +216,22 @@ static u64 random_code(void)
 static u64 random_data(void)
 {
 	return DATA + 0x800 + rnd_below(DATA_SIZE - 0x1000);
+}
+
+/* Addresses as the sample's code and data segments have them. */
+static u64 code_pointer(const struct sample *s)
+{
+	return random_code() - (s->mode == 16 ? CODE : 0);
+}
+
+static u64 data_base(const struct sample *s)
+{
+	return s->mode == 16 ? ARENA : 0;
+}
+
+static u64 data_pointer(const struct sample *s)
+{
+	return random_data() - data_base(s);
 }
 
 static void make_x87(struct fxsave *fx)
@@ -257,9 +279,11 @@ static void make_state(struct sample *s)
 	memset(st, 0, sizeof(*st));
 	for (unsigned i = 0; i < (s->mode == 64 ? 16u : 8u); i++)
 		st->gpr[i] = s->mode == 64 ? value_int() : (u32)value_int();
-	st->gpr[X86_RSP] = random_data() & (one_in(8) ? ~0ull : ~7ull);
-	st->rip = s->rip;
-	st->cs = s->mode == 64 ? SEL_CODE64 : SEL_CODE32;
+	st->gpr[X86_RSP] = data_pointer(s) & (one_in(8) ? ~0ull : ~7ull);
+	if (s->mode == 16)
+		st->gpr[X86_RSP] |= ESP_HIGH;
+	st->rip = s->rip - (s->mode == 16 ? CODE : 0);
+	st->cs = s->mode == 64 ? SEL_CODE64 : s->mode == 32 ? SEL_CODE32 : SEL_CODE16;
 	st->rflags = 0x202 | (rnd() & (X86_FLAGS_STATUS | X86_DF));
 	make_x87(fx);
 	fx->mxcsr = random_mxcsr();
@@ -367,11 +391,12 @@ static void make_vsib(struct sample *s)
 static void place_operand(struct sample *s, u64 target)
 {
 	struct x86_insn *insn = &s->insn;
-	u64 *gpr = s->state.gpr, base = s->mode == 64 && insn->seg == X86_GS ? GS_BASE : 0, need = target - base, index = 0;
+	u64 *gpr = s->state.gpr, base = s->mode == 64 && insn->seg == X86_GS ? GS_BASE : data_base(s);
+	u64 need = target - base, index = 0;
 	bool vsib = insn->desc->flags & X86_F_VSIB;
 
 	s->target = target;
-	if (insn->asize == 2) {
+	if (insn->asize == 2 && s->mode != 16) {
 		s->target = 0;
 		return;
 	}
@@ -385,12 +410,14 @@ static void place_operand(struct sample *s, u64 target)
 		need -= index + (u64)insn->disp;
 		if (insn->asize == 4 && s->mode == 64 && one_in(2))
 			need = (u32)need | rnd() << 32;
+		else if (insn->asize == 2)
+			need = (u16)need | rnd() << 16;
 		gpr[insn->base] = s->mode == 64 ? need : (u32)need;
 	} else {
 		if (insn->index != X86_REG_ZERO && !vsib) {
 			gpr[insn->index] = (u64)((s64)(rnd() & 0xfffff) - 0x80000);
 			index = gpr[insn->index] << insn->scale;
-			if (s->mode == 32)
+			if (s->mode != 64)
 				gpr[insn->index] = (u32)gpr[insn->index];
 		}
 		patch(s, disp_offset(insn), need - index, insn->disp_len);
@@ -414,31 +441,41 @@ static void set_reg(struct sample *s, unsigned reg, u64 value)
 
 static u16 random_selector(void)
 {
-	static const u16 some[] = { 0x33, 0x23, 0x2b, 0x33, 0x23, 0x2b, 0x28, 0x2a, 0x30, 0x20, 0, 3, 0x10, 0x18, 0x13, 8, 0x1000 };
+	static const u16 some[] = {
+		0x33, 0x23, 0x2b, 0x33, 0x23, 0x2b, 0x28, 0x2a, 0x30, 0x20, 0, 3, 0x10, 0x18, 0x13, 8, 0x1000,
+		SEL_CODE16, SEL_DATA16, SEL_CODE16, SEL_DATA16, 0x04, 0x17,
+	};
 
 	return some[rnd_below(ARRAY_SIZE(some))];
 }
 
 /* Offset and selector, as far branches and LDS... want them. */
-static void poke_far(u64 address, unsigned osize, unsigned slot, bool code)
+static void poke_far(struct sample *s, u64 address, unsigned size, bool code)
 {
-	poke(address, code ? random_code() : value_int(), osize);
-	poke(address + slot, random_selector(), 2);
+	poke(address, code ? code_pointer(s) : value_int(), size);
+	poke(address + size, one_in(2) && code ? s->state.cs : random_selector(), 2);
+}
+
+static u64 stack_address(const struct sample *s)
+{
+	u64 sp = s->state.gpr[X86_RSP];
+
+	return s->mode == 16 ? ARENA + (u16)sp : sp;
 }
 
 static void make_iret_frame(struct sample *s, bool iret)
 {
 	unsigned size = s->insn.osize;
-	u64 sp = s->state.gpr[X86_RSP];
+	u64 sp = stack_address(s);
 	u64 flags = 0x202 | (rnd() & (X86_FLAGS_STATUS | X86_DF | (one_in(4) ? X86_AC : 0)));
 
-	poke(sp, random_code(), size);
+	poke(sp, code_pointer(s), size);
 	poke(sp + size, one_in(4) ? random_selector() : s->state.cs, size);
 	if (!iret)
 		return;
 	poke(sp + 2 * size, flags, size);
-	poke(sp + 3 * size, random_data(), size);
-	poke(sp + 4 * size, one_in(5) ? random_selector() : SEL_DATA, size);
+	poke(sp + 3 * size, data_pointer(s), size);
+	poke(sp + 4 * size, one_in(5) ? random_selector() : s->mode == 16 ? SEL_DATA16 : SEL_DATA, size);
 }
 
 /* Branches must leave the instruction itself: it would never end. */
@@ -456,27 +493,27 @@ static void make_relative(struct sample *s)
 
 static void make_string(struct sample *s)
 {
-	u64 high = s->insn.asize == 4 && s->mode == 64 ? rnd() << 32 : 0;
+	unsigned asize = s->insn.asize;
+	u64 high = asize == 4 && s->mode == 64 ? rnd() << 32 : asize == 2 ? (rnd() & 0xffff) << 16 : 0;
+	u64 base = data_base(s), si = random_data(), di = one_in(3) ? si + rnd_below(16) : random_data();
 
-	s->state.gpr[X86_RSI] = random_data() | high;
-	s->state.gpr[X86_RDI] = (one_in(3) ? (s->state.gpr[X86_RSI] & 0xffffffff) + rnd_below(16) : random_data()) | high;
-	s->state.gpr[X86_RCX] = rnd_below(one_in(4) ? 400 : 12) | high;
 	if (one_in(16))
-		s->state.gpr[X86_RDI] = choose_target(&s->insn, s->insn.osize);
+		di = choose_target(&s->insn, s->insn.osize);
 	if (one_in(16))
-		s->state.gpr[X86_RSI] = choose_target(&s->insn, s->insn.osize);
-	if (s->mode == 64 && s->insn.seg == X86_GS)
-		s->state.gpr[X86_RSI] -= GS_BASE;
-	fill_data((u32)s->state.gpr[X86_RSI], 64);
-	fill_data((u32)s->state.gpr[X86_RDI], 64);
+		si = choose_target(&s->insn, s->insn.osize);
+	fill_data(si, 64);
+	fill_data(di, 64);
 	if (one_in(2)) {
 		u64 byte = one_in(2) ? s->state.gpr[X86_RAX] : rnd();
 
 		for (s64 i = -300; i < 300; i++) {
-			poke((u32)s->state.gpr[X86_RSI] + (u64)i, byte, 1);
-			poke((u32)s->state.gpr[X86_RDI] + (u64)i, byte, 1);
+			poke(si + (u64)i, byte, 1);
+			poke(di + (u64)i, byte, 1);
 		}
 	}
+	s->state.gpr[X86_RSI] = (s->mode == 64 && s->insn.seg == X86_GS ? si - GS_BASE : si - base) | high;
+	s->state.gpr[X86_RDI] = (di - base) | high;
+	s->state.gpr[X86_RCX] = rnd_below(one_in(4) ? 400 : 12) | high;
 }
 
 static void make_divide(struct sample *s)
@@ -524,9 +561,9 @@ static void make_indirect(struct sample *s)
 	const struct x86_operand *o = &s->insn.operand[0];
 
 	if (o->kind == X86_OPD_MEM)
-		poke(s->target, random_code(), o->size);
+		poke(s->target, code_pointer(s), o->size);
 	else
-		s->state.gpr[o->reg] = random_code();
+		s->state.gpr[o->reg] = code_pointer(s);
 }
 
 static void make_selector(struct sample *s, const struct x86_operand *o)
@@ -542,16 +579,16 @@ static void make_far_immediate(struct sample *s)
 	struct x86_insn *insn = &s->insn;
 
 	patch(s, insn->len - 2u, one_in(3) ? random_selector() : s->state.cs, 2);
-	patch(s, insn->len - 2u - insn->osize, random_code(), insn->osize);
+	patch(s, insn->len - 2u - insn->osize, code_pointer(s), insn->osize);
 }
 
 static void make_stack(struct sample *s)
 {
-	u64 sp = s->state.gpr[X86_RSP];
+	u64 sp = stack_address(s);
 
 	switch (s->insn.op) {
 	case X86_OP_RET:
-		poke(sp, random_code(), s->insn.osize);
+		poke(sp, code_pointer(s), s->insn.osize);
 		break;
 	case X86_OP_RET_FAR:
 	case X86_OP_IRET:
@@ -567,17 +604,18 @@ static void make_stack(struct sample *s)
 		break;
 	case X86_OP_ENTER:
 		patch(s, s->insn.len - 3u, rnd_below(0x100), 2);
-		s->state.gpr[X86_RBP] = random_data();
+		s->state.gpr[X86_RBP] = data_pointer(s);
 		break;
 	case X86_OP_LEAVE:
-		s->state.gpr[X86_RBP] = random_data();
+		s->state.gpr[X86_RBP] = data_pointer(s);
 		break;
 	}
 }
 
 static void make_implicit_address(struct sample *s)
 {
-	u64 t = choose_target(&s->insn, 16), base = s->mode == 64 && s->insn.seg == X86_GS ? GS_BASE : 0;
+	u64 t = choose_target(&s->insn, 16);
+	u64 base = s->mode == 64 && s->insn.seg == X86_GS ? GS_BASE : data_base(s);
 
 	if (s->insn.op == X86_OP_XLAT)
 		s->state.gpr[X86_RBX] = t - (u8)s->state.gpr[X86_RAX] - base;
@@ -617,10 +655,10 @@ static void make_operands(struct sample *s)
 		if (insn->operand[0].kind == X86_OPD_IMM)
 			make_far_immediate(s);
 		else
-			poke_far(s->target, insn->osize, insn->osize, true);
+			poke_far(s, s->target, insn->operand[0].size - 2u, true);
 		break;
 	case X86_OP_LDS: case X86_OP_LES: case X86_OP_LGS: case X86_OP_LSS:
-		poke_far(s->target, insn->osize, insn->osize, false);
+		poke_far(s, s->target, insn->osize, false);
 		break;
 	case X86_OP_MOV_SEG: case X86_OP_LAR: case X86_OP_LSL:
 		make_selector(s, &insn->operand[1]);
@@ -657,31 +695,100 @@ static bool has_memory(const struct x86_insn *insn)
 	return false;
 }
 
-bool generate(struct sample *s, const struct x86_opcode *row, enum x86_encoding encoding, unsigned map, u8 opcode,
-	      unsigned mode)
+/* With s->insn and s->code given. */
+static void make_sample(struct sample *s, unsigned mode)
 {
 	static bool filled;
-	const struct x86_opcode *rows = x86_opcode_rows(encoding, map, opcode);
-	unsigned size, tries = 0;
+	unsigned size = mem_size(&s->insn);
 
 	if (!filled) {
 		value_vector(data, DATA_SIZE);
 		filled = true;
-	}
-	while (!make_encoding(s, row, encoding, map, opcode, mode, rows)) {
-		if (++tries == 60)
-			return false;
 	}
 	s->mode = mode;
 	s->rip = choose_rip();
 	s->target = 0;
 	s->data = data;
 	make_state(s);
-	size = mem_size(&s->insn);
 	if (has_memory(&s->insn)) {
 		place_operand(s, choose_target(&s->insn, size));
 		fill_data(s->target, size);
 	}
 	make_operands(s);
+	if (mode == 16)
+		s->state.gpr[X86_RSP] = (u16)s->state.gpr[X86_RSP] | ESP_HIGH;
+}
+
+bool generate(struct sample *s, const struct x86_opcode *row, enum x86_encoding encoding, unsigned map, u8 opcode,
+	      unsigned mode)
+{
+	const struct x86_opcode *rows = x86_opcode_rows(encoding, map, opcode);
+	unsigned tries = 0;
+
+	while (!make_encoding(s, row, encoding, map, opcode, mode, rows)) {
+		if (++tries == 60)
+			return false;
+	}
+	make_sample(s, mode);
 	return true;
+}
+
+/* ---- random bytes ---------------------------------------------------------------------------------------------------- */
+
+static const struct x86_opcode undefined = { .name = "undefined", .op = X86_OP_UD };
+
+static void put_random_prefix(struct bytes *s, unsigned mode)
+{
+	static const u8 all[] = { 0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x2e, 0x3e };
+
+	if (mode == 64 && one_in(2))
+		put(s, 0x40 + rnd_below(16));
+	else
+		put(s, all[rnd_below(ARRAY_SIZE(all))]);
+}
+
+static void random_bytes(struct bytes *s, unsigned mode)
+{
+	s->n = 0;
+	while (one_in(2) && s->n < 16)
+		put_random_prefix(s, mode);
+	switch (rnd_below(8)) {
+	case 0: case 1: case 2:
+		put(s, 0x0f);
+		break;
+	case 3:
+		put(s, 0x0f);
+		put(s, one_in(2) ? 0x38 : 0x3a);
+		break;
+	case 4:
+		put(s, one_in(2) ? 0xc4 : 0xc5);
+		put(s, 0xe0 | rnd_below(32));
+		break;
+	}
+	while (s->n < 32)
+		put(s, (u8)rnd());
+}
+
+void generate_random(struct sample *s, unsigned mode)
+{
+	struct bytes b;
+	enum x86_decode_status status;
+
+	for (;;) {
+		random_bytes(&b, mode);
+		status = x86_decode(&s->insn, b.b, 16, mode);
+		if (status != X86_DECODE_OK)
+			break;
+		if (!insn_excluded(&s->insn, mode) && !row_excluded(s->insn.desc))
+			break;
+	}
+	if (status != X86_DECODE_OK) {
+		memset(&s->insn, 0, sizeof(s->insn));
+		s->insn.desc = &undefined;
+		s->insn.op = X86_OP_UD;
+		s->insn.len = X86_MAX_INSN_LEN;
+		s->insn.base = s->insn.index = X86_REG_ZERO;
+	}
+	memcpy(s->code, b.b, X86_MAX_INSN_LEN);
+	make_sample(s, mode);
 }

@@ -42,7 +42,7 @@ static int api(int fd, unsigned long request, void *arg)
 #endif
 
 /* The guest's own pages, out of the samples' reach. */
-#define SYS		0x37600000ul
+#define SYS		ESP_HIGH
 #define PML4		(SYS + 0x0000)
 #define PDPT		(SYS + 0x1000)
 #define PD		(SYS + 0x2000)
@@ -50,6 +50,7 @@ static int api(int fd, unsigned long request, void *arg)
 #define PT_ARENA	(SYS + 0x4000)
 #define GDT		(SYS + 0x5000)
 #define TSS		(SYS + 0x5800)
+#define LDT		(SYS + 0x5900)
 #define IDT		(SYS + 0x6000)
 #define STUBS		(SYS + 0x7000)	/* 16 bytes for each vector: HLT */
 #define STACK		(SYS + 0x8e00)	/* RSP0 */
@@ -62,6 +63,7 @@ static int vm, vcpu;
 static struct kvm_run *run;
 static struct kvm_cpuid2 *cpuid;
 static struct kvm_sregs start_sregs;
+static unsigned mode = 64;	/* of DS and ES */
 
 static u64 *sys_u64(u64 address)
 {
@@ -90,6 +92,11 @@ static void make_page_tables(void)
 		put_page(PT_ARENA, a, present | write | user);
 }
 
+static u64 descriptor16(u64 base, u64 limit, u64 access)
+{
+	return (limit & 0xffff) | (base & 0xffffff) << 16 | access << 40 | (limit >> 16) << 48 | (base >> 24) << 56;
+}
+
 static void make_descriptors(void)
 {
 	static const u64 gdt[] = {
@@ -101,6 +108,8 @@ static void make_descriptors(void)
 	memcpy(p, gdt, sizeof(gdt));
 	p[8] = (TSS & 0xffffff) << 16 | (TSS >> 24) << 56 | 0x8b0000000000ull | 0x67;
 	p[9] = TSS >> 32;
+	sys_u64(LDT)[0] = descriptor16(CODE, LIMIT_CODE16, 0xfb);
+	sys_u64(LDT)[1] = descriptor16(ARENA, LIMIT_DATA16, 0xf3);
 	*(u64 *)((u8 *)sys_u64(TSS) + 4) = STACK;
 	*(u16 *)((u8 *)sys_u64(TSS) + 0x66) = 0xffff; /* no I/O bitmap */
 	for (unsigned v = 0; v < 256; v++) {
@@ -121,6 +130,13 @@ static struct kvm_segment segment(u16 selector, u8 type, bool l, u8 dpl)
 	};
 }
 
+static struct kvm_segment segment16(void)
+{
+	return (struct kvm_segment){
+		.base = ARENA, .limit = LIMIT_DATA16, .selector = SEL_DATA16, .type = 3, .present = 1, .dpl = 3, .s = 1,
+	};
+}
+
 static int set_sregs(void)
 {
 	struct kvm_sregs *s = &start_sregs;
@@ -129,12 +145,12 @@ static int set_sregs(void)
 		return -1;
 	s->cs = segment(0x10, 11, true, 0);
 	s->ss = segment(0x18, 3, false, 0);
-	s->ds = s->es = segment(SEL_DATA, 3, false, 3);
+	s->ds = s->es = mode == 16 ? segment16() : segment(SEL_DATA, 3, false, 3);
 	s->fs = s->gs = segment(0, 3, false, 3);
 	s->fs.unusable = s->gs.unusable = 1;
 	s->gs.base = GS_BASE;
 	s->tr = (struct kvm_segment){ .base = TSS, .limit = 0x67, .selector = 0x40, .type = 11, .present = 1 };
-	s->ldt = (struct kvm_segment){ .unusable = 1 };
+	s->ldt = (struct kvm_segment){ .base = LDT, .limit = 15, .selector = 0x50, .type = 2, .present = 1 };
 	s->gdt.base = GDT;
 	s->gdt.limit = 0x7f;
 	s->idt.base = IDT;
@@ -166,9 +182,15 @@ static int add_slot(unsigned slot, u64 gpa, u64 size, u8 **host)
 	return api(vm, KVM_SET_USER_MEMORY_REGION, &region);
 }
 
+/* As here, as far as the guest can. */
 static int set_xcr0(void)
 {
-	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = bare_xcr0() } } };
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = 3 } } };
+
+	for (unsigned i = 0; i < cpuid->nent; i++) {
+		if (cpuid->entries[i].function == 0xd && cpuid->entries[i].index == 0)
+			xcrs.xcrs[0].value = bare_xcr0() & cpuid->entries[i].eax;
+	}
 
 	return api(vcpu, KVM_SET_XCRS, &xcrs);
 }
@@ -247,7 +269,8 @@ static void from_regs(u64 *gpr, const struct kvm_regs *r)
 static void start(const struct sample *s)
 {
 	struct kvm_regs regs = { .rip = START, .rsp = FRAME, .rflags = 2 };
-	const u64 frame[5] = { s->rip, s->state.cs, s->state.rflags, s->state.gpr[X86_RSP], SEL_DATA };
+	const u64 frame[5] = { s->state.rip, s->state.cs, s->state.rflags, s->state.gpr[X86_RSP],
+			       s->mode == 16 ? SEL_DATA16 : SEL_DATA };
 
 	to_regs(&regs, s->state.gpr);
 	memcpy(sys_u64(FRAME), frame, sizeof(frame));
@@ -303,6 +326,10 @@ void guest_run(const struct sample *s, struct outcome *o)
 	struct kvm_regs regs;
 	int r;
 
+	if (mode != s->mode) {
+		mode = s->mode;
+		set_sregs();
+	}
 	start(s);
 	do
 		r = api(vcpu, KVM_RUN, NULL);

@@ -27,7 +27,13 @@
 #define SEL_CODE64	0x33
 #define SEL_CODE32	0x23
 #define SEL_DATA	0x2b
+#define SEL_CODE16	0x07		/* LDT: base CODE */
+#define SEL_DATA16	0x0f		/* LDT: base ARENA, 16-bit stack */
+#define LIMIT_CODE16	(CODE_SIZE - 1)
+#define LIMIT_DATA16	0x6fffu
 #define GS_BASE		(DATA + 0x123)
+/* IRET to a 16-bit stack leaves the high half of ESP alone, so the guest's kernel stack and the samples share it. */
+#define ESP_HIGH	0x37600000ul
 
 /* ---- state --------------------------------------------------------------------------------------------------- */
 
@@ -62,8 +68,8 @@ struct outcome {
 /* One instruction with all that it starts from. */
 struct sample {
 	struct x86_insn insn;
-	unsigned mode;			/* 64 or 32 */
-	u64 rip;			/* where it lies in CODE */
+	unsigned mode;			/* 64, 32 or 16 */
+	u64 rip;			/* where it lies in CODE; state.rip is relative to CS */
 	u8 code[X86_MAX_INSN_LEN + 1];
 	struct state state;
 	u64 target;			/* address of the memory operand, or 0 */
@@ -91,6 +97,8 @@ void value_x87(u8 out[10]);
 /* Fills s with an encoding of the row; false if it has none that can be tested in this mode (after some attempts). */
 bool generate(struct sample *s, const struct x86_opcode *row, enum x86_encoding encoding, unsigned map, u8 opcode,
 	      unsigned mode);
+/* The same from random bytes, which may be no instruction at all. */
+void generate_random(struct sample *s, unsigned mode);
 /* Why the row is left out here, or NULL. */
 const char *row_excluded(const struct x86_opcode *row);
 

@@ -2,11 +2,11 @@
 /*
  * Every user-mode instruction form of the decode table, on the bare CPU and in AnyKVM.
  *
- *	insn [-s SEED] [-n SAMPLES PER ROW] [-r MNEMONIC] [-m 32|64] [-u] [-l] [-N]
+ *	insn [-s SEED] [-n SAMPLES PER ROW] [-f RANDOM SAMPLES] [-r MNEMONIC] [-m 16|32|64] [-u] [-l] [-N]
  *
  * For each row of the tables samples are made (generate.c), run natively (bare.c) and in a VM (guest.c), and all defined
  * state compared (compare.c). Rows are left out when they cannot run at CPL 3 without the kernel, or when this CPU lacks
- * them; both are counted, and -l lists them. -u compares undefined flags too; -N runs natively alone, to test the test.
+ * them; both are counted, and -l lists them. Then -f samples of random bytes for each mode, most of them undefined. -u compares undefined flags too; -N runs natively alone, to test the test.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 
 #include "tests/insn/insn.h"
 
-static unsigned long per_row = 24, seed = 1;
+static unsigned long per_row = 24, nr_random = 10000, seed = 1;
 static unsigned only_mode;
 static const char *only_name;
 static bool list, native_only;
@@ -108,17 +108,36 @@ static void run_mode(unsigned mode)
 	}
 }
 
+static void run_random(unsigned mode)
+{
+	unsigned long failed = 0;
+
+	for (unsigned long i = 0; i < nr_random && failed < 20; i++) {
+		rnd_state = seed * 0xd1342543de82ef95ull ^ (u64)mode << 56 ^ i << 8;
+		rnd();
+		generate_random(&sample, mode);
+		alarm(20);
+		failed += !run_sample();
+		count.samples++;
+	}
+	alarm(0);
+	count.failed += failed;
+}
+
 static void options(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "s:n:r:m:ulN")) != -1) {
+	while ((c = getopt(argc, argv, "s:n:f:r:m:ulN")) != -1) {
 		switch (c) {
 		case 's':
 			seed = strtoul(optarg, NULL, 0);
 			break;
 		case 'n':
 			per_row = strtoul(optarg, NULL, 0);
+			break;
+		case 'f':
+			nr_random = strtoul(optarg, NULL, 0);
 			break;
 		case 'r':
 			only_name = optarg;
@@ -149,9 +168,12 @@ int main(int argc, char **argv)
 		return 2;
 	bare_setup();
 	signal(SIGALRM, on_alarm);
-	for (unsigned mode = 64; mode >= 32; mode -= 32) {
-		if (!only_mode || only_mode == mode)
-			run_mode(mode);
+	for (unsigned mode = 64; mode >= 16; mode /= 2) {
+		if (only_mode && only_mode != mode)
+			continue;
+		run_mode(mode);
+		if (!only_name)
+			run_random(mode);
 	}
 	printf("%lu samples of %lu rows: %lu samples differ, in %lu rows; %lu rows not here, %lu not comparable, "
 	       "%lu without an encoding\n",
