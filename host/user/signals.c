@@ -417,6 +417,7 @@ static void finish_leaving(struct host_thread *t, void *context)
 	if (t->restore)
 		*context_mask(context) = t->outside;
 	t->restore = false;
+	t->deferred = false;
 	t->where = HOST_OUTSIDE;
 }
 
@@ -476,11 +477,14 @@ void host_enter(void)
 {
 	struct host_thread *t = &host_thread;
 
-	if (t->depth++)
+	if (t->where == HOST_INSIDE) {
+		t->depth++;
 		return;
-	t->deferred = false;
-	t->where = HOST_INSIDE;
+	}
+	/* First of all: a handler that still ran here might jump away, and we would never be back. */
+	*(volatile enum host_where *)&t->where = HOST_INSIDE;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	t->depth = 1;
 	if (!t->faults_open)
 		open_faults(t);
 }
@@ -500,7 +504,9 @@ void host_leave(void)
 		sys_sigmask(SIG_SETMASK, &outside, NULL);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	t->restore = false;
-	t->where = HOST_OUTSIDE;
+	t->deferred = false;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	*(volatile enum host_where *)&t->where = HOST_OUTSIDE;
 }
 
 void host_signals_mask_changed(void)

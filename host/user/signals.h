@@ -42,9 +42,11 @@ struct host_thread {
 	u32 *stop;	 /* the vCPU's stop word while in KVM_RUN */
 	u32 stop_bit;
 	enum host_where where;
+	/* All 0 outside: */
 	u32 depth;	 /* of host_enter() */
 	bool restore;	 /* `outside` is to be the mask again when we leave */
 	bool deferred;	 /* a signal has been put off since host_enter() */
+	/* Lasting: */
 	bool faults_open; /* the program's own mask is known to leave the fault signals open */
 	u64 outside;	 /* the program's signal mask */
 };

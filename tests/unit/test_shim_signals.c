@@ -47,14 +47,24 @@ static struct vcpu {
 	u64 mask;
 	u32 immediate_exit;
 	u32 touched;
+	u32 seed;
 } vcpu;
 
 static int vcpu_fd;
+
+/* Delays of all lengths up to some microseconds, so that signals meet every stage of a run. */
+static void dawdle(u32 *seed)
+{
+	*seed = *seed * 1664525 + 1013904223;
+	for (volatile u32 i = *seed >> 21; i; i--)
+		;
+}
 
 static long vcpu_run(struct vcpu *v)
 {
 	long r = -EINTR;
 
+	dawdle(&v->seed);
 	host_run_enter(&v->stop, STOP_SIGNAL, v->has_mask ? &v->mask : NULL);
 	atomic_set(&v->running, 1);
 	host_wake(&v->running);
@@ -72,6 +82,7 @@ static long vcpu_run(struct vcpu *v)
 	}
 	atomic_set(&v->running, 0);
 	host_run_leave();
+	dawdle(&v->seed);
 	return r;
 }
 
@@ -648,14 +659,6 @@ static void acknowledge_wait(u32 n)
 
 	while ((now = atomic_read(&stress_acknowledged)) < n)
 		host_wait(&stress_acknowledged, now, 0);
-}
-
-/* Delays of all lengths, to meet every stage of the loop. */
-static void dawdle(u32 *seed)
-{
-	*seed = *seed * 1664525 + 1013904223;
-	for (volatile u32 i = *seed >> 21; i; i--)
-		;
 }
 
 static void stress(enum mode mode)
