@@ -115,7 +115,7 @@ static enum x86_result check_access(struct x86_cpu *cpu, unsigned *dr)
 		return x86_raise(cpu, X86_UD, 0);
 	if (*dr == 4 || *dr == 5)
 		*dr += 2;
-	return cpu->dr7 & DR7_GD ? x86_raise_db(cpu, DR6_BD) : X86_OK;
+	return active(cpu).dr7 & DR7_GD ? x86_raise_db(cpu, DR6_BD) : X86_OK;
 }
 
 /* Pages with data breakpoints are kept out of the TLB: what it holds was filled under the old registers. */
