@@ -2,10 +2,10 @@
 /*
  * The decoder: bytes and mode to struct x86_insn, by the tables of x86/opcodes_*.c.
  *
- * In the order of the encoding: prefixes, escape or VEX/EVEX, opcode, modrm, then the table row that these select, then
- * SIB, displacement and immediates as the row's operands need them, and last the rules that make an encoding #UD (LOCK,
- * vvvv, masks). So an undefined opcode is #UD as soon as its row is missing, but a rule that forbids a known instruction
- * speaks only when all its bytes are there: a fetch fault comes before #UD, as on CPUs.
+ * In the order of the encoding: prefixes, escape or VEX/EVEX, opcode, modrm, then the table row that these
+ * select, then SIB, displacement and immediates as the row's operands need them, and last the rules that make
+ * an encoding #UD (LOCK, vvvv, masks): all the bytes are fetched first, and a fetch fault comes before #UD,
+ * as on CPUs.
  *
  * Sources: AMD APM vol. 3 chapter 1 and appendix A; Intel SDM vol. 2 chapter 2 (EVEX: 2.7) and appendix A.
  */
@@ -26,6 +26,7 @@ struct decoder {
 	u8 is4;			/* imm8 of is4 */
 	bool has_seg;
 	bool rm_is_reg;
+	bool undefined;		/* by its prefixes; told when all bytes are there */
 	enum x86_decode_status status; /* not OK: stop */
 };
 
@@ -59,7 +60,7 @@ static s64 sign_extend(u64 value, unsigned size)
 	return size ? (s64)(value << shift) >> shift : 0;
 }
 
-/* ---- tables --------------------------------------------------------------------------------------------------- */
+/* ---- tables ---------------------------------------------------------------------------------------- */
 
 static const struct x86_opcode *first_of(const x86_opcode_table a, const x86_opcode_table b, u8 opcode)
 {
@@ -174,7 +175,7 @@ static const struct x86_opcode *select_row(const struct decoder *d, const struct
 	return NULL;
 }
 
-/* ---- prefixes ---------------------------------------------------------------------------------------------------- */
+/* ---- prefixes -------------------------------------------------------------------------------------- */
 
 static void segment_prefix(struct decoder *d, u8 byte)
 {
@@ -239,9 +240,9 @@ static void set_pp(struct decoder *d, unsigned vex_pp)
 static void read_vex(struct decoder *d, u8 first)
 {
 	struct x86_insn *insn = d->insn;
-	bool bad = legacy_prefix_before_vex(d);
 	u8 p0, p1;
 
+	d->undefined = legacy_prefix_before_vex(d);
 	insn->vex_off = d->pos - 1;
 	insn->prefix |= X86_PFX_VEX;
 	d->encoding = X86_ENCODING_VEX;
@@ -259,16 +260,14 @@ static void read_vex(struct decoder *d, u8 first)
 	set_pp(d, p1 & 3);
 	if (d->mode != 64)
 		d->rex &= REX_W;
-	if (bad && d->status == X86_DECODE_OK)
-		d->status = X86_DECODE_UD;
 }
 
 static void read_evex(struct decoder *d)
 {
 	struct x86_insn *insn = d->insn;
-	bool bad = legacy_prefix_before_vex(d);
 	u8 p0, p1, p2;
 
+	d->undefined = legacy_prefix_before_vex(d);
 	insn->vex_off = d->pos - 1;
 	insn->prefix |= X86_PFX_EVEX;
 	d->encoding = X86_ENCODING_EVEX;
@@ -289,8 +288,7 @@ static void read_evex(struct decoder *d)
 		d->rex &= REX_W;
 		d->r2 = 0;
 	}
-	if ((bad || p0 & 8 || !(p1 & 4) || (d->mode != 64 && d->v2)) && d->status == X86_DECODE_OK)
-		d->status = X86_DECODE_UD;
+	d->undefined |= p0 & 8 || !(p1 & 4) || (d->mode != 64 && d->v2);
 }
 
 /* C4, C5, 62 outside 64-bit mode are LES, LDS, BOUND unless what would be modrm names a register. */
@@ -331,7 +329,7 @@ static u8 read_opcode(struct decoder *d)
 	return byte;
 }
 
-/* ---- sizes --------------------------------------------------------------------------------------------------------- */
+/* ---- sizes ----------------------------------------------------------------------------------------- */
 
 static void set_sizes(struct decoder *d)
 {
@@ -359,7 +357,9 @@ static void set_sizes(struct decoder *d)
 	if (row->state == X86_STATE_SSE)
 		insn->vlen = 16;
 	else if (d->encoding != X86_ENCODING_LEGACY && row->op == X86_OP_NATIVE)
-		insn->vlen = row->sel & X86_ENC_LIG_BIT ? 16 : row_ignores_length(d, row) ? 64 : vlens[d->length];
+		insn->vlen = row->sel & X86_ENC_LIG_BIT	  ? 16
+			     : row_ignores_length(d, row) ? 64
+							  : vlens[d->length];
 	insn->elem = row->elem;
 }
 
@@ -423,7 +423,7 @@ static unsigned type_size(const struct decoder *d, unsigned type, bool reg)
 	}
 }
 
-/* ---- addressing ------------------------------------------------------------------------------------------------------ */
+/* ---- addressing ------------------------------------------------------------------------------------ */
 
 static void default_ss(struct decoder *d)
 {
@@ -508,7 +508,7 @@ static void read_address(struct decoder *d)
 		d->status = X86_DECODE_UD;
 }
 
-/* ---- operands ---------------------------------------------------------------------------------------------------------- */
+/* ---- operands -------------------------------------------------------------------------------------- */
 
 static void bad(struct decoder *d)
 {
@@ -520,7 +520,8 @@ static void general_register(const struct decoder *d, struct x86_operand *o, uns
 {
 	o->kind = X86_OPD_REG;
 	o->reg = reg;
-	if (o->size == 1 && reg >= 4 && reg < 8 && !(d->insn->prefix & (X86_PFX_REX | X86_PFX_VEX | X86_PFX_EVEX))) {
+	if (o->size == 1 && reg >= 4 && reg < 8 &&
+	    !(d->insn->prefix & (X86_PFX_REX | X86_PFX_VEX | X86_PFX_EVEX))) {
 		o->kind = X86_OPD_REGH;
 		o->reg = reg - 4;
 	}
@@ -674,7 +675,8 @@ static void rm_operand(struct decoder *d, struct x86_operand *o, unsigned method
 		break;
 	case X86_M_W:
 	case X86_M_U:
-		vector_register(o, rm | rex_b | (d->encoding == X86_ENCODING_EVEX && d->rex & REX_X ? 16 : 0));
+		vector_register(o,
+				rm | rex_b | (d->encoding == X86_ENCODING_EVEX && d->rex & REX_X ? 16 : 0));
 		break;
 	case X86_M_Q:
 	case X86_M_N:
@@ -763,7 +765,7 @@ static void read_operands(struct decoder *d)
 	}
 }
 
-/* ---- rules ------------------------------------------------------------------------------------------------------------- */
+/* ---- rules ----------------------------------------------------------------------------------------- */
 
 static bool row_uses_vvvv(const struct x86_opcode *row)
 {
@@ -777,8 +779,8 @@ static bool row_uses_vvvv(const struct x86_opcode *row)
 }
 
 /*
- * Gathers: destination, index and (VEX) mask must differ; scatters have no destination register. Complex FP16 products: the
- * destination must be none of the sources.
+ * Gathers: destination, index and (VEX) mask must differ; scatters have no destination register. Complex FP16
+ * products: the destination must be none of the sources.
  */
 static bool registers_clash(const struct decoder *d)
 {
@@ -840,6 +842,8 @@ static void check_rules(struct decoder *d)
 	struct x86_insn *insn = d->insn;
 	u32 flags = insn->desc->flags;
 
+	if (d->undefined)
+		bad(d);
 	if (flags & (d->mode == 64 ? X86_F_NO64 : X86_F_ONLY64))
 		bad(d);
 	if (insn->prefix & X86_PFX_LOCK)
@@ -850,7 +854,7 @@ static void check_rules(struct decoder *d)
 		check_evex(d);
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------------------------------- */
+/* ---- the whole ------------------------------------------------------------------------------------- */
 
 /* Which mandatory prefix chose the row, and what that leaves of the repeat prefixes. */
 static void set_mandatory(struct decoder *d)
@@ -885,6 +889,27 @@ static const struct x86_opcode *find_row(struct decoder *d)
 	return select_row(d, rows);
 }
 
+/*
+ * Opcodes with modrm (in 0F38, 0F3A and VEX all, with imm8 in 0F3A) fetch it whether they are defined or not,
+ * so that an undefined instruction may be too long first (seen on Zen 3).
+ */
+static void skip_undefined(struct decoder *d)
+{
+	static const struct x86_opcode unknown = { .name = NULL };
+	struct x86_insn *insn = d->insn;
+
+	if (insn->map > 3 || (d->encoding == X86_ENCODING_LEGACY && insn->map < 2 && !insn->has_modrm))
+		return;
+	if (!insn->has_modrm)
+		insn->modrm = next(d);
+	insn->desc = &unknown;
+	if (insn->modrm < 0xc0)
+		read_address(d);
+	if (insn->map == 3)
+		next(d);
+	insn->desc = NULL;
+}
+
 static void decode(struct decoder *d)
 {
 	struct x86_insn *insn = d->insn;
@@ -895,6 +920,8 @@ static void decode(struct decoder *d)
 	set_asize(d);
 	insn->desc = find_row(d);
 	if (!insn->desc) {
+		if (d->status == X86_DECODE_OK)
+			skip_undefined(d);
 		bad(d);
 		return;
 	}

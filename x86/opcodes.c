@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Decode tables: the one-byte map and the 0F, 0F38 and 0F3A maps as far as they hold integer and system instructions.
- * The notation stands in x86/opcodes_notation.h; x87, SSE, VEX and EVEX have a file each.
+ * Decode tables: the one-byte map and the 0F, 0F38 and 0F3A maps as far as they hold integer and system
+ * instructions. The notation stands in x86/opcodes_notation.h; x87, SSE, VEX and EVEX have a file each.
  *
  * Deviations from the manuals:
- *  - One operation has several names where they differ by operands only (movd/movq aside): the names here are Intel's.
- *  - What no CPU of our feature list has is absent and so #UD: 3DNow!, XOP, FMA4, TBM, LWP, MPX (its opcodes are the
- *    reserved NOPs that they were), CET (likewise, and #UD where they were #UD), TSX, SGX, Key Locker, AMX, MONITORX, RDPRU,
- *    MCOMMIT, INVLPGB, CLDEMOTE (a reserved NOP), WAITPKG, UINTR, ENQCMD, MOVDIR64B, PTWRITE, PCONFIG.
- *  - Prefixes that a manual calls reserved with an instruction that does not use them are ignored, as CPUs do, except where
- *    a row says otherwise (NP: CPUs give #UD).
+ *  - One operation has several names where they differ by operands only (movd/movq aside): the names here are
+ *    Intel's.
+ *  - What no CPU of our feature list has is absent and so #UD: 3DNow!, XOP, FMA4, TBM, LWP, MPX (its opcodes
+ *    are the reserved NOPs that they were), CET (likewise, and #UD where they were #UD), TSX, SGX, Key
+ *    Locker, AMX, MONITORX, RDPRU, MCOMMIT, INVLPGB, CLDEMOTE (a reserved NOP), WAITPKG, UINTR, ENQCMD,
+ *    MOVDIR64B, PTWRITE, PCONFIG.
+ *  - Prefixes that a manual calls reserved with an instruction that does not use them are ignored, as CPUs
+ *    do, except where a row says otherwise (NP: CPUs give #UD).
  *  - Near branches in 64-bit mode follow AMD: 66 makes the operand size 16 (see x86/insn.h).
  *  - LES, LDS, BOUND: C4, C5, 62 get here only if they are not VEX or EVEX.
  */
@@ -27,7 +29,9 @@
 #define FL_LOGIC X86_FL(0, ALL, A)
 #define FL_CARRY X86_FL(C, ALL, 0)
 #define FL_INC	X86_FL(0, ALL & ~C, 0)
-/* A count of 0 changes no flag: all that may be written are also read. OF is defined for a count of 1 only. */
+/*
+ * A count of 0 changes no flag: all that may be written are also read. OF is defined for a count of 1 only.
+ */
 #define FL_SHIFT X86_FL(ALL, ALL, A | OV)
 #define FL_SHIFT1 X86_FL(0, ALL, A)
 #define FL_ROT	X86_FL(C | OV, C | OV, OV)
@@ -50,56 +54,56 @@
 #define FL_STR	X86_FL(ALL, ALL, 0)
 
 /* Flags that condition c of Jcc, SETcc, CMOVcc reads. */
-#define FL_CC(c)                                                                                             \
-	X86_FL((c) < 2 ? OV : (c) < 4 ? C : (c) < 6 ? Z : (c) < 8 ? C | Z : (c) < 10 ? SG :                  \
+#define FL_CC(c)                                                                                        \
+	X86_FL((c) < 2 ? OV : (c) < 4 ? C : (c) < 6 ? Z : (c) < 8 ? C | Z : (c) < 10 ? SG :             \
 	       (c) < 12 ? P : (c) < 14 ? SG | OV : SG | OV | Z, 0, 0)
-#define CC16(X)                                                                                               \
-	X(0, "o"), X(1, "no"), X(2, "b"), X(3, "nb"), X(4, "z"), X(5, "nz"), X(6, "be"), X(7, "nbe"),        \
+#define CC16(X)                                                                                         \
+	X(0, "o"), X(1, "no"), X(2, "b"), X(3, "nb"), X(4, "z"), X(5, "nz"), X(6, "be"), X(7, "nbe"),   \
 	X(8, "s"), X(9, "ns"), X(10, "p"), X(11, "np"), X(12, "l"), X(13, "nl"), X(14, "le"), X(15, "nle")
 
-#define ALU(base, nm, o, acc, fl, lock)                                                                       \
-	[(base) + 0] = T(I(nm, o, 0, O(Eb | (acc), Gb), fl, INNOC | BYTE | (lock))),                          \
-	[(base) + 1] = T(I(nm, o, 0, O(Ev | (acc), Gv), fl, INNOC | (lock))),                                 \
-	[(base) + 2] = T(I(nm, o, 0, O(Gb | (acc), Eb), fl, INNOC | BYTE)),                                   \
-	[(base) + 3] = T(I(nm, o, 0, O(Gv | (acc), Ev), fl, INNOC)),                                          \
-	[(base) + 4] = T(I(nm, o, 0, O(ALb | (acc), Ibs), fl, INNOC | BYTE)),                                 \
+#define ALU(base, nm, o, acc, fl, lock)                                                                 \
+	[(base) + 0] = T(I(nm, o, 0, O(Eb | (acc), Gb), fl, INNOC | BYTE | (lock))),                    \
+	[(base) + 1] = T(I(nm, o, 0, O(Ev | (acc), Gv), fl, INNOC | (lock))),                           \
+	[(base) + 2] = T(I(nm, o, 0, O(Gb | (acc), Eb), fl, INNOC | BYTE)),                             \
+	[(base) + 3] = T(I(nm, o, 0, O(Gv | (acc), Ev), fl, INNOC)),                                    \
+	[(base) + 4] = T(I(nm, o, 0, O(ALb | (acc), Ibs), fl, INNOC | BYTE)),                           \
 	[(base) + 5] = T(I(nm, o, 0, O(rAXv | (acc), Iz), fl, INNOC))
 
-#define GROUP1(e, i, at)                                                                                      \
-	T(I("add", ADD, REG0, O(e | m, i), FL_ARITH, INNOC | LOCK | (at)),                                    \
-	  I("or", OR, REG1, O(e | m, i), FL_LOGIC, INNOC | LOCK | (at)),                                      \
-	  I("adc", ADC, REG2, O(e | m, i), FL_CARRY, INNOC | LOCK | (at)),                                    \
-	  I("sbb", SBB, REG3, O(e | m, i), FL_CARRY, INNOC | LOCK | (at)),                                    \
-	  I("and", AND, REG4, O(e | m, i), FL_LOGIC, INNOC | LOCK | (at)),                                    \
-	  I("sub", SUB, REG5, O(e | m, i), FL_ARITH, INNOC | LOCK | (at)),                                    \
-	  I("xor", XOR, REG6, O(e | m, i), FL_LOGIC, INNOC | LOCK | (at)),                                    \
+#define GROUP1(e, i, at)                                                                                \
+	T(I("add", ADD, REG0, O(e | m, i), FL_ARITH, INNOC | LOCK | (at)),                              \
+	  I("or", OR, REG1, O(e | m, i), FL_LOGIC, INNOC | LOCK | (at)),                                \
+	  I("adc", ADC, REG2, O(e | m, i), FL_CARRY, INNOC | LOCK | (at)),                              \
+	  I("sbb", SBB, REG3, O(e | m, i), FL_CARRY, INNOC | LOCK | (at)),                              \
+	  I("and", AND, REG4, O(e | m, i), FL_LOGIC, INNOC | LOCK | (at)),                              \
+	  I("sub", SUB, REG5, O(e | m, i), FL_ARITH, INNOC | LOCK | (at)),                              \
+	  I("xor", XOR, REG6, O(e | m, i), FL_LOGIC, INNOC | LOCK | (at)),                              \
 	  I("cmp", CMP, REG7, O(e, i), FL_ARITH, INNOC | (at)))
 
-#define GROUP2(e, c, one, at)                                                                                 \
-	T(I("rol", ROL, REG0, O(e | m, c), FL_ROT##one, INNOC | (at)),                                        \
-	  I("ror", ROR, REG1, O(e | m, c), FL_ROT##one, INNOC | (at)),                                        \
-	  I("rcl", RCL, REG2, O(e | m, c), FL_RC##one, INNOC | (at)),                                         \
-	  I("rcr", RCR, REG3, O(e | m, c), FL_RC##one, INNOC | (at)),                                         \
-	  I("shl", SHL, REG4, O(e | m, c), FL_SHIFT##one, INNOC | (at)),                                      \
-	  I("shr", SHR, REG5, O(e | m, c), FL_SHIFT##one, INNOC | (at)),                                      \
-	  I("shl", SHL, REG6, O(e | m, c), FL_SHIFT##one, INNOC | (at)),                                      \
+#define GROUP2(e, c, one, at)                                                                           \
+	T(I("rol", ROL, REG0, O(e | m, c), FL_ROT##one, INNOC | (at)),                                  \
+	  I("ror", ROR, REG1, O(e | m, c), FL_ROT##one, INNOC | (at)),                                  \
+	  I("rcl", RCL, REG2, O(e | m, c), FL_RC##one, INNOC | (at)),                                   \
+	  I("rcr", RCR, REG3, O(e | m, c), FL_RC##one, INNOC | (at)),                                   \
+	  I("shl", SHL, REG4, O(e | m, c), FL_SHIFT##one, INNOC | (at)),                                \
+	  I("shr", SHR, REG5, O(e | m, c), FL_SHIFT##one, INNOC | (at)),                                \
+	  I("shl", SHL, REG6, O(e | m, c), FL_SHIFT##one, INNOC | (at)),                                \
 	  I("sar", SAR, REG7, O(e | m, c), FL_SHIFT##one, INNOC | (at)))
 
-#define GROUP3(e, i, at)                                                                                      \
-	T(I("test", TEST, REG0, O(e, i), FL_LOGIC, INNOC | (at)),                                             \
-	  I("test", TEST, REG1, O(e, i), FL_LOGIC, INNOC | (at)),                                             \
-	  I("not", NOT, REG2, O(e | m), FL_NONE, INNOC | LOCK | (at)),                                        \
-	  I("neg", NEG, REG3, O(e | m), FL_ARITH, INNOC | LOCK | (at)),                                       \
-	  I("mul", MUL, REG4, O(e), FL_MUL, INNOC | (at)),                                                    \
-	  I("imul", IMUL1, REG5, O(e), FL_MUL, INNOC | (at)),                                                 \
-	  I("div", DIV, REG6, O(e), FL_DIV, INNOC | (at)),                                                    \
+#define GROUP3(e, i, at)                                                                                \
+	T(I("test", TEST, REG0, O(e, i), FL_LOGIC, INNOC | (at)),                                       \
+	  I("test", TEST, REG1, O(e, i), FL_LOGIC, INNOC | (at)),                                       \
+	  I("not", NOT, REG2, O(e | m), FL_NONE, INNOC | LOCK | (at)),                                  \
+	  I("neg", NEG, REG3, O(e | m), FL_ARITH, INNOC | LOCK | (at)),                                 \
+	  I("mul", MUL, REG4, O(e), FL_MUL, INNOC | (at)),                                              \
+	  I("imul", IMUL1, REG5, O(e), FL_MUL, INNOC | (at)),                                           \
+	  I("div", DIV, REG6, O(e), FL_DIV, INNOC | (at)),                                              \
 	  I("idiv", IDIV, REG7, O(e), FL_DIV, INNOC | (at)))
 
 #define JCC_SHORT(c, nm) [0x70 + (c)] = T(I("j" nm, JCC, 0, O(Jb), FL_CC(c), BRANCH | D64 | COND))
 #define JCC_NEAR(c, nm) [0x80 + (c)] = T(I("j" nm, JCC, 0, O(Jz), FL_CC(c), BRANCH | D64 | COND))
-#define CMOVCC_ROW(c, nm)                                                                                     \
+#define CMOVCC_ROW(c, nm)                                                                               \
 	[0x40 + (c)] = T(IF("cmov" nm, CMOVCC, 0, O(Gv | m, Ev), FL_CC(c), CMOV, INNOC | COND))
-#define SETCC_ROW(c, nm)                                                                                      \
+#define SETCC_ROW(c, nm)                                                                                \
 	[0x90 + (c)] = T(I("set" nm, SETCC, 0, O(Eb | w), FL_CC(c), INNOC | BYTE | COND | SO))
 
 const x86_opcode_table x86_table_1byte = {
@@ -251,6 +255,8 @@ const x86_opcode_table x86_table_1byte = {
 		   I("push", PUSH, REG6, O(Ev), FL_NONE, D64)),
 };
 
+#define FSGS (NO66 | ONLY64 | SENS)
+
 const x86_opcode_table x86_table_0f = {
 	[0x00] = T(I("sldt", SLDT, REG0, O(Evw | w), FL_NONE, PROT | SENS | SO),
 		   I("str", STR, REG1, O(Evw | w), FL_NONE, PROT | SENS | SO),
@@ -352,10 +358,10 @@ const x86_opcode_table x86_table_0f = {
 		   IF("lfence", LFENCE, NP | REG5 | MOD3, O(X0), FL_NONE, SSE2, INNOC),
 		   IF("mfence", MFENCE, NP | REG6 | MOD3, O(X0), FL_NONE, SSE2, INNOC),
 		   IF("sfence", SFENCE, NP | REG7 | MOD3, O(X0), FL_NONE, SSE, INNOC),
-		   IF("rdfsbase", RDFSBASE, PF3 | REG0 | MOD3, O(Ry | w), FL_NONE, FSGSBASE, NO66 | ONLY64 | SENS),
-		   IF("rdgsbase", RDGSBASE, PF3 | REG1 | MOD3, O(Ry | w), FL_NONE, FSGSBASE, NO66 | ONLY64 | SENS),
-		   IF("wrfsbase", WRFSBASE, PF3 | REG2 | MOD3, O(Ry), FL_NONE, FSGSBASE, NO66 | ONLY64 | SENS),
-		   IF("wrgsbase", WRGSBASE, PF3 | REG3 | MOD3, O(Ry), FL_NONE, FSGSBASE, NO66 | ONLY64 | SENS)),
+		   IF("rdfsbase", RDFSBASE, PF3 | REG0 | MOD3, O(Ry | w), FL_NONE, FSGSBASE, FSGS),
+		   IF("rdgsbase", RDGSBASE, PF3 | REG1 | MOD3, O(Ry | w), FL_NONE, FSGSBASE, FSGS),
+		   IF("wrfsbase", WRFSBASE, PF3 | REG2 | MOD3, O(Ry), FL_NONE, FSGSBASE, FSGS),
+		   IF("wrgsbase", WRGSBASE, PF3 | REG3 | MOD3, O(Ry), FL_NONE, FSGSBASE, FSGS)),
 	[0xaf] = T(I("imul", IMUL, 0, O(Gv | m, Ev), FL_MUL, INNOC)),
 	[0xb0] = T(I("cmpxchg", CMPXCHG, 0, O(Eb | m, Gb), FL_ARITH, INNOC | LOCK | BYTE)),
 	[0xb1] = T(I("cmpxchg", CMPXCHG, 0, O(Ev | m, Gv), FL_ARITH, INNOC | LOCK)),

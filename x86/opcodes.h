@@ -12,21 +12,23 @@
 #include "x86/features.h"
 
 /* x86_opcode.flags */
-#define X86_F_LOCK	BIT(0)	/* LOCK allowed with a memory destination (else #UD; the decoder reports it) */
+#define X86_F_LOCK	BIT(0) /* LOCK allowed with a memory destination (else #UD; the decoder reports it) */
 #define X86_F_CPL0	BIT(1)	/* #GP(0) unless CPL 0 (checked by the handler; here for the translator) */
 #define X86_F_NO64	BIT(2)	/* #UD in 64-bit mode (the decoder reports it) */
 #define X86_F_ONLY64	BIT(3)	/* #UD outside 64-bit mode (the decoder reports it) */
 #define X86_F_PROT	BIT(4)	/* #UD in real and V86 mode (checked at execution) */
 #define X86_F_BRANCH	BIT(5)	/* ends a block: RIP is not simply the next */
-#define X86_F_END	BIT(6)	/* ends a block for other reasons: mode, TLB, interruptibility change, may exit */
+#define X86_F_END	BIT(6) /* ends a block for other reasons: mode, TLB, interruptibility, may exit */
 #define X86_F_INNOCUOUS	BIT(7)	/* computes on registers and plain memory alone: may run as itself */
 #define X86_F_SENSITIVE	BIT(8)	/* needs the interpreter or a special translation */
 #define X86_F_ALIGN	BIT(9)	/* memory operand must be aligned to its size: #GP(0) */
-#define X86_F_ALIGN_SSE	BIT(10)	/* the same in the legacy encoding only (not VEX/EVEX); MXCSR.MM not supported */
+#define X86_F_ALIGN_SSE                                                                                      \
+	BIT(10) /* the same in the legacy encoding only (not VEX/EVEX); MXCSR.MM not supported */
 #define X86_F_SIMD_FP	BIT(11)	/* may raise #XM */
 #define X86_F_STORE_ONLY BIT(12) /* memory operand is written without being read */
 #define X86_F_VSIB	BIT(13)	/* gather/scatter: index is a vector register */
-#define X86_F_MASKED_MEM BIT(14) /* memory elements masked off do not fault (VMASKMOV, VPMASKMOV, EVEX masks) */
+#define X86_F_MASKED_MEM                                                                                     \
+	BIT(14) /* memory elements masked off do not fault (VMASKMOV, VPMASKMOV, EVEX masks) */
 #define X86_F_IMPLICIT_DI BIT(15) /* stores to [DS:rDI] (MASKMOVQ, MASKMOVDQU) */
 #define X86_F_X87_CTL	BIT(16)	/* x87 instruction that does not wait for (#MF) pending exceptions: FNxxx */
 #define X86_F_X87_NOPTR	BIT(17)	/* x87 instruction that leaves FIP/FDP/FOP alone (control instructions) */
@@ -60,8 +62,8 @@ struct x86_opcode {
 };
 
 /*
- * The rows of one opcode, first match wins, ended by a row whose name is NULL; NULL if the opcode has none. For
- * tests and dumps that walk the whole table.
+ * The rows of one opcode, first match wins, ended by a row whose name is NULL; NULL if the opcode has none.
+ * For tests and dumps that walk the whole table.
  */
 enum x86_encoding { X86_ENCODING_LEGACY, X86_ENCODING_VEX, X86_ENCODING_EVEX };
 const struct x86_opcode *x86_opcode_rows(enum x86_encoding encoding, unsigned map, u8 opcode);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Decode tables: EVEX. The element size is that of the memory operand where broadcast or masking works on it. MASKM: memory
- * elements that are masked off do not fault (SDM vol. 2, exception types E1..E6; the NF types do fault). Knights-only
- * sets (ER, PF, 4FMAPS, 4VNNIW) are absent.
+ * Decode tables: EVEX. The element size is that of the memory operand where broadcast or masking works on it.
+ * MASKM: memory elements that are masked off do not fault (SDM vol. 2, exception types E1..E6; the NF types
+ * do fault). Knights-only sets (ER, PF, 4FMAPS, 4VNNIW) are absent.
  */
 #include "x86/opcodes_notation.h"
 
@@ -683,8 +683,10 @@ const x86_opcode_table x86_table_evex6 = {
 	[0x4d] = T(E("vrcpsh", P66 | W0 | LIG, O(Vo | w, Ho, Ww), AVX512_FP16, 2, KZ | MASKM)),
 	[0x4e] = T(E("vrsqrtph", P66 | W0 | L012, O(Vx | w, Wx), AVX512_FP16, 2, FV)),
 	[0x4f] = T(E("vrsqrtsh", P66 | W0 | LIG, O(Vo | w, Ho, Ww), AVX512_FP16, 2, KZ | MASKM)),
-	[0x56] = T(E("vfmaddcph", PF3 | W0 | L012, O(Vx | m, Hx, Wx), AVX512_FP16, 4, FP | ER | FV | DISTINCT),
-		   E("vfcmaddcph", PF2 | W0 | L012, O(Vx | m, Hx, Wx), AVX512_FP16, 4, FP | ER | FV | DISTINCT)),
+	[0x56] = T(E("vfmaddcph", PF3 | W0 | L012, O(Vx | m, Hx, Wx), AVX512_FP16, 4,
+		     FP | ER | FV | DISTINCT),
+		   E("vfcmaddcph", PF2 | W0 | L012, O(Vx | m, Hx, Wx), AVX512_FP16, 4,
+		     FP | ER | FV | DISTINCT)),
 	[0x57] = T(E("vfmaddcsh", PF3 | W0 | LIG, O(Vo | m, Ho, Wd), AVX512_FP16, 4,
 		     FP | KZ | MASKM | ER | DISTINCT),
 		   E("vfcmaddcsh", PF2 | W0 | LIG, O(Vo | m, Ho, Wd), AVX512_FP16, 4,
@@ -725,8 +727,10 @@ const x86_opcode_table x86_table_evex6 = {
 	[0xbe] = T(E("vfnmsub231ph", P66 | W0 | L012, O(Vx | m, Hx, Wx), AVX512_FP16, 2, FP | ER | FV)),
 	[0xbf] = T(E("vfnmsub231sh", P66 | W0 | LIG, O(Vo | m, Ho, Ww), AVX512_FP16, 2,
 		     FP | KZ | ER | MASKM)),
-	[0xd6] = T(E("vfmulcph", PF3 | W0 | L012, O(Vx | w, Hx, Wx), AVX512_FP16, 4, FP | ER | FV | DISTINCT),
-		   E("vfcmulcph", PF2 | W0 | L012, O(Vx | w, Hx, Wx), AVX512_FP16, 4, FP | ER | FV | DISTINCT)),
+	[0xd6] = T(E("vfmulcph", PF3 | W0 | L012, O(Vx | w, Hx, Wx), AVX512_FP16, 4,
+		     FP | ER | FV | DISTINCT),
+		   E("vfcmulcph", PF2 | W0 | L012, O(Vx | w, Hx, Wx), AVX512_FP16, 4,
+		     FP | ER | FV | DISTINCT)),
 	[0xd7] = T(E("vfmulcsh", PF3 | W0 | LIG, O(Vo | w, Ho, Wd), AVX512_FP16, 4,
 		     FP | KZ | MASKM | ER | DISTINCT),
 		   E("vfcmulcsh", PF2 | W0 | LIG, O(Vo | w, Ho, Wd), AVX512_FP16, 4,

@@ -8,12 +8,14 @@
  *	F(name, selectors, O(operands), status flags, attributes)		x87
  *	MX(name, selectors, O(operands), feature, attributes)			MMX
  *	S(name, selectors, O(operands), feature, attributes)			SSE, legacy encoding
- *	V(name, selectors, O(operands), feature, attributes)			VEX;  V2: feature AVX for 128 bits, AVX2 for 256
+ *	V(name, selectors, O(operands), feature, attributes)			VEX;  V2: feature AVX for 128
+ *               bits, AVX2 for 256
  *	E(name, selectors, O(operands), feature, element size, attributes)	EVEX
  *	K(name, selectors, O(operands), feature)				AVX-512 mask registers (VEX)
  *
  * Selectors say which encodings of the opcode the row is for:
- *	NP P66 PF3 PF2	mandatory prefix, or VEX.pp. F2 or F3, the last of them, beats 66. A row without any takes all.
+ *	NP P66 PF3 PF2	mandatory prefix, or VEX.pp. F2 or F3, the last of them, beats 66. A row without any
+ * takes all.
  *	NREP		neither F2 nor F3; 66 is an ordinary prefix
  *	W0 W1		REX.W, VEX.W, EVEX.W
  *	L0 L1 L01 LIG	VEX.L; L0 .. L012 EVEX.L'L
@@ -21,17 +23,18 @@
  *	MEM MOD3	modrm.mod: not 3, 3
  *	M64 M32		in 64-bit mode, in 16- and 32-bit modes
  *
- * Operands are the manual's letters for where (E G V W ...) and what (b w d q v z ...), as in AMD's APM vol. 3 appendix A
- * and Intel's SDM vol. 2 appendix A, with these deviations:
- *	- types: o is 16 bytes (dq), qq 32, zz 64; x is the vector length, h f e its half, quarter and eighth; a vector
- *	  *register* is always a whole one (at least XMM), the type is what memory has; '0' is no size
+ * Operands are the manual's letters for where (E G V W ...) and what (b w d q v z ...), as in AMD's APM vol.
+ * 3 appendix A and Intel's SDM vol. 2 appendix A, with these deviations:
+ *	- types: o is 16 bytes (dq), qq 32, zz 64; x is the vector length, h f e its half, quarter and eighth;
+ *	  a vector *register* is always a whole one (at least XMM), the type is what memory has; '0' is no
+ *	  size
  *	- scalar SS, SD are d and q
  *	- Edb, Eyw...: a register of the first size, memory of the second
  *	- R and U, N: modrm.rm must be a register; M: must be memory; MV: VSIB memory
  *	- Kg, Ke, Kr, Kh: mask register in modrm.reg, in modrm.rm or memory, in modrm.rm, in vvvv
  *	- B: general register in VEX.vvvv
- *	- Ib is zero-extended, Ibs sign-extended to the operand size; Iw zero-extended; Iz sign-extended; I2b, I2w: the second
- *	  immediate (x86_insn.imm2)
+ *	- Ib is zero-extended, Ibs sign-extended to the operand size; Iw zero-extended; Iz sign-extended; I2b,
+ *	  I2w: the second immediate (x86_insn.imm2)
  *	- X0: there is a modrm byte, but its operand is of no interest
  *	- Sop: segment register in bits 3..5 of the opcode; Zv: general register in bits 0..2
  * Access: an operand is read; "| w" written; "| m" read and written; "| n" neither (an address).
@@ -44,7 +47,7 @@
 #include "x86/cpu.h"
 #include "x86/opcodes.h"
 
-/* ---- selectors: match bits in the low half, the mask of those that count in the high half --------------- */
+/* ---- selectors: match bits in the low half, the mask of those that count in the high half ---------- */
 
 #define X86_SEL(match, mask) ((u32)(match) | (u32)(mask) << 16)
 #define X86_SEL_PP	0x0003u
@@ -94,7 +97,7 @@
 #define LIG	(L0 | L1 | L2 | X86_ENC_LIG_BIT)
 #define X86_ENC_LIG_BIT 0x8000u /* L counts for nothing: vlen is 16 */
 
-/* ---- operands ------------------------------------------------------------------------------------------- */
+/* ---- operands -------------------------------------------------------------------------------------- */
 
 /* Where an operand is. Those from X86_M_MODRM on need a modrm byte. */
 enum x86_method {
@@ -155,7 +158,8 @@ enum {
 	ALb = X86_OPD(A, b), AXw = X86_OPD(A, w), eAXz = X86_OPD(A, z), rAXv = X86_OPD(A, v),
 	CLb = X86_OPD(C, b), DXw = X86_OPD(D, w), One = X86_OPD(ONE, b), ST0 = X86_OPD(ST0, t),
 	Zb = X86_OPD(Z, b), Zv = X86_OPD(Z, v), Sop = X86_OPD(SOP, w),
-	Ib = X86_OPD(IU, b), Iw = X86_OPD(IU, w), Ap = X86_OPD(IU, z), I2b = X86_OPD(I2, b), I2w = X86_OPD(I2, w),
+	Ib = X86_OPD(IU, b), Iw = X86_OPD(IU, w), Ap = X86_OPD(IU, z),
+	I2b = X86_OPD(I2, b), I2w = X86_OPD(I2, w),
 	Ibs = X86_OPD(I, bs), Iz = X86_OPD(I, z), Iv = X86_OPD(I, v),
 	Jb = X86_OPD(J, b), Jz = X86_OPD(J, z), Ob = X86_OPD(O, b), Ov = X86_OPD(O, v),
 	By = X86_OPD(B, y),
@@ -163,13 +167,15 @@ enum {
 	X0 = X86_OPD(MODRM, 0),
 	E0 = X86_OPD(E, 0), Eb = X86_OPD(E, b), Ew = X86_OPD(E, w), Ed = X86_OPD(E, d), Eq = X86_OPD(E, q),
 	Ev = X86_OPD(E, v), Ez = X86_OPD(E, z), Ey = X86_OPD(E, y), Em = X86_OPD(E, m),
-	Evw = X86_OPD(E, vw), Edb = X86_OPD(E, db), Edw = X86_OPD(E, dw), Eyb = X86_OPD(E, yb), Eyw = X86_OPD(E, yw),
+	Evw = X86_OPD(E, vw), Edb = X86_OPD(E, db), Edw = X86_OPD(E, dw),
+	Eyb = X86_OPD(E, yb), Eyw = X86_OPD(E, yw),
 	Gb = X86_OPD(G, b), Gw = X86_OPD(G, w), Gd = X86_OPD(G, d), Gq = X86_OPD(G, q), Gv = X86_OPD(G, v),
 	Gy = X86_OPD(G, y), Gm = X86_OPD(G, m),
 	Rd = X86_OPD(R, d), Rq = X86_OPD(R, q), Rv = X86_OPD(R, v), Ry = X86_OPD(R, y), Rm = X86_OPD(R, m),
 	Rw = X86_OPD(R, w),
 	M0 = X86_OPD(M, 0), Mb = X86_OPD(M, b), Mw = X86_OPD(M, w), Md = X86_OPD(M, d), Mq = X86_OPD(M, q),
-	Mo = X86_OPD(M, o), Mqq = X86_OPD(M, qq), Mzz = X86_OPD(M, zz), Mt = X86_OPD(M, t), My = X86_OPD(M, y),
+	Mo = X86_OPD(M, o), Mqq = X86_OPD(M, qq), Mzz = X86_OPD(M, zz), Mt = X86_OPD(M, t),
+	My = X86_OPD(M, y),
 	Mv = X86_OPD(M, v), Mp = X86_OPD(M, p), Ma = X86_OPD(M, a), Mx = X86_OPD(M, x), Mh = X86_OPD(M, h),
 	Menv = X86_OPD(M, env), Mst = X86_OPD(M, st),
 	MVd = X86_OPD(MV, d), MVq = X86_OPD(MV, q),
@@ -189,7 +195,7 @@ enum {
 	Khb = X86_OPD(KH, b), Khw = X86_OPD(KH, w), Khd = X86_OPD(KH, d), Khq = X86_OPD(KH, q),
 };
 
-/* ---- attributes ------------------------------------------------------------------------------------------- */
+/* ---- attributes ------------------------------------------------------------------------------------ */
 
 #define X86_ENC_BYTE	BIT(0)	/* osize is 1 */
 #define X86_ENC_D64	BIT(1)	/* 64-bit mode: osize 8, or 2 with 66 */
@@ -250,19 +256,19 @@ enum {
 #define FVM	(KZ | MASKM | VLX)	/* "full vector memory": may mask, zero */
 #define FV	(FVM | BC)		/* "full vector": and broadcast */
 
-/* ---- status flags: read, written, undefined ------------------------------------------------------------------ */
+/* ---- status flags: read, written, undefined -------------------------------------------------------- */
 
 #define X86_FL(r, wr, u) ((u64)(r) | (u64)(wr) << 16 | (u64)(u) << 32)
 #define FL_NONE	X86_FL(0, 0, 0)
 
-/* ---- rows ------------------------------------------------------------------------------------------------------ */
+/* ---- rows ------------------------------------------------------------------------------------------ */
 
 #define T(...)	((const struct x86_opcode[]){ __VA_ARGS__, { .name = NULL } })
 #define O(...)	.opd = { __VA_ARGS__ }
-#define X86_ROW(nm, o, s, fe, st, at)                                                                       \
-	.name = (nm), .op = X86_OP_##o, .sel = (s), .feature = X86_FEAT_##fe, .state = X86_STATE_##st,      \
+#define X86_ROW(nm, o, s, fe, st, at)                                                                   \
+	.name = (nm), .op = X86_OP_##o, .sel = (s), .feature = X86_FEAT_##fe, .state = X86_STATE_##st,  \
 	.flags = (u32)(at), .enc = (u32)((at) >> 32)
-#define X86_ROW_FL(fl)                                                                                        \
+#define X86_ROW_FL(fl)                                                                                  \
 	.flags_read = (u16)(fl), .flags_written = (u16)((fl) >> 16), .flags_undefined = (u16)((fl) >> 32)
 #define I(nm, o, s, ops, fl, at) { X86_ROW(nm, o, s, NONE, INT, (u64)(at)), ops, X86_ROW_FL(fl) }
 #define IF(nm, o, s, ops, fl, fe, at) { X86_ROW(nm, o, s, fe, INT, (u64)(at)), ops, X86_ROW_FL(fl) }
@@ -273,13 +279,14 @@ enum {
 #define V(nm, s, ops, fe, at) { X86_ROW(nm, NATIVE, s, fe, AVX, (u64)(at) | INNOC), ops }
 #define VE(nm, s, ops, fe, el, at) { X86_ROW(nm, NATIVE, s, fe, AVX, (u64)(at) | INNOC), ops, .elem = (el) }
 #define VF(nm, s, ops, fl, fe, at) { X86_ROW(nm, NATIVE, s, fe, AVX, (u64)(at) | INNOC), ops, X86_ROW_FL(fl) }
-#define V2(nm, s, ops, at)                                                                                    \
-	{ X86_ROW(nm, NATIVE, (s) | L0, AVX, AVX, (u64)(at) | INNOC), ops },                                  \
+#define V2(nm, s, ops, at)                                                                              \
+	{ X86_ROW(nm, NATIVE, (s) | L0, AVX, AVX, (u64)(at) | INNOC), ops },                            \
 	{ X86_ROW(nm, NATIVE, (s) | L1, AVX2, AVX, (u64)(at) | INNOC), ops }
 #define K(nm, s, ops, fe) { X86_ROW(nm, NATIVE, s, fe, AVX512, INNOC), ops }
 #define KF(nm, s, ops, fl, fe) { X86_ROW(nm, NATIVE, s, fe, AVX512, INNOC), ops, X86_ROW_FL(fl) }
 #define E(nm, s, ops, fe, el, at) { X86_ROW(nm, NATIVE, s, fe, AVX512, (u64)(at) | INNOC), ops, .elem = (el) }
-#define EF(nm, s, ops, fl, fe, el, at) { X86_ROW(nm, NATIVE, s, fe, AVX512, (u64)(at) | INNOC), ops, X86_ROW_FL(fl), .elem = (el) }
+#define EF(nm, s, ops, fl, fe, el, at)                                                                  \
+	{ X86_ROW(nm, NATIVE, s, fe, AVX512, (u64)(at) | INNOC), ops, X86_ROW_FL(fl), .elem = (el) }
 
 /* The tables, by encoding and map; NULL entries: no such opcode. */
 typedef const struct x86_opcode *x86_opcode_table[256];
@@ -287,6 +294,7 @@ extern const x86_opcode_table x86_table_1byte, x86_table_0f, x86_table_0f38, x86
 extern const x86_opcode_table x86_table_x87; /* D8..DF in the one-byte map; entries 0xd8..0xdf */
 extern const x86_opcode_table x86_table_sse_0f, x86_table_sse_0f38, x86_table_sse_0f3a;
 extern const x86_opcode_table x86_table_vex1, x86_table_vex2, x86_table_vex3;
-extern const x86_opcode_table x86_table_evex1, x86_table_evex2, x86_table_evex3, x86_table_evex5, x86_table_evex6;
+extern const x86_opcode_table x86_table_evex1, x86_table_evex2, x86_table_evex3, x86_table_evex5,
+	x86_table_evex6;
 
 #endif

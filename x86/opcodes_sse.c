@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Decode tables: MMX and SSE to SSE4.2, SSE4A, AES, PCLMULQDQ, SHA, GFNI in the legacy encoding. An XMM destination that
- * keeps part of its old value is read and written ("| m"). Alignment (AL) as in SDM vol. 2, exception types 1, 2 and 4.
+ * Decode tables: MMX and SSE to SSE4.2, SSE4A, AES, PCLMULQDQ, SHA, GFNI in the legacy encoding. An XMM
+ * destination that keeps part of its old value is read and written ("| m"). Alignment (AL) as in SDM vol. 2,
+ * exception types 1, 2 and 4.
  */
 #include "x86/opcodes_notation.h"
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Decode tables: VEX. L rows of different features (AVX and AVX2, AES and VAES...) stand apart, or as V2. Integer
- * instructions (BMI) come last in an opcode's list. FMA4 and AMX are absent.
+ * Decode tables: VEX. L rows of different features (AVX and AVX2, AES and VAES...) stand apart, or as V2.
+ * Integer instructions (BMI) come last in an opcode's list. FMA4 and AMX are absent.
  *
- * Outside 64-bit mode W cannot select a 64-bit general register: the W1 row then is for M64 and the other takes both. Not so
- * VPEXTRQ and VPINSRQ, which are #UD there on AMD (seen on Zen 3; Intel ignores W).
+ * Outside 64-bit mode W cannot select a 64-bit general register: the W1 row then is for M64 and the other
+ * takes both. Not so VPEXTRQ and VPINSRQ, which are #UD there on AMD (seen on Zen 3; Intel ignores W).
  */
 #include "x86/opcodes_notation.h"
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Decode tables: the x87 escapes D8..DF. Undocumented aliases (DC D0, DD C8, DE D0, DF C0, DF C8, DF D0 and their
- * rows) decode as what they do, since CPUs execute them. FENI, FDISI, FSETPM and FRSTPM are the NOPs that they became.
+ * Decode tables: the x87 escapes D8..DF. Undocumented aliases (DC D0, DD C8, DE D0, DF C0, DF C8, DF D0 and
+ * their rows) decode as what they do, since CPUs execute them. FENI, FDISI, FSETPM and FRSTPM are the NOPs
+ * that they became.
  */
 #include "x86/opcodes_notation.h"
 
@@ -73,7 +74,8 @@ const x86_opcode_table x86_table_x87 = {
 		   F("fisubr", REG5 | MEM, O(ST0 | m, Md), FL_NONE, 0),
 		   F("fidiv", REG6 | MEM, O(ST0 | m, Md), FL_NONE, 0),
 		   F("fidivr", REG7 | MEM, O(ST0 | m, Md), FL_NONE, 0),
-		   CMOVS("b", 0, X86_CF), CMOVS("e", 1, X86_ZF), CMOVS("be", 2, X86_CF | X86_ZF), CMOVS("u", 3, X86_PF),
+		   CMOVS("b", 0, X86_CF), CMOVS("e", 1, X86_ZF), CMOVS("be", 2, X86_CF | X86_ZF),
+		   CMOVS("u", 3, X86_PF),
 		   F("fucompp", REG5 | RM1, O(ST0, STi), FL_NONE, 0)),
 	[0xdb] = T(F("fild", REG0 | MEM, O(ST0 | w, Md), FL_NONE, 0),
 		   { X86_ROW("fisttp", X87, REG1 | MEM, SSE3, X87, INNOC | SO), O(Md | w, ST0) },
@@ -81,7 +83,8 @@ const x86_opcode_table x86_table_x87 = {
 		   F("fistp", REG3 | MEM, O(Md | w, ST0), FL_NONE, SO),
 		   F("fld", REG5 | MEM, O(ST0 | w, Mt), FL_NONE, 0),
 		   F("fstp", REG7 | MEM, O(Mt | w, ST0), FL_NONE, SO),
-		   CMOVS("nb", 0, X86_CF), CMOVS("ne", 1, X86_ZF), CMOVS("nbe", 2, X86_CF | X86_ZF), CMOVS("nu", 3, X86_PF),
+		   CMOVS("nb", 0, X86_CF), CMOVS("ne", 1, X86_ZF), CMOVS("nbe", 2, X86_CF | X86_ZF),
+		   CMOVS("nu", 3, X86_PF),
 		   F("feni8087_nop", REG4 | RM0 | MOD3, O(X0), FL_NONE, CTL | NOPTR),
 		   F("fdisi8087_nop", REG4 | RM1 | MOD3, O(X0), FL_NONE, CTL | NOPTR),
 		   F("fnclex", REG4 | RM2 | MOD3, O(X0), FL_NONE, CTL | NOPTR | SENS),

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The bare CPU's side. A signal frame is the way in and out: INT3 raises SIGTRAP, the handler exchanges the registers in the
- * frame for the sample's, sigreturn loads them all at once; the sample ends with an exception whatever it does, and the next
- * handler takes the state from its frame and puts the old one back. CS comes from the frame too, so 32-bit code needs
- * nothing more. (Linux: arch/x86/kernel/signal.c, struct sigcontext, struct _fpx_sw_bytes.)
+ * The bare CPU's side. A signal frame is the way in and out: INT3 raises SIGTRAP, the handler exchanges the
+ * registers in the frame for the sample's, sigreturn loads them all at once; the sample ends with an
+ * exception whatever it does, and the next handler takes the state from its frame and puts the old one back.
+ * CS comes from the frame too, so 32-bit code needs nothing more. (Linux: arch/x86/kernel/signal.c, struct
+ * sigcontext, struct _fpx_sw_bytes.)
  */
 #define _GNU_SOURCE
 #include <cpuid.h>

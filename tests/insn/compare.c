@@ -9,10 +9,11 @@
 bool strict;
 
 static const char *const gpr_names[16] = {
-	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	"r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15",
 };
 
-/* ---- the undefined ------------------------------------------------------------------------------------------- */
+/* ---- the undefined --------------------------------------------------------------------------------- */
 
 /* Count of a shift or rotate, as far as flags are concerned; -1: not one. */
 static int shift_count(const struct sample *s)
@@ -73,21 +74,21 @@ static bool result_undefined(const struct sample *s)
 	return (s->insn.op == X86_OP_SHLD || s->insn.op == X86_OP_SHRD) && count > 8 * s->insn.osize;
 }
 
-/* ---- differences ------------------------------------------------------------------------------------------------ */
+/* ---- differences ----------------------------------------------------------------------------------- */
 
 struct diff {
 	char text[4000];
 	unsigned used;
 };
 
-#define DIFFER(d, ...)                                                                                        \
-	do {                                                                                                  \
-		if ((d)->used < sizeof((d)->text) - 200)                                                      \
-			(d)->used += (unsigned)snprintf((d)->text + (d)->used, 200, __VA_ARGS__);             \
+#define DIFFER(d, ...)                                                                                  \
+	do {                                                                                            \
+		if ((d)->used < sizeof((d)->text) - 200)                                                \
+			(d)->used += (unsigned)snprintf((d)->text + (d)->used, 200, __VA_ARGS__);       \
 	} while (0)
 
-static void bytes_differ(struct diff *d, const char *name, unsigned n, const u8 *a, const u8 *b, const u8 *was,
-			 unsigned size)
+static void bytes_differ(struct diff *d, const char *name, unsigned n, const u8 *a, const u8 *b,
+			 const u8 *was, unsigned size)
 {
 	DIFFER(d, "  %s%u\n", name, n);
 	for (unsigned k = 0; k < 3; k++) {
@@ -100,7 +101,10 @@ static void bytes_differ(struct diff *d, const char *name, unsigned n, const u8 
 	}
 }
 
-/* x87 environments and FXSAVE areas are accessed in pieces whose order is the CPU's own: CR2 names any of them. */
+/*
+ * x87 environments and FXSAVE areas are accessed in pieces whose order is the CPU's own: CR2 names any of
+ * them.
+ */
 static u64 cr2_slack(const struct sample *s)
 {
 	bool area = s->insn.op == X86_OP_FXSAVE || s->insn.op == X86_OP_FXRSTOR;
@@ -114,7 +118,8 @@ static bool partly_done(const struct sample *s, const struct outcome *o)
 	return s->insn.desc->flags & X86_F_VSIB && o->vector == X86_PF_VECTOR;
 }
 
-static void compare_integer(struct diff *d, const struct sample *s, const struct outcome *a, const struct outcome *b)
+static void compare_integer(struct diff *d, const struct sample *s, const struct outcome *a,
+			    const struct outcome *b)
 {
 	u32 skip = unpredictable_registers(s);
 	/* Leaving for a 64-bit kernel and back does not keep the high halves (SDM vol. 1 section 3.4.1.1). */
@@ -126,17 +131,19 @@ static void compare_integer(struct diff *d, const struct sample *s, const struct
 	if (a->vector == X86_PF_VECTOR && b->vector == a->vector && (a->cr2 ^ b->cr2) & ~cr2_slack(s))
 		DIFFER(d, "  cr2 %#llx, guest %#llx\n", (long long)a->cr2, (long long)b->cr2);
 	if (a->state.rip != b->state.rip || a->state.cs != b->state.cs)
-		DIFFER(d, "  rip %x:%#llx, guest %x:%#llx\n", a->state.cs, (long long)a->state.rip, b->state.cs,
-		       (long long)b->state.rip);
+		DIFFER(d, "  rip %x:%#llx, guest %x:%#llx\n", a->state.cs, (long long)a->state.rip,
+		       b->state.cs, (long long)b->state.rip);
 	if ((a->state.rflags ^ b->state.rflags) & flags)
-		DIFFER(d, "  rflags %#llx, guest %#llx, before %#llx, of these count %#llx\n", (long long)a->state.rflags,
-		       (long long)b->state.rflags, (long long)s->state.rflags, (long long)flags);
+		DIFFER(d, "  rflags %#llx, guest %#llx, before %#llx, of these count %#llx\n",
+		       (long long)a->state.rflags, (long long)b->state.rflags, (long long)s->state.rflags,
+		       (long long)flags);
 	for (unsigned i = 0; i < (s->mode == 64 ? 16 : 8); i++) {
 		if (skip & BIT(i) || ((result_undefined(s) && i == s->insn.operand[0].reg)))
 			continue;
 		if ((a->state.gpr[i] ^ b->state.gpr[i]) & mask)
-			DIFFER(d, "  %s %#llx, guest %#llx, before %#llx\n", gpr_names[i], (long long)a->state.gpr[i],
-			       (long long)b->state.gpr[i], (long long)s->state.gpr[i]);
+			DIFFER(d, "  %s %#llx, guest %#llx, before %#llx\n", gpr_names[i],
+			       (long long)a->state.gpr[i], (long long)b->state.gpr[i],
+			       (long long)s->state.gpr[i]);
 	}
 }
 
@@ -168,7 +175,8 @@ static bool x87_unknown(const struct sample *s, const struct outcome *o)
 	return s->insn.desc->flags & X86_F_MMX && (o->vector == X86_XM || o->vector == X86_PF_VECTOR);
 }
 
-static void compare_x87(struct diff *d, const struct fxsave *a, const struct fxsave *b, const struct fxsave *was)
+static void compare_x87(struct diff *d, const struct fxsave *a, const struct fxsave *b,
+			const struct fxsave *was)
 {
 	if (a->fcw != b->fcw)
 		DIFFER(d, "  fcw %#x, guest %#x, before %#x\n", a->fcw, b->fcw, was->fcw);
@@ -182,7 +190,10 @@ static void compare_x87(struct diff *d, const struct fxsave *a, const struct fxs
 	}
 }
 
-/* Whether a result that underflows or overflows, unmasked, is inexact too: engine/soft/native_slow.c says why not always. */
+/*
+ * Whether a result that underflows or overflows, unmasked, is inexact too: engine/soft/native_slow.c says why
+ * not always.
+ */
 static u32 mxcsr_slack(const struct outcome *o, u32 mxcsr)
 {
 	return o->vector == X86_XM && mxcsr & 0x18 ? 0x20 : 0;
@@ -209,7 +220,8 @@ static void compare_vectors(struct diff *d, const struct sample *s, const struct
 		if (memcmp(fa.xmm[i], fb.xmm[i], 16))
 			bytes_differ(d, "xmm", i, fa.xmm[i], fb.xmm[i], was.xmm[i], 16);
 		if (memcmp(ya, yb, 16))
-			bytes_differ(d, "upper half of ymm", i, ya, yb, s->state.xsave + XSAVE_YMM + 16 * i, 16);
+			bytes_differ(d, "upper half of ymm", i, ya, yb, s->state.xsave + XSAVE_YMM + 16 * i,
+				     16);
 	}
 }
 
@@ -225,7 +237,7 @@ static void compare_memory(struct diff *d, const struct sample *s)
 	}
 }
 
-/* ---- showing ------------------------------------------------------------------------------------------------------ */
+/* ---- showing --------------------------------------------------------------------------------------- */
 
 void print_sample(FILE *f, const struct sample *s)
 {
@@ -243,7 +255,8 @@ void print_sample(FILE *f, const struct sample *s)
 		ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_COMPAT_16, ZYDIS_STACK_WIDTH_16);
 	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
 	if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, s->code, s->insn.len, &z, zo)))
-		ZydisFormatterFormatInstruction(&formatter, &z, zo, z.operand_count_visible, text, sizeof(text), s->rip, NULL);
+		ZydisFormatterFormatInstruction(&formatter, &z, zo, z.operand_count_visible, text,
+						sizeof(text), s->rip, NULL);
 	fprintf(f, "%u-bit at %#lx:", s->mode, (unsigned long)s->rip);
 	for (unsigned i = 0; i < s->insn.len; i++)
 		fprintf(f, " %02x", s->code[i]);
@@ -255,9 +268,10 @@ static void print_start(FILE *f, const struct sample *s)
 	const struct fxsave *fx = (const struct fxsave *)s->state.xsave;
 
 	for (unsigned i = 0; i < (s->mode == 64 ? 16 : 8); i++)
-		fprintf(f, "%s%s=%llx", i % 8 ? " " : "  ", gpr_names[i], (long long)s->state.gpr[i]), fputs(i % 8 == 7 ? "\n" : "", f);
-	fprintf(f, "  rflags=%llx fcw=%x fsw=%x ftw=%x mxcsr=%x operand at %llx\n", (long long)s->state.rflags, fx->fcw, fx->fsw,
-		fx->ftw, fx->mxcsr, (long long)s->target);
+		fprintf(f, "%s%s=%llx%s", i % 8 ? " " : "  ", gpr_names[i], (long long)s->state.gpr[i],
+			i % 8 == 7 ? "\n" : "");
+	fprintf(f, "  rflags=%llx fcw=%x fsw=%x ftw=%x mxcsr=%x operand at %llx\n",
+		(long long)s->state.rflags, fx->fcw, fx->fsw, fx->ftw, fx->mxcsr, (long long)s->target);
 }
 
 bool compare(const struct sample *s, const struct outcome *native, const struct outcome *guest)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * From a row of the decode table to a sample: random bytes that the decoder finds to be of that row, then registers, memory and
- * immediates changed so that addresses fall into the arena, branches into HLTs, and values are worth computing with.
+ * From a row of the decode table to a sample: random bytes that the decoder finds to be of that row, then
+ * registers, memory and immediates changed so that addresses fall into the arena, branches into HLTs, and
+ * values are worth computing with.
  */
 #include <string.h>
 
@@ -9,7 +10,7 @@
 
 static u8 data[DATA_SIZE + 64];
 
-/* ---- what cannot be compared --------------------------------------------------------------------------------- */
+/* ---- what cannot be compared ----------------------------------------------------------------------- */
 
 const char *row_excluded(const struct x86_opcode *row)
 {
@@ -48,8 +49,8 @@ const char *row_excluded(const struct x86_opcode *row)
 static bool insn_excluded(const struct x86_insn *insn, unsigned mode)
 {
 	/*
-	 * ESP's high half is not free (ESP_HIGH). Far calls from 16-bit to 64-bit code never come back to Linux on the
-	 * machine this was written on: a virtual one, whose hypervisor may have a part in it.
+	 * ESP's high half is not free (ESP_HIGH). Far calls from 16-bit to 64-bit code never come back to
+	 * Linux on the machine this was written on: a virtual one, whose hypervisor may have a part in it.
 	 */
 	if (mode == 16 && (insn->base == X86_RSP || insn->op == X86_OP_CALL_FAR))
 		return true;
@@ -57,14 +58,14 @@ static bool insn_excluded(const struct x86_insn *insn, unsigned mode)
 		return true;
 	if (insn->op == X86_OP_INT && (u8)insn->imm == 0x80)
 		return true;
-	if ((insn->op == X86_OP_MOV_SEG || insn->op == X86_OP_POP_SEG) && insn->operand[0].kind == X86_OPD_SREG &&
-	    insn->operand[0].reg == X86_FS)
+	if ((insn->op == X86_OP_MOV_SEG || insn->op == X86_OP_POP_SEG) &&
+	    insn->operand[0].kind == X86_OPD_SREG && insn->operand[0].reg == X86_FS)
 		return true;
 	/* One equation, two unknowns less. */
 	return insn->base < 16 && insn->base == insn->index && !(insn->desc->flags & X86_F_VSIB);
 }
 
-/* ---- encodings ------------------------------------------------------------------------------------------------- */
+/* ---- encodings ------------------------------------------------------------------------------------- */
 
 struct bytes {
 	u8 b[40];
@@ -184,8 +185,8 @@ static void put_modrm(struct bytes *s, const struct x86_opcode *row)
 	put(s, modrm);
 }
 
-static bool make_encoding(struct sample *s, const struct x86_opcode *row, enum x86_encoding encoding, unsigned map,
-			  u8 opcode, unsigned mode, const struct x86_opcode *rows)
+static bool make_encoding(struct sample *s, const struct x86_opcode *row, enum x86_encoding encoding,
+			  unsigned map, u8 opcode, unsigned mode, const struct x86_opcode *rows)
 {
 	struct bytes b = { .n = 0 };
 
@@ -200,13 +201,14 @@ static bool make_encoding(struct sample *s, const struct x86_opcode *row, enum x
 		put_modrm(&b, row);
 	while (b.n < 32)
 		put(&b, (u8)(one_in(4) ? value_int() : rnd()));
-	if (x86_decode(&s->insn, b.b, 16, mode) != X86_DECODE_OK || s->insn.desc != row || insn_excluded(&s->insn, mode))
+	if (x86_decode(&s->insn, b.b, 16, mode) != X86_DECODE_OK || s->insn.desc != row ||
+	    insn_excluded(&s->insn, mode))
 		return false;
 	memcpy(s->code, b.b, s->insn.len);
 	return true;
 }
 
-/* ---- state ------------------------------------------------------------------------------------------------------ */
+/* ---- state ----------------------------------------------------------------------------------------- */
 
 static u64 random_code(void)
 {
@@ -236,7 +238,9 @@ static u64 data_pointer(const struct sample *s)
 
 static void make_x87(struct fxsave *fx)
 {
-	static const u16 controls[] = { 0x37f, 0x37f, 0x27f, 0x07f, 0x77f, 0xb7f, 0xf7f, 0x340, 0x360, 0x37b };
+	static const u16 controls[] = {
+		0x37f, 0x37f, 0x27f, 0x07f, 0x77f, 0xb7f, 0xf7f, 0x340, 0x360, 0x37b
+	};
 
 	fx->fcw = controls[rnd_below(ARRAY_SIZE(controls))];
 	if (one_in(20))
@@ -294,7 +298,7 @@ static void make_state(struct sample *s)
 	memcpy(st->xsave + 512, &bv, 8);
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------- */
+/* ---- memory ---------------------------------------------------------------------------------------- */
 
 static bool in_data(u64 address, unsigned size)
 {
@@ -383,7 +387,8 @@ static void make_vsib(struct sample *s)
 	for (unsigned i = 0; i < 32; i += size) {
 		s64 v = (s64)(rnd() & 0xff) - 128;
 
-		memcpy(i < 16 ? fx->xmm[reg] + i : s->state.xsave + XSAVE_YMM + 16 * reg + (i - 16), &v, size);
+		memcpy(i < 16 ? fx->xmm[reg] + i : s->state.xsave + XSAVE_YMM + 16 * reg + (i - 16), &v,
+		       size);
 	}
 }
 
@@ -437,7 +442,7 @@ static void set_reg(struct sample *s, unsigned reg, u64 value)
 	s->state.gpr[reg] = s->mode == 64 ? value : (u32)value;
 }
 
-/* ---- operations with wishes of their own ----------------------------------------------------------------------------- */
+/* ---- operations with wishes of their own ----------------------------------------------------------- */
 
 static u16 random_selector(void)
 {
@@ -584,7 +589,7 @@ static void make_far_immediate(struct sample *s)
 
 static void make_stack(struct sample *s)
 {
-	u64 sp = stack_address(s);
+	u64 sp = stack_address(s), flags;
 
 	switch (s->insn.op) {
 	case X86_OP_RET:
@@ -597,7 +602,8 @@ static void make_stack(struct sample *s)
 		make_iret_frame(s, s->insn.op == X86_OP_IRET);
 		break;
 	case X86_OP_POPF:
-		poke(sp, 0x202 | (rnd() & (X86_FLAGS_STATUS | X86_DF | X86_IOPL | X86_IF | (one_in(8) ? X86_AC : 0))), 8);
+		flags = X86_FLAGS_STATUS | X86_DF | X86_IOPL | X86_IF | (one_in(8) ? X86_AC : 0);
+		poke(sp, 0x202 | (rnd() & flags), 8);
 		break;
 	case X86_OP_POP_SEG:
 		poke(sp, random_selector(), 8);
@@ -677,7 +683,7 @@ static void make_operands(struct sample *s)
 	}
 }
 
-/* ---- the whole ------------------------------------------------------------------------------------------------------ */
+/* ---- the whole ------------------------------------------------------------------------------------- */
 
 static u64 choose_rip(void)
 {
@@ -719,8 +725,8 @@ static void make_sample(struct sample *s, unsigned mode)
 		s->state.gpr[X86_RSP] = (u16)s->state.gpr[X86_RSP] | ESP_HIGH;
 }
 
-bool generate(struct sample *s, const struct x86_opcode *row, enum x86_encoding encoding, unsigned map, u8 opcode,
-	      unsigned mode)
+bool generate(struct sample *s, const struct x86_opcode *row, enum x86_encoding encoding, unsigned map,
+	      u8 opcode, unsigned mode)
 {
 	const struct x86_opcode *rows = x86_opcode_rows(encoding, map, opcode);
 	unsigned tries = 0;
@@ -733,7 +739,7 @@ bool generate(struct sample *s, const struct x86_opcode *row, enum x86_encoding 
 	return true;
 }
 
-/* ---- random bytes ---------------------------------------------------------------------------------------------------- */
+/* ---- random bytes ---------------------------------------------------------------------------------- */
 
 static const struct x86_opcode undefined = { .name = "undefined", .op = X86_OP_UD };
 
@@ -777,6 +783,9 @@ void generate_random(struct sample *s, unsigned mode)
 	for (;;) {
 		random_bytes(&b, mode);
 		status = x86_decode(&s->insn, b.b, 16, mode);
+		/* LOCK VERW of memory is no #UD on a Zen 3 whose microcode uses VERW for other things. */
+		if (status != X86_DECODE_OK && s->insn.op == X86_OP_VERW)
+			continue;
 		if (status != X86_DECODE_OK)
 			break;
 		if (!insn_excluded(&s->insn, mode) && !row_excluded(s->insn.desc))

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The VM's side: one vCPU in long mode, the arena at its own addresses, selectors and descriptors as Linux has them. A sample
- * starts with IRETQ from a frame that we write, and ends in the handler of its exception, which is HLT; the frame that the
- * exception pushed tells where and how. So no system register is touched between samples.
+ * The VM's side: one vCPU in long mode, the arena at its own addresses, selectors and descriptors as Linux
+ * has them. A sample starts with IRETQ from a frame that we write, and ends in the handler of its exception,
+ * which is HLT; the frame that the exception pushed tells where and how. So no system register is touched
+ * between samples.
  *
  * Built with INSN_DEV_KVM it asks /dev/kvm, for the oracle (tests/oracle); otherwise libanykvm.
  */
@@ -94,7 +95,8 @@ static void make_page_tables(void)
 
 static u64 descriptor16(u64 base, u64 limit, u64 access)
 {
-	return (limit & 0xffff) | (base & 0xffffff) << 16 | access << 40 | (limit >> 16) << 48 | (base >> 24) << 56;
+	return (limit & 0xffff) | (base & 0xffffff) << 16 | access << 40 | (limit >> 16) << 48 |
+	       (base >> 24) << 56;
 }
 
 static void make_descriptors(void)
@@ -115,7 +117,8 @@ static void make_descriptors(void)
 	for (unsigned v = 0; v < 256; v++) {
 		u64 stub = STUBS + 16 * v, dpl = v == 3 || v == 4 ? 3 : 0;
 
-		sys_u64(IDT)[2 * v] = (stub & 0xffff) | 0x10 << 16 | (0x8e00 | dpl << 13) << 32 | (stub >> 16) << 48;
+		sys_u64(IDT)[2 * v] =
+			(stub & 0xffff) | 0x10 << 16 | (0x8e00 | dpl << 13) << 32 | (stub >> 16) << 48;
 		sys_u64(IDT)[2 * v + 1] = stub >> 32;
 		*((u8 *)sys_u64(STUBS) + 16 * v) = 0xf4;
 	}
@@ -133,7 +136,13 @@ static struct kvm_segment segment(u16 selector, u8 type, bool l, u8 dpl)
 static struct kvm_segment segment16(void)
 {
 	return (struct kvm_segment){
-		.base = ARENA, .limit = LIMIT_DATA16, .selector = SEL_DATA16, .type = 3, .present = 1, .dpl = 3, .s = 1,
+		.base = ARENA,
+		.limit = LIMIT_DATA16,
+		.selector = SEL_DATA16,
+		.type = 3,
+		.present = 1,
+		.dpl = 3,
+		.s = 1,
 	};
 }
 
@@ -149,7 +158,9 @@ static int set_sregs(void)
 	s->fs = s->gs = segment(0, 3, false, 3);
 	s->fs.unusable = s->gs.unusable = 1;
 	s->gs.base = GS_BASE;
-	s->tr = (struct kvm_segment){ .base = TSS, .limit = 0x67, .selector = 0x40, .type = 11, .present = 1 };
+	s->tr = (struct kvm_segment){
+		.base = TSS, .limit = 0x67, .selector = 0x40, .type = 11, .present = 1
+	};
 	s->ldt = (struct kvm_segment){ .base = LDT, .limit = 15, .selector = 0x50, .type = 2, .present = 1 };
 	s->gdt.base = GDT;
 	s->gdt.limit = 0x7f;
@@ -175,7 +186,9 @@ static int get_cpuid(int kvm)
 
 static int add_slot(unsigned slot, u64 gpa, u64 size, u8 **host)
 {
-	struct kvm_userspace_memory_region region = { .slot = slot, .guest_phys_addr = gpa, .memory_size = size };
+	struct kvm_userspace_memory_region region = { .slot = slot,
+						      .guest_phys_addr = gpa,
+						      .memory_size = size };
 
 	*host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	region.userspace_addr = (u64)*host;
@@ -195,12 +208,12 @@ static int set_xcr0(void)
 	return api(vcpu, KVM_SET_XCRS, &xcrs);
 }
 
-#define TRY(e)                                                                                                \
-	do {                                                                                                  \
-		if ((e) < 0) {                                                                                \
-			perror(#e);                                                                           \
-			return -1;                                                                            \
-		}                                                                                             \
+#define TRY(e)                                                                                          \
+	do {                                                                                            \
+		if ((e) < 0) {                                                                          \
+			perror(#e);                                                                     \
+			return -1;                                                                      \
+		}                                                                                       \
 	} while (0)
 
 int guest_setup(void)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Instruction tests: one instruction with random operands runs on the bare CPU and in a VM, from the same state; what they
- * leave must be the same. See main.c for the whole, README.md for how to use it.
+ * Instruction tests: one instruction with random operands runs on the bare CPU and in a VM, from the same
+ * state; what they leave must be the same. See main.c for the whole, README.md for how to use it.
  *
  * Both run at CPL 3 with the same selectors and the same addresses: an arena of pages below 4 GiB.
  */
@@ -14,13 +14,13 @@
 #include "x86/cpu.h"
 #include "x86/opcodes.h"
 
-/* ---- the arena: the same in the process and in the guest -------------------------------------------------- */
+/* ---- the arena: the same in the process and in the guest ------------------------------------------- */
 
 #define ARENA		0x20000000ul
 #define DATA		(ARENA + 0x1000)	/* read and write; nothing is mapped before and behind it */
 #define DATA_SIZE	0x4000ul
 #define READONLY	(ARENA + 0x6000)	/* one page */
-#define CODE		(ARENA + 0x10000)	/* full of HLT: wherever execution goes on, it stops with #GP */
+#define CODE		(ARENA + 0x10000) /* full of HLT: wherever execution goes on, it stops with #GP */
 #define CODE_SIZE	0x4000ul
 #define ARENA_SIZE	0x14000ul
 
@@ -32,10 +32,13 @@
 #define LIMIT_CODE16	(CODE_SIZE - 1)
 #define LIMIT_DATA16	0x6fffu
 #define GS_BASE		(DATA + 0x123)
-/* IRET to a 16-bit stack leaves the high half of ESP alone, so the guest's kernel stack and the samples share it. */
+/*
+ * IRET to a 16-bit stack leaves the high half of ESP alone, so the guest's kernel stack and the samples share
+ * it.
+ */
 #define ESP_HIGH	0x37600000ul
 
-/* ---- state --------------------------------------------------------------------------------------------------- */
+/* ---- state ----------------------------------------------------------------------------------------- */
 
 #define XSAVE_SIZE	4096
 #define XSAVE_YMM	576	/* offset of YMM_Hi128 in the standard format */
@@ -76,7 +79,7 @@ struct sample {
 	const u8 *data;			/* DATA_SIZE bytes */
 };
 
-/* ---- values.c ------------------------------------------------------------------------------------------------ */
+/* ---- values.c -------------------------------------------------------------------------------------- */
 
 extern u64 rnd_state;
 u64 rnd(void);
@@ -92,17 +95,20 @@ u64 value_int(void);
 void value_vector(u8 *out, unsigned size);
 void value_x87(u8 out[10]);
 
-/* ---- generate.c ---------------------------------------------------------------------------------------------- */
+/* ---- generate.c ------------------------------------------------------------------------------------ */
 
-/* Fills s with an encoding of the row; false if it has none that can be tested in this mode (after some attempts). */
-bool generate(struct sample *s, const struct x86_opcode *row, enum x86_encoding encoding, unsigned map, u8 opcode,
-	      unsigned mode);
+/*
+ * Fills s with an encoding of the row; false if it has none that can be tested in this mode (after some
+ * attempts).
+ */
+bool generate(struct sample *s, const struct x86_opcode *row, enum x86_encoding encoding, unsigned map,
+	      u8 opcode, unsigned mode);
 /* The same from random bytes, which may be no instruction at all. */
 void generate_random(struct sample *s, unsigned mode);
 /* Why the row is left out here, or NULL. */
 const char *row_excluded(const struct x86_opcode *row);
 
-/* ---- bare.c and guest.c ----------------------------------------------------------------------------------- */
+/* ---- bare.c and guest.c ---------------------------------------------------------------------------- */
 
 void bare_setup(void);
 void bare_run(const struct sample *s, struct outcome *o);
@@ -117,7 +123,7 @@ const u8 *guest_data(void);
 /* Looks a feature up with CPUID, in this process. */
 bool bare_has(enum x86_feature f);
 
-/* ---- compare.c ------------------------------------------------------------------------------------------------- */
+/* ---- compare.c ------------------------------------------------------------------------------------- */
 
 /* Prints the sample and what differs if the two are not the same. */
 bool compare(const struct sample *s, const struct outcome *native, const struct outcome *guest);

@@ -4,9 +4,10 @@
  *
  *	insn [-s SEED] [-n SAMPLES PER ROW] [-f RANDOM SAMPLES] [-r MNEMONIC] [-m 16|32|64] [-u] [-l] [-N]
  *
- * For each row of the tables samples are made (generate.c), run natively (bare.c) and in a VM (guest.c), and all defined
- * state compared (compare.c). Rows are left out when they cannot run at CPL 3 without the kernel, or when this CPU lacks
- * them; both are counted, and -l lists them. Then -f samples of random bytes for each mode, most of them undefined. -u compares undefined flags too; -N runs natively alone, to test the test.
+ * For each row of the tables samples are made (generate.c), run natively (bare.c) and in a VM (guest.c), and
+ * all defined state compared (compare.c). Rows are left out when they cannot run at CPL 3 without the kernel,
+ * or when this CPU lacks them; both are counted, and -l lists them. Then -f samples of random bytes for each
+ * mode, most of them undefined. -u compares undefined flags too; -N runs natively alone, to test the test.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -66,7 +67,8 @@ static bool left_out(const struct x86_opcode *row)
 	return true;
 }
 
-static void run_row(const struct x86_opcode *row, enum x86_encoding encoding, unsigned map, u8 opcode, unsigned mode)
+static void run_row(const struct x86_opcode *row, enum x86_encoding encoding, unsigned map, u8 opcode,
+		    unsigned mode)
 {
 	unsigned long failed = 0, made = 0;
 
@@ -76,8 +78,8 @@ static void run_row(const struct x86_opcode *row, enum x86_encoding encoding, un
 		return;
 	count.rows++;
 	for (unsigned long i = 0; i < per_row && failed < 3; i++) {
-		rnd_state = seed * 0xd1342543de82ef95ull ^ (u64)mode << 56 ^ (u64)encoding << 52 ^ (u64)map << 48 ^ (u64)opcode << 40 ^
-			    (u64)(row->sel * 2654435761u) << 8 ^ i;
+		rnd_state = seed * 0xd1342543de82ef95ull ^ (u64)mode << 56 ^ (u64)encoding << 52 ^
+			    (u64)map << 48 ^ (u64)opcode << 40 ^ (u64)(row->sel * 2654435761u) << 8 ^ i;
 		rnd();
 		if (!generate(&sample, row, encoding, map, opcode, mode))
 			continue;
@@ -175,8 +177,10 @@ int main(int argc, char **argv)
 		if (!only_name)
 			run_random(mode);
 	}
-	printf("%lu samples of %lu rows: %lu samples differ, in %lu rows; %lu rows not here, %lu not comparable, "
+	printf("%lu samples of %lu rows: %lu samples differ, in %lu rows; %lu rows not here, %lu not "
+	       "comparable, "
 	       "%lu without an encoding\n",
-	       count.samples, count.rows, count.failed, count.rows_failed, count.lacking, count.excluded, count.no_encoding);
+	       count.samples, count.rows, count.failed, count.rows_failed, count.lacking, count.excluded,
+	       count.no_encoding);
 	return count.failed != 0;
 }

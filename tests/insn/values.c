@@ -18,9 +18,37 @@ u64 rnd(void)
 u64 value_int(void)
 {
 	static const u64 some[] = {
-		0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 33, 63, 64, 127, 128, 255, 256, 0x7fff, 0x8000, 0xffff, 0x10000,
-		0x7fffffff, 0x80000000, 0xffffffff, 0x100000000ull, 0x7fffffffffffffffull, 0x8000000000000000ull,
-		0x8080808080808080ull, 0x5555555555555555ull, 0x0123456789abcdefull, 0x00ff00ff00ff00ffull,
+		0,
+		1,
+		2,
+		3,
+		7,
+		8,
+		15,
+		16,
+		31,
+		32,
+		33,
+		63,
+		64,
+		127,
+		128,
+		255,
+		256,
+		0x7fff,
+		0x8000,
+		0xffff,
+		0x10000,
+		0x7fffffff,
+		0x80000000,
+		0xffffffff,
+		0x100000000ull,
+		0x7fffffffffffffffull,
+		0x8000000000000000ull,
+		0x8080808080808080ull,
+		0x5555555555555555ull,
+		0x0123456789abcdefull,
+		0x00ff00ff00ff00ffull,
 	};
 
 	switch (rnd_below(6)) {
@@ -40,8 +68,9 @@ u64 value_int(void)
 static u32 value_float(void)
 {
 	static const u32 some[] = {
-		0, 0x3f800000, 0x3f000000, 0x40490fdb, 0x7f800000, 0x7fc00000, 0x7f800001, 0x7fc12345, 0x00000001,
-		0x007fffff, 0x00800000, 0x7f7fffff, 0x4f000000, 0x5f000000, 0x4effffff, 0x3effffff, 0x47800000, 0x477fe000,
+		0,	    0x3f800000, 0x3f000000, 0x40490fdb, 0x7f800000, 0x7fc00000,
+		0x7f800001, 0x7fc12345, 0x00000001, 0x007fffff, 0x00800000, 0x7f7fffff,
+		0x4f000000, 0x5f000000, 0x4effffff, 0x3effffff, 0x47800000, 0x477fe000,
 		0x33800000, 0x4b000000, 0x3fc00000, 0x40200000,
 	};
 	u32 v;
@@ -114,14 +143,30 @@ void value_x87(u8 out[10])
 		u64 mantissa;
 		u16 exponent;
 	} some[] = {
-		{ 0, 0 }, { 0x8000000000000000ull, 0x3fff }, { 0x8000000000000000ull, 0x3ffe },
-		{ 0xc90fdaa22168c235ull, 0x4000 }, { 0x8000000000000000ull, 0x7fff }, { 0xc000000000000000ull, 0x7fff },
-		{ 0x8000000000000001ull, 0x7fff }, { 0xc000000000012345ull, 0x7fff }, { 1, 0 }, { 0x7fffffffffffffffull, 0 },
-		{ 0x8000000000000000ull, 0 }, { 0x8000000000000000ull, 1 }, { 0xffffffffffffffffull, 0x7ffe },
-		{ 0x1000000000000000ull, 0x3fff }, { 0, 0x7fff }, { 0x4000000000000000ull, 0x7fff },
-		{ 0x8000000000000000ull, 0x403e }, { 0xffffffffffffffffull, 0x403d }, { 0x8000000000000000ull, 0x401e },
-		{ 0x8000000000000000ull, 0x400e }, { 0xde0b6b3a763fffffull, 0x403a }, { 0xde0b6b3a76400000ull, 0x403a },
-		{ 0xc000000000000000ull, 0x3fff }, { 0xa000000000000000ull, 0x4000 },
+		{ 0, 0 },
+		{ 0x8000000000000000ull, 0x3fff },
+		{ 0x8000000000000000ull, 0x3ffe },
+		{ 0xc90fdaa22168c235ull, 0x4000 },
+		{ 0x8000000000000000ull, 0x7fff },
+		{ 0xc000000000000000ull, 0x7fff },
+		{ 0x8000000000000001ull, 0x7fff },
+		{ 0xc000000000012345ull, 0x7fff },
+		{ 1, 0 },
+		{ 0x7fffffffffffffffull, 0 },
+		{ 0x8000000000000000ull, 0 },
+		{ 0x8000000000000000ull, 1 },
+		{ 0xffffffffffffffffull, 0x7ffe },
+		{ 0x1000000000000000ull, 0x3fff },
+		{ 0, 0x7fff },
+		{ 0x4000000000000000ull, 0x7fff },
+		{ 0x8000000000000000ull, 0x403e },
+		{ 0xffffffffffffffffull, 0x403d },
+		{ 0x8000000000000000ull, 0x401e },
+		{ 0x8000000000000000ull, 0x400e },
+		{ 0xde0b6b3a763fffffull, 0x403a },
+		{ 0xde0b6b3a76400000ull, 0x403a },
+		{ 0xc000000000000000ull, 0x3fff },
+		{ 0xa000000000000000ull, 0x4000 },
 	};
 	u64 mantissa;
 	u16 exponent;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The decoder against Zydis: every opcode of every map with prefixes and modrm bytes enumerated, and random bytes, in 16-, 32-
- * and 64-bit mode. Validity, length, operands, memory operand, immediates, segment and sizes must agree but for the
- * differences that known_difference() lists with their reasons.
+ * The decoder against Zydis: every opcode of every map with prefixes and modrm bytes enumerated, and random
+ * bytes, in 16-, 32- and 64-bit mode. Validity, length, operands, memory operand, immediates, segment and
+ * sizes must agree but for the differences that known_difference() lists with their reasons.
  *
  * Arguments: [count of random encodings per mode] [seed].
  */
@@ -33,7 +33,7 @@ static u64 rnd(void)
 	return seed;
 }
 
-/* ---- both decodings of one encoding -------------------------------------------------------------------------- */
+/* ---- both decodings of one encoding ---------------------------------------------------------------- */
 
 struct both {
 	unsigned mode;
@@ -52,7 +52,8 @@ struct both {
 static bool differ(struct both *b, const char *what, long ours, long theirs)
 {
 	b->what = what;
-	snprintf(b->detail, sizeof(b->detail), "ours %ld (%#lx), Zydis %ld (%#lx)", ours, ours, theirs, theirs);
+	snprintf(b->detail, sizeof(b->detail), "ours %ld (%#lx), Zydis %ld (%#lx)", ours, ours, theirs,
+		 theirs);
 	return false;
 }
 
@@ -116,7 +117,10 @@ static bool known_difference(const struct both *b)
 		return b->status == X86_DECODE_UD;
 	if (b->valid && b->z.mnemonic == ZYDIS_MNEMONIC_MOVDIR64B)
 		return b->status == X86_DECODE_UD;
-	/* Seen on the host (Zen 3), see x86/opcodes.c: 0F 0D with a register; F3 with REX.B and 90 is XCHG, not PAUSE. */
+	/*
+	 * Seen on the host (Zen 3), see x86/opcodes.c: 0F 0D with a register; F3 with REX.B and 90 is XCHG,
+	 * not PAUSE.
+	 */
 	if (b->valid && b->insn.opcode == 0x0d && b->insn.map == 1)
 		return b->z.mnemonic == ZYDIS_MNEMONIC_NOP && b->status == X86_DECODE_UD;
 	if (b->valid && b->z.mnemonic == ZYDIS_MNEMONIC_PAUSE && b->insn.op == X86_OP_XCHG)
@@ -125,10 +129,14 @@ static bool known_difference(const struct both *b)
 	if (b->mode != 64 && b->insn.prefix & X86_PFX_VEX) {
 		if (!b->valid && b->zstatus == ZYDIS_STATUS_BAD_REGISTER)
 			return true;
-		if (b->valid && (b->z.mnemonic == ZYDIS_MNEMONIC_VPEXTRD || b->z.mnemonic == ZYDIS_MNEMONIC_VPINSRD))
+		if (b->valid &&
+		    (b->z.mnemonic == ZYDIS_MNEMONIC_VPEXTRD || b->z.mnemonic == ZYDIS_MNEMONIC_VPINSRD))
 			return b->status == X86_DECODE_UD && b->z.raw.vex.W;
 	}
-	/* Outside 64-bit mode EVEX.W is ignored by conversions of general registers (SDM's notes to VCVTSI2SH...). */
+	/*
+	 * Outside 64-bit mode EVEX.W is ignored by conversions of general registers (SDM's notes to
+	 * VCVTSI2SH...).
+	 */
 	if (b->mode != 64 && !b->valid && b->insn.prefix & X86_PFX_EVEX && b->insn.prefix & X86_PFX_REX_W &&
 	    b->insn.desc && !strncmp(b->insn.desc->name, "vcvt", 4))
 		return true;
@@ -136,7 +144,8 @@ static bool known_difference(const struct both *b)
 	if (!b->valid && b->insn.op == X86_OP_MOV_CR)
 		return b->insn.prefix & X86_PFX_LOCK && b->insn.operand[b->insn.opcode == 0x20].reg == 8;
 	/* Far pointers with REX.W: AMD ignores it, as the host was seen to do. */
-	if (b->valid && b->insn.prefix & X86_PFX_REX_W && b->insn.op != X86_OP_NATIVE && b->insn.operand[0].size == 6)
+	if (b->valid && b->insn.prefix & X86_PFX_REX_W && b->insn.op != X86_OP_NATIVE &&
+	    b->insn.operand[0].size == 6)
 		return b->insn.len == b->z.length;
 	switch (b->valid && b->insn.prefix & X86_PFX_REX_W ? b->insn.op : X86_OP_NATIVE) {
 	case X86_OP_LSS: case X86_OP_LFS: case X86_OP_LGS:
@@ -150,7 +159,7 @@ static bool known_difference(const struct both *b)
 	return false;
 }
 
-/* ---- operands --------------------------------------------------------------------------------------------------- */
+/* ---- operands -------------------------------------------------------------------------------------- */
 
 static bool same_register(struct both *b, const struct x86_operand *o, ZydisRegister r)
 {
@@ -242,7 +251,8 @@ static bool same_memory(struct both *b, const struct x86_operand *o, const Zydis
 		return differ(b, "scale", insn->scale, scale);
 	if (insn->base == X86_REG_ZERO && insn->index == X86_REG_ZERO && insn->asize < 8)
 		disp &= insn->asize == 2 ? 0xffff : 0xffffffff;
-	if (insn->asize < 8 ? (insn->disp ^ disp) & (insn->asize == 2 ? 0xffff : 0xffffffff) : insn->disp != disp)
+	if (insn->asize < 8 ? (insn->disp ^ disp) & (insn->asize == 2 ? 0xffff : 0xffffffff)
+			    : insn->disp != disp)
 		return differ(b, "displacement", insn->disp, disp);
 	if (insn->op != X86_OP_LEA && insn->seg != ZydisRegisterGetId(zo->mem.segment))
 		return differ(b, "segment", insn->seg, ZydisRegisterGetId(zo->mem.segment));
@@ -256,7 +266,9 @@ static bool same_immediate(struct both *b, const struct x86_operand *o, const Zy
 	u64 mask = o->size >= 8 || !o->size ? ~0ull : (1ull << (8 * o->size)) - 1;
 
 	if (o->kind == X86_OPD_IMM2)
-		return b->insn.imm2 == (u16)zo->imm.value.u ? true : differ(b, "imm2", b->insn.imm2, zo->imm.value.u);
+		return b->insn.imm2 == (u16)zo->imm.value.u
+			       ? true
+			       : differ(b, "imm2", b->insn.imm2, zo->imm.value.u);
 	if (o->kind != X86_OPD_IMM && o->kind != X86_OPD_REL)
 		return differ(b, "not immediate", o->kind, X86_OPD_IMM);
 	if ((o->kind == X86_OPD_REL) != zo->imm.is_relative)
@@ -268,7 +280,8 @@ static bool same_immediate(struct both *b, const struct x86_operand *o, const Zy
 
 static unsigned access_of(ZydisOperandActions a)
 {
-	return (a & ZYDIS_OPERAND_ACTION_MASK_READ ? X86_ACC_R : 0) | (a & ZYDIS_OPERAND_ACTION_MASK_WRITE ? X86_ACC_W : 0);
+	return (a & ZYDIS_OPERAND_ACTION_MASK_READ ? X86_ACC_R : 0) |
+	       (a & ZYDIS_OPERAND_ACTION_MASK_WRITE ? X86_ACC_W : 0);
 }
 
 static bool same_access(struct both *b, const struct x86_operand *o, const ZydisDecodedOperand *zo)
@@ -280,7 +293,10 @@ static bool same_access(struct both *b, const struct x86_operand *o, const Zydis
 	/* A conditional write keeps the old value: we say read and written. */
 	if (zo->actions & ZYDIS_OPERAND_ACTION_CONDWRITE)
 		theirs |= X86_ACC_R;
-	/* Masked stores only write; address-only operands are read for Zydis; LAR and LSL keep the old value if ZF. */
+	/*
+	 * Masked stores only write; address-only operands are read for Zydis; LAR and LSL keep the old value
+	 * if ZF.
+	 */
 	if (o->kind == X86_OPD_MEM && (!o->access || (b->insn.evex_aaa && o->access == X86_ACC_W)))
 		return true;
 	if (b->insn.op == X86_OP_LAR || b->insn.op == X86_OP_LSL)
@@ -316,12 +332,15 @@ static bool same_x87_operands(struct both *b)
 	for (unsigned i = 0; i < b->z.operand_count; i++) {
 		const ZydisDecodedOperand *zo = &b->zo[i];
 
-		if (zo->type == ZYDIS_OPERAND_TYPE_MEMORY && zo->visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT) {
-			const struct x86_operand *o = &b->insn.operand[b->insn.operand[0].kind != X86_OPD_MEM];
+		if (zo->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+		    zo->visibility == ZYDIS_OPERAND_VISIBILITY_EXPLICIT) {
+			const struct x86_operand *o =
+				&b->insn.operand[b->insn.operand[0].kind != X86_OPD_MEM];
 
 			if (!same_memory(b, o, zo) || !same_access(b, o, zo))
 				return false;
-		} else if (zo->type == ZYDIS_OPERAND_TYPE_REGISTER && zo->visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
+		} else if (zo->type == ZYDIS_OPERAND_TYPE_REGISTER &&
+			   zo->visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN &&
 			   ZydisRegisterGetClass(zo->reg.value) == ZYDIS_REGCLASS_X87) {
 			theirs |= BIT(ZydisRegisterGetId(zo->reg.value));
 		}
@@ -348,11 +367,12 @@ static bool same_operands(struct both *b)
 		const ZydisDecodedOperand *zo = &b->zo[i];
 		const struct x86_operand *o = &b->insn.operand[n];
 
-		if (zo->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN || zo->encoding == ZYDIS_OPERAND_ENCODING_MASK)
+		if (zo->visibility == ZYDIS_OPERAND_VISIBILITY_HIDDEN ||
+		    zo->encoding == ZYDIS_OPERAND_ENCODING_MASK)
 			continue;
 		/* XMM0 of BLENDV and SHA256RNDS2. */
-		if (zo->visibility == ZYDIS_OPERAND_VISIBILITY_IMPLICIT && zo->type == ZYDIS_OPERAND_TYPE_REGISTER &&
-		    zo->reg.value == ZYDIS_REGISTER_XMM0)
+		if (zo->visibility == ZYDIS_OPERAND_VISIBILITY_IMPLICIT &&
+		    zo->type == ZYDIS_OPERAND_TYPE_REGISTER && zo->reg.value == ZYDIS_REGISTER_XMM0)
 			continue;
 		if (zo->type == ZYDIS_OPERAND_TYPE_POINTER) {
 			if (b->insn.imm != zo->ptr.offset || b->insn.imm2 != zo->ptr.segment)
@@ -362,8 +382,9 @@ static bool same_operands(struct both *b)
 		}
 		if (n >= b->insn.nr_operands)
 			return differ(b, "operand count", b->insn.nr_operands, n + 1);
-		if (zo->type == ZYDIS_OPERAND_TYPE_REGISTER ? !same_register(b, o, zo->reg.value) :
-		    zo->type == ZYDIS_OPERAND_TYPE_MEMORY ? !same_memory(b, o, zo) : !same_immediate(b, o, zo))
+		if (zo->type == ZYDIS_OPERAND_TYPE_REGISTER ? !same_register(b, o, zo->reg.value)
+		    : zo->type == ZYDIS_OPERAND_TYPE_MEMORY ? !same_memory(b, o, zo)
+							    : !same_immediate(b, o, zo))
 			return false;
 		if (!same_access(b, o, zo))
 			return false;
@@ -410,7 +431,7 @@ static bool compare(struct both *b)
 	return same_operands(b) && same_properties(b);
 }
 
-/* ---- reporting ----------------------------------------------------------------------------------------------------- */
+/* ---- reporting ------------------------------------------------------------------------------------- */
 
 /* One report for each kind of difference of each instruction. */
 static bool reported_before(const struct both *b)
@@ -445,14 +466,15 @@ static void report(const struct both *b)
 		return;
 	if (b->valid) {
 		ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL);
-		ZydisFormatterFormatInstruction(&f, &b->z, b->zo, b->z.operand_count_visible, text, sizeof(text), 0, NULL);
+		ZydisFormatterFormatInstruction(&f, &b->z, b->zo, b->z.operand_count_visible, text,
+						sizeof(text), 0, NULL);
 	}
 	printf("%u-bit:", b->mode);
 	for (unsigned i = 0; i < 15; i++)
 		printf(" %02x", b->bytes[i]);
 	printf("\n  Zydis: %s (%s)\n  ours: %s %s\n  %s: %s\n", text,
-	       b->valid ? ZydisISASetGetString(b->z.meta.isa_set) : "", b->insn.desc ? b->insn.desc->name : "-",
-	       x86_op_name(b->insn.op), b->what, b->detail);
+	       b->valid ? ZydisISASetGetString(b->z.meta.isa_set) : "",
+	       b->insn.desc ? b->insn.desc->name : "-", x86_op_name(b->insn.op), b->what, b->detail);
 }
 
 static void check(unsigned mode, const u8 *bytes)
@@ -465,7 +487,7 @@ static void check(unsigned mode, const u8 *bytes)
 		report(&b);
 }
 
-/* ---- enumeration ------------------------------------------------------------------------------------------------------ */
+/* ---- enumeration ----------------------------------------------------------------------------------- */
 
 static void fill_random(u8 *bytes, unsigned from)
 {
@@ -489,9 +511,28 @@ static void each_modrm(unsigned mode, u8 *bytes, unsigned pos)
 static void test_legacy_enumerated(void **state)
 {
 	static const u8 prefixes[][3] = {
-		{ 0 }, { 0x66 }, { 0xf2 }, { 0xf3 }, { 0x66, 0xf2 }, { 0xf3, 0x66 }, { 0xf0 }, { 0x67 },
-		{ 0x48 }, { 0x66, 0x48 }, { 0xf3, 0x4f }, { 0x45 }, { 0x66, 0xf3, 0x4d }, { 0xf0, 0x66 }, { 0xf0, 0x4c },
-		{ 0x40 }, { 0x65, 0x41 }, { 0x2e }, { 0x64 }, { 0x48, 0x66 }, { 0xf2, 0xf3 }, { 0xf3, 0xf2 },
+		{ 0 },
+		{ 0x66 },
+		{ 0xf2 },
+		{ 0xf3 },
+		{ 0x66, 0xf2 },
+		{ 0xf3, 0x66 },
+		{ 0xf0 },
+		{ 0x67 },
+		{ 0x48 },
+		{ 0x66, 0x48 },
+		{ 0xf3, 0x4f },
+		{ 0x45 },
+		{ 0x66, 0xf3, 0x4d },
+		{ 0xf0, 0x66 },
+		{ 0xf0, 0x4c },
+		{ 0x40 },
+		{ 0x65, 0x41 },
+		{ 0x2e },
+		{ 0x64 },
+		{ 0x48, 0x66 },
+		{ 0xf2, 0xf3 },
+		{ 0xf3, 0xf2 },
 	};
 	static const u8 escapes[][2] = { { 0 }, { 0x0f }, { 0x0f, 0x38 }, { 0x0f, 0x3a } };
 	u8 bytes[32];
@@ -570,7 +611,7 @@ static void test_evex_enumerated(void **state)
 	assert_int_equal(nr_failed, 0);
 }
 
-/* ---- random bytes --------------------------------------------------------------------------------------------------------- */
+/* ---- random bytes ---------------------------------------------------------------------------------- */
 
 static unsigned random_prefixes(u8 *bytes)
 {
@@ -605,7 +646,7 @@ static void test_random(void **state)
 	assert_int_equal(nr_failed, 0);
 }
 
-/* ---- what Zydis cannot say ---------------------------------------------------------------------------------------------------- */
+/* ---- what Zydis cannot say ------------------------------------------------------------------------- */
 
 /* Every prefix of a valid instruction asks for more, at exactly its own length it decodes the same. */
 static void test_truncation(void **state)
@@ -653,7 +694,8 @@ int main(int argc, char **argv)
 	static const ZydisMachineMode machine[3] = {
 		ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_MACHINE_MODE_LONG_64,
 	};
-	static const ZydisStackWidth stack[3] = { ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32, ZYDIS_STACK_WIDTH_64 };
+	static const ZydisStackWidth stack[3] = { ZYDIS_STACK_WIDTH_16, ZYDIS_STACK_WIDTH_32,
+						  ZYDIS_STACK_WIDTH_64 };
 	int failed;
 
 	if (argc > 1)
