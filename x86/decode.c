@@ -62,60 +62,10 @@ static s64 sign_extend(u64 value, unsigned size)
 
 /* ---- tables ---------------------------------------------------------------------------------------- */
 
-static const struct x86_opcode *first_of(const x86_opcode_table a, const x86_opcode_table b, u8 opcode)
+static bool row_has_imm8(const struct x86_opcode *row)
 {
-	return a[opcode] ? a[opcode] : b[opcode];
-}
-
-const struct x86_opcode *x86_opcode_rows(enum x86_encoding encoding, unsigned map, u8 opcode)
-{
-	if (map > 6)
-		return NULL;
-	switch (encoding << 4 | map) {
-	case X86_ENCODING_LEGACY << 4 | 0:
-		return first_of(x86_table_1byte, x86_table_x87, opcode);
-	case X86_ENCODING_LEGACY << 4 | 1:
-		return first_of(x86_table_0f, x86_table_sse_0f, opcode);
-	case X86_ENCODING_LEGACY << 4 | 2:
-		return first_of(x86_table_0f38, x86_table_sse_0f38, opcode);
-	case X86_ENCODING_LEGACY << 4 | 3:
-		return x86_table_sse_0f3a[opcode];
-	case X86_ENCODING_VEX << 4 | 1:
-		return x86_table_vex1[opcode];
-	case X86_ENCODING_VEX << 4 | 2:
-		return x86_table_vex2[opcode];
-	case X86_ENCODING_VEX << 4 | 3:
-		return x86_table_vex3[opcode];
-	case X86_ENCODING_EVEX << 4 | 1:
-		return x86_table_evex1[opcode];
-	case X86_ENCODING_EVEX << 4 | 2:
-		return x86_table_evex2[opcode];
-	case X86_ENCODING_EVEX << 4 | 3:
-		return x86_table_evex3[opcode];
-	case X86_ENCODING_EVEX << 4 | 5:
-		return x86_table_evex5[opcode];
-	case X86_ENCODING_EVEX << 4 | 6:
-		return x86_table_evex6[opcode];
-	default:
-		return NULL;
-	}
-}
-
-static bool row_has_modrm(const struct x86_opcode *row)
-{
-	if (row->sel >> 16 & X86_SEL_MODRM)
-		return true;
 	for (unsigned i = 0; i < ARRAY_SIZE(row->opd); i++) {
-		if (X86_OPD_METHOD(row->opd[i]) >= X86_M_MODRM)
-			return true;
-	}
-	return false;
-}
-
-bool x86_opcode_has_modrm(const struct x86_opcode *rows)
-{
-	for (; rows->name; rows++) {
-		if (row_has_modrm(rows))
+		if (X86_OPD_METHOD(row->opd[i]) == X86_M_IU && X86_OPD_TYPE(row->opd[i]) == X86_T_b)
 			return true;
 	}
 	return false;
@@ -226,14 +176,21 @@ static u8 read_prefixes(struct decoder *d)
 	}
 }
 
-static bool legacy_prefix_before_vex(const struct decoder *d)
+static void bad(struct decoder *d)
 {
-	return d->rep || d->rex || d->insn->prefix & (X86_PFX_LOCK | X86_PFX_OSIZE);
+	if (d->status == X86_DECODE_OK)
+		d->status = X86_DECODE_UD;
 }
 
-static void set_pp(struct decoder *d, unsigned vex_pp)
+/*
+ * 66, F2, F3, LOCK, REX before VEX and EVEX are #UD: for a REX (directly before) at once, for the others when
+ * all is read, which may be too long (so seen on Zen 3).
+ */
+static void check_prefixes_before_vex(struct decoder *d)
 {
-	d->pp = vex_pp;
+	if (d->rex)
+		bad(d);
+	d->undefined = d->rep || d->insn->prefix & (X86_PFX_LOCK | X86_PFX_OSIZE);
 }
 
 /* C4 (three bytes) or C5 (two). */
@@ -242,7 +199,7 @@ static void read_vex(struct decoder *d, u8 first)
 	struct x86_insn *insn = d->insn;
 	u8 p0, p1;
 
-	d->undefined = legacy_prefix_before_vex(d);
+	check_prefixes_before_vex(d);
 	insn->vex_off = d->pos - 1;
 	insn->prefix |= X86_PFX_VEX;
 	d->encoding = X86_ENCODING_VEX;
@@ -257,7 +214,7 @@ static void read_vex(struct decoder *d, u8 first)
 	insn->map = p0 & 0x1f;
 	insn->vvvv = ~p1 >> 3 & 15;
 	d->length = p1 >> 2 & 1;
-	set_pp(d, p1 & 3);
+	d->pp = p1 & 3;
 	if (d->mode != 64)
 		d->rex &= REX_W;
 }
@@ -267,7 +224,7 @@ static void read_evex(struct decoder *d)
 	struct x86_insn *insn = d->insn;
 	u8 p0, p1, p2;
 
-	d->undefined = legacy_prefix_before_vex(d);
+	check_prefixes_before_vex(d);
 	insn->vex_off = d->pos - 1;
 	insn->prefix |= X86_PFX_EVEX;
 	d->encoding = X86_ENCODING_EVEX;
@@ -278,7 +235,7 @@ static void read_evex(struct decoder *d)
 	d->r2 = ~p0 & 0x10;
 	insn->map = p0 & 7;
 	insn->vvvv = ~p1 >> 3 & 15;
-	set_pp(d, p1 & 3);
+	d->pp = p1 & 3;
 	insn->evex_z = p2 >> 7;
 	d->length = p2 >> 5 & 3;
 	insn->evex_b = p2 >> 4 & 1;
@@ -509,12 +466,6 @@ static void read_address(struct decoder *d)
 }
 
 /* ---- operands -------------------------------------------------------------------------------------- */
-
-static void bad(struct decoder *d)
-{
-	if (d->status == X86_DECODE_OK)
-		d->status = X86_DECODE_UD;
-}
 
 static void general_register(const struct decoder *d, struct x86_operand *o, unsigned reg)
 {
@@ -868,18 +819,23 @@ static void set_mandatory(struct decoder *d)
 		insn->prefix |= d->rep == 0xf3 ? X86_PFX_REP : X86_PFX_REPNE;
 }
 
-static const struct x86_opcode *find_row(struct decoder *d)
+static const struct x86_opcode *find_rows(const struct decoder *d)
 {
-	struct x86_insn *insn = d->insn;
-	const struct x86_opcode *rows;
+	const struct x86_insn *insn = d->insn;
 	u8 opcode = insn->opcode;
 
 	if (d->encoding == X86_ENCODING_LEGACY && insn->map == 0 && opcode == 0x90 && d->rex & REX_B)
 		opcode = 0x91;
-	rows = x86_opcode_rows(d->encoding, insn->map, opcode);
+	return x86_opcode_rows(d->encoding, insn->map, opcode);
+}
+
+static const struct x86_opcode *find_row(struct decoder *d, const struct x86_opcode *rows)
+{
+	struct x86_insn *insn = d->insn;
+
 	if (!rows)
 		return NULL;
-	insn->has_modrm = row_has_modrm(rows);
+	insn->has_modrm = x86_row_has_modrm(rows);
 	if (insn->has_modrm) {
 		insn->modrm = next(d);
 		d->rm_is_reg = insn->modrm >= 0xc0;
@@ -890,22 +846,25 @@ static const struct x86_opcode *find_row(struct decoder *d)
 }
 
 /*
- * Opcodes with modrm (in 0F38, 0F3A and VEX all, with imm8 in 0F3A) fetch it whether they are defined or not,
- * so that an undefined instruction may be too long first (seen on Zen 3).
+ * Undefined instructions are fetched whole, too, so they may be too long first (seen on Zen 3): all of 0F38,
+ * 0F3A (with imm8) and the VEX maps beyond have modrm, in VEX map 1 what has it in 0F. rows: of the opcode,
+ * or NULL.
  */
-static void skip_undefined(struct decoder *d)
+static void skip_undefined(struct decoder *d, const struct x86_opcode *rows)
 {
 	static const struct x86_opcode unknown = { .name = NULL };
 	struct x86_insn *insn = d->insn;
 
-	if (insn->map > 3 || (d->encoding == X86_ENCODING_LEGACY && insn->map < 2 && !insn->has_modrm))
+	if (!rows && insn->map == 1)
+		rows = x86_opcode_rows(X86_ENCODING_LEGACY, 1, insn->opcode);
+	if (insn->map < 2 && !(rows && x86_row_has_modrm(rows)))
 		return;
 	if (!insn->has_modrm)
 		insn->modrm = next(d);
 	insn->desc = &unknown;
 	if (insn->modrm < 0xc0)
 		read_address(d);
-	if (insn->map == 3)
+	if (insn->map == 3 || (rows && row_has_imm8(rows)))
 		next(d);
 	insn->desc = NULL;
 }
@@ -913,15 +872,17 @@ static void skip_undefined(struct decoder *d)
 static void decode(struct decoder *d)
 {
 	struct x86_insn *insn = d->insn;
+	const struct x86_opcode *rows;
 
 	read_opcode(d);
 	if (d->status != X86_DECODE_OK)
 		return;
 	set_asize(d);
-	insn->desc = find_row(d);
+	rows = find_rows(d);
+	insn->desc = find_row(d, rows);
 	if (!insn->desc) {
 		if (d->status == X86_DECODE_OK)
-			skip_undefined(d);
+			skip_undefined(d, rows);
 		bad(d);
 		return;
 	}
@@ -961,15 +922,4 @@ enum x86_decode_status x86_decode(struct x86_insn *insn, const u8 *bytes, unsign
 	insn->next = d.pos;
 	memcpy(insn->bytes, bytes, d.pos);
 	return d.status;
-}
-
-const char *x86_op_name(enum x86_op op)
-{
-	static const char *const names[X86_NR_OPS] = {
-#define X(name) [X86_OP_##name] = #name,
-		X86_OPS(X)
-#undef X
-	};
-
-	return op < X86_NR_OPS ? names[op] : "?";
 }

@@ -421,3 +421,64 @@ const x86_opcode_table x86_table_0f38 = {
 const x86_opcode_table x86_table_0f3a = {
 	[0xff] = NULL,
 };
+
+/* ---- lookup ------------------------------------------------------------------------------------------- */
+
+static const struct x86_opcode *first_of(const x86_opcode_table a, const x86_opcode_table b, u8 opcode)
+{
+	return a[opcode] ? a[opcode] : b[opcode];
+}
+
+const struct x86_opcode *x86_opcode_rows(enum x86_encoding encoding, unsigned map, u8 opcode)
+{
+	if (map > 6)
+		return NULL;
+	switch (encoding << 4 | map) {
+	case X86_ENCODING_LEGACY << 4 | 0:
+		return first_of(x86_table_1byte, x86_table_x87, opcode);
+	case X86_ENCODING_LEGACY << 4 | 1:
+		return first_of(x86_table_0f, x86_table_sse_0f, opcode);
+	case X86_ENCODING_LEGACY << 4 | 2:
+		return first_of(x86_table_0f38, x86_table_sse_0f38, opcode);
+	case X86_ENCODING_LEGACY << 4 | 3:
+		return x86_table_sse_0f3a[opcode];
+	case X86_ENCODING_VEX << 4 | 1:
+		return x86_table_vex1[opcode];
+	case X86_ENCODING_VEX << 4 | 2:
+		return x86_table_vex2[opcode];
+	case X86_ENCODING_VEX << 4 | 3:
+		return x86_table_vex3[opcode];
+	case X86_ENCODING_EVEX << 4 | 1:
+		return x86_table_evex1[opcode];
+	case X86_ENCODING_EVEX << 4 | 2:
+		return x86_table_evex2[opcode];
+	case X86_ENCODING_EVEX << 4 | 3:
+		return x86_table_evex3[opcode];
+	case X86_ENCODING_EVEX << 4 | 5:
+		return x86_table_evex5[opcode];
+	case X86_ENCODING_EVEX << 4 | 6:
+		return x86_table_evex6[opcode];
+	default:
+		return NULL;
+	}
+}
+
+bool x86_opcode_has_modrm(const struct x86_opcode *rows)
+{
+	for (; rows->name; rows++) {
+		if (x86_row_has_modrm(rows))
+			return true;
+	}
+	return false;
+}
+
+const char *x86_op_name(enum x86_op op)
+{
+	static const char *const names[X86_NR_OPS] = {
+#define X(name) [X86_OP_##name] = #name,
+		X86_OPS(X)
+#undef X
+	};
+
+	return op < X86_NR_OPS ? names[op] : "?";
+}

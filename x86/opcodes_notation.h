@@ -297,4 +297,15 @@ extern const x86_opcode_table x86_table_vex1, x86_table_vex2, x86_table_vex3;
 extern const x86_opcode_table x86_table_evex1, x86_table_evex2, x86_table_evex3, x86_table_evex5,
 	x86_table_evex6;
 
+static inline bool x86_row_has_modrm(const struct x86_opcode *row)
+{
+	if (row->sel >> 16 & X86_SEL_MODRM)
+		return true;
+	for (unsigned i = 0; i < ARRAY_SIZE(row->opd); i++) {
+		if (X86_OPD_METHOD(row->opd[i]) >= X86_M_MODRM)
+			return true;
+	}
+	return false;
+}
+
 #endif

@@ -783,8 +783,12 @@ void generate_random(struct sample *s, unsigned mode)
 	for (;;) {
 		random_bytes(&b, mode);
 		status = x86_decode(&s->insn, b.b, 16, mode);
-		/* LOCK VERW of memory is no #UD on a Zen 3 whose microcode uses VERW for other things. */
-		if (status != X86_DECODE_OK && s->insn.op == X86_OP_VERW)
+		/*
+		 * LOCK VERW of memory is no #UD on a Zen 3 whose microcode uses VERW for other things; among
+		 * 0F 01 are instructions that a hypervisor hides from CPUID but not from execution.
+		 */
+		if (status != X86_DECODE_OK && (s->insn.op == X86_OP_VERW ||
+						(s->insn.map == 1 && s->insn.opcode == 0x01)))
 			continue;
 		if (status != X86_DECODE_OK)
 			break;
