@@ -71,6 +71,7 @@ struct vcpu_lapic {
 	u64 vapic_gpa;		/* v: KVM_SET_VAPIC_ADDR; 0 none */
 	u8 vapic_tpr;		/* v: what was put there */
 	bool pv_eoi_offered;	/* v: the guest may EOI by clearing its byte */
+	u32 kicked;		/* a: a PV kick that no HLT has used up yet */
 };
 
 static inline struct vcpu_lapic *vcpu_lapic_of(struct lapic *l)

@@ -43,9 +43,23 @@ static void on_smi(struct lapic *l)
 	vcpu_request(vcpu_lapic_of(l)->vcpu, VCPU_REQ_SMI);
 }
 
+/*
+ * A PV kick may overtake the HLT that it is to end: a guest looks at its lock, is about to halt, and is
+ * kicked. So the kick is remembered until a HLT has been executed, and then asked for again (see
+ * vcpu_irq_sync).
+ */
 static void on_unhalt(struct lapic *l)
 {
-	vcpu_request(vcpu_lapic_of(l)->vcpu, VCPU_REQ_UNHALT);
+	struct vcpu_lapic *vl = vcpu_lapic_of(l);
+
+	atomic_xchg(&vl->kicked, 1);
+	vcpu_request(vl->vcpu, VCPU_REQ_UNHALT);
+}
+
+static void settle_kick(struct vcpu_lapic *vl)
+{
+	if (vl->vcpu->cpu.activity == X86_HALTED && atomic_xchg(&vl->kicked, 0))
+		vcpu_request(vl->vcpu, VCPU_REQ_UNHALT);
 }
 
 static void on_recheck(struct lapic *l)
@@ -206,6 +220,8 @@ void vcpu_irq_sync(struct vcpu *vcpu)
 	if (!vcpu->apic)
 		return;
 	settle_pv_eoi(vcpu);
+	if (unlikely(atomic_read(&vcpu_lapic(vcpu)->kicked)))
+		settle_kick(vcpu_lapic(vcpu));
 	if (unlikely(vcpu_lapic(vcpu)->vapic_gpa))
 		read_vapic(vcpu_lapic(vcpu));
 }

@@ -390,6 +390,15 @@ static void kick_wakes_only_its_target(void **state)
 	fake_yields_allowed = false;
 	assert_true(b->requests & VCPU_REQ_UNHALT);
 	assert_false(a->requests & VCPU_REQ_UNHALT);
+	b->requests = 0; /* looked at too early: the HLT comes only now */
+	vcpu_irq_sync(b);
+	assert_false(b->requests & VCPU_REQ_UNHALT);
+	b->cpu.activity = X86_HALTED;
+	vcpu_irq_sync(b);
+	assert_true(b->requests & VCPU_REQ_UNHALT);
+	b->requests = 0;
+	vcpu_irq_sync(b);
+	assert_false(b->requests & VCPU_REQ_UNHALT);
 }
 
 static void msr_list(void **state)
