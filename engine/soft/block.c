@@ -8,6 +8,7 @@
  * last compared with memory; only then are they compared again.
  */
 #include "engine/soft/soft.h"
+#include "engine/soft/translate.h"
 #include "x86/opcodes.h"
 #include "x86/paging.h"
 #include "x86/system.h"
@@ -30,6 +31,7 @@ void block_flush_all(struct soft_vcpu *soft)
 	memset(soft->hash, 0, sizeof(soft->hash));
 	soft->arena_used = 0;
 	block_flush_jumps(soft, false);
+	translate_flush(soft);
 }
 
 void block_fetch_flush_page(struct soft_vcpu *soft, u64 gva)
@@ -214,7 +216,18 @@ static struct block *make(struct vcpu *vcpu, struct source *s, const struct fetc
 	b->key = block_key(&vcpu->cpu);
 	b->len = (u16)len;
 	b->host = s->host;
+	b->heat = 0;
+	b->code = NULL;
+	b->cell = NULL;
 	return b;
+}
+
+/* Until code_epoch moves on from epoch, the block may run without another look. */
+static void set_checked(struct block *b, u64 epoch)
+{
+	b->checked = epoch;
+	if (b->cell)
+		atomic_set(b->cell, epoch);
 }
 
 /* Notes from when on the block's bytes are known to be those in memory. False: no memory for the page's record. */
@@ -227,7 +240,7 @@ static bool arm(struct vcpu *vcpu, struct block *b)
 	b->page = code_page_arm(vcpu, (u64)b->host & PAGE_MASK, offset, len);
 	if (!b->page)
 		return false;
-	b->checked = b->spans ? ~0ull : atomic_read_acquire(&soft->vm->code_epoch);
+	set_checked(b, b->spans ? ~0ull : atomic_read_acquire(&soft->vm->code_epoch));
 	b->version = atomic_read_acquire(&b->page->version);
 	b->epoch = soft->epoch;
 	return true;
@@ -254,7 +267,7 @@ static bool fresh(struct vcpu *vcpu, struct block *b)
 
 	if (!b->host || b->version != atomic_read(&b->page->version) || b->epoch != soft->epoch || b->spans)
 		return false;
-	b->checked = now;
+	set_checked(b, now);
 	return true;
 }
 
@@ -264,7 +277,7 @@ static bool revalidate(struct vcpu *vcpu, struct block *b, u64 linear)
 	if (b->host && arm(vcpu, b) && unchanged(vcpu, b, linear))
 		return true;
 	b->host = NULL;
-	b->checked = ~0ull;
+	set_checked(b, ~0ull);
 	return false;
 }
 

@@ -7,6 +7,7 @@
  */
 #include "engine/soft/native.h"
 #include "engine/soft/soft.h"
+#include "engine/soft/translate.h"
 #include "host/user/fault.h"
 #include "x86/system.h"
 
@@ -92,11 +93,13 @@ enum soft_next soft_retire(struct vcpu *vcpu, const struct x86_insn *insn, enum 
 
 /* ---- the loop ------------------------------------------------------------------------------------------------------ */
 
-static enum x86_result run_block(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct block *b)
+static enum x86_result run_block(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b)
 {
 	const struct x86_insn *insn = b->insn;
 	enum x86_result r;
 
+	if (soft->jit && translate_run(cpu, soft, b, &r))
+		return r;
 	do {
 		soft->insn = insn;
 		r = insn->exec(cpu, insn);
@@ -197,6 +200,7 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 		exit = body(vcpu);
 		host_fault_disarm(&frame);
 	} else {
+		translate_fault(&vcpu->cpu, soft, &frame);
 		if (soft->insn)
 			advance(&vcpu->cpu, soft->insn->off);
 		exit = ENGINE_EXIT_HOST_FAULT;
@@ -235,6 +239,7 @@ static int soft_vcpu_create(struct vcpu *vcpu)
 	vcpu->engine = soft;
 	vcpu->cpu.mem = &soft_mem_ops;
 	soft_tlb_init(&vcpu->cpu);
+	translate_create(&vcpu->cpu, soft);
 	block_flush_all(soft);
 	return 0;
 }
@@ -244,6 +249,7 @@ static void soft_vcpu_destroy(struct vcpu *vcpu)
 	struct soft_vcpu *soft = vcpu->engine;
 
 	native_cpu_destroy(&vcpu->cpu);
+	translate_destroy(soft);
 	host_free_pages(soft->arena, BLOCK_ARENA);
 	host_free_pages(soft, sizeof(*soft));
 }

@@ -8,6 +8,7 @@
  *	codepage.c	which pages hold decoded code: writes to them are noticed
  *	tlb.c		the software TLB, and all accesses that miss it
  *	native.c ...	instructions that run as themselves
+ *	translate.c ...	warm blocks as native code (jit_*.c)
  *
  * Everything here but struct soft_vm belongs to the vCPU's thread.
  */
@@ -56,6 +57,10 @@ struct block {
 	u16 nr;			/* instructions, the end marker not counted */
 	bool spans;		/* its single instruction reaches into the next page: compared every time */
 	u8 *bytes;		/* copy of the code */
+	u32 heat;		/* executions by the interpreter */
+	const u8 *code;		/* its translation, NULL: none */
+	u64 *cell;		/* the translation's copy of checked */
+	u16 *code_offset;	/* of each instruction in the translation, and of its end */
 	struct x86_insn insn[];
 };
 
@@ -81,8 +86,11 @@ struct fetch_entry {
 #define BLOCK_ARENA (64u << 20)
 #define BLOCK_MAX_INSNS 32
 
+struct jit;
+
 struct soft_vcpu {
 	struct soft_vm *vm;
+	struct jit *jit;		/* NULL: the interpreter alone */
 	const struct x86_insn *insn;	/* the one being executed; for faults of the host */
 	u64 epoch;			/* moves when memory may have been written behind our back */
 	u32 generation[2];		/* of jump entries: of non-global, of global pages */

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Branches, and how a block is left for the next. The target is checked to be canonical and everything that may miss is
+ * probed before anything is committed; if not, the handler does it all.
+ */
+#include "engine/soft/jit.h"
+#include "x86/opcodes.h"
+
+/* To the handler unless JIT_B is canonical in 48 bits; JIT_A and flags are lost. */
+static void check_canonical(struct jit_block *t)
+{
+	struct emit *e = &t->e;
+
+	emit_mov(e, 8, JIT_A, JIT_B);
+	emit_shift(e, EMIT_SHL, 8, JIT_A, 16);
+	emit_shift(e, EMIT_SAR, 8, JIT_A, 16);
+	emit_alu(e, EMIT_CMP, 8, JIT_A, JIT_B);
+	t->in_host = false;
+	jit_slow_if(t, JIT_IF_NOT_EQUAL);
+}
+
+static bool same_page(const struct jit_block *t, s64 delta)
+{
+	return (u64)((s64)(t->b->gpa & (PAGE_SIZE - 1)) + delta) < PAGE_SIZE;
+}
+
+static void check_target(struct jit_block *t, s64 delta)
+{
+	if (same_page(t, delta))
+		return;
+	emit_lea(&t->e, 8, JIT_B, EMIT_MEM(JIT_RIP, (s32)delta));
+	check_canonical(t);
+}
+
+/* JIT_B = address of a new slot for a target in this page, and the jump through it. */
+static void jump_by_slot(struct jit_block *t, s64 delta)
+{
+	struct jit *jit = t->jit;
+	struct emit *e = &t->e;
+	u32 n = jit->used_slots;
+	u64 *slot = (u64 *)(jit->region.write + JIT_CODE_SIZE) + n;
+
+	if (n == JIT_SLOTS) {
+		e->overflow = true;
+		return;
+	}
+	jit->used_slots++;
+	jit->target[n] = (struct jit_target){ .gpa = t->b->gpa + (u64)delta, .key = t->b->key };
+	*slot = (u64)jit->unlinked;
+	emit8(e, 0x4c); /* lea r12, [rip + ...] */
+	emit8(e, 0x8d);
+	emit8(e, 0x25);
+	emit32(e, (u32)((u64)slot - ((u64)e->p + 4)));
+	emit_jmp_mem(e, EMIT_MEM(JIT_B, 0));
+}
+
+void jit_exit_direct(struct jit_block *t, s64 delta, unsigned insn)
+{
+	t->now = insn;
+	check_target(t, delta);
+	if (delta)
+		emit_lea(&t->e, 8, JIT_RIP, EMIT_MEM(JIT_RIP, (s32)delta));
+	if (same_page(t, delta))
+		jump_by_slot(t, delta);
+	else
+		emit_jmp(&t->e, t->delta, t->jit->dispatch);
+	jit_finish(t);
+}
+
+void jit_exits(struct jit_block *t)
+{
+	for (unsigned i = 0; i < t->nr_exits; i++) {
+		const struct jit_exit *x = &t->exit[i];
+		const struct x86_insn *insn = &t->b->insn[x->insn];
+
+		emit_patch(&t->e, x->place);
+		t->in_host = true;
+		t->in_mem = !x->dirty;
+		jit_save_flags(t);
+		jit_exit_direct(t, (s64)(insn->next + insn->imm), x->insn);
+	}
+}
+
+/* Return address pushed; JIT_A and JIT_B are lost. */
+static void push_return(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct emit *e = &t->e;
+
+	emit_lea(e, 8, JIT_A, EMIT_MEM(JIT_SP, -8));
+	jit_probe(t, 8, true);
+	emit_lea(e, 8, JIT_B, EMIT_MEM(JIT_RIP, insn->next));
+	emit_store(e, 8, EMIT_MEM(JIT_A, 0), JIT_B);
+	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
+}
+
+static void jcc(struct jit_block *t, const struct x86_insn *insn)
+{
+	jit_load_flags(t);
+	t->exit[t->nr_exits++] = (struct jit_exit){
+		.place = emit_jcc_forward(&t->e, insn->cond), .insn = t->now, .dirty = !t->in_mem,
+	};
+}
+
+static void jmp(struct jit_block *t, const struct x86_insn *insn)
+{
+	jit_save_flags(t);
+	jit_exit_direct(t, (s64)(insn->next + insn->imm), t->now);
+}
+
+static void call(struct jit_block *t, const struct x86_insn *insn)
+{
+	s64 delta = (s64)(insn->next + insn->imm);
+
+	jit_save_flags(t);
+	check_target(t, delta);
+	push_return(t, insn);
+	emit_lea(&t->e, 8, JIT_RIP, EMIT_MEM(JIT_RIP, (s32)delta));
+	if (same_page(t, delta))
+		jump_by_slot(t, delta);
+	else
+		emit_jmp(&t->e, t->delta, t->jit->dispatch);
+}
+
+static void ret(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct emit *e = &t->e;
+
+	jit_save_flags(t);
+	emit_mov(e, 8, JIT_A, JIT_SP);
+	jit_probe(t, 8, false);
+	emit_load(e, 8, JIT_B, EMIT_MEM(JIT_A, 0));
+	check_canonical(t);
+	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, 8 + (s32)(insn->imm & 0xffff)));
+	emit_mov(e, 8, JIT_RIP, JIT_B);
+	emit_jmp(e, t->delta, t->jit->dispatch);
+}
+
+/* Canonical target of an indirect branch in JIT_B. */
+static bool indirect_target(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct emit *e = &t->e;
+	bool mem = insn->operand[0].kind == X86_OPD_MEM;
+
+	if (mem && !jit_ea_possible(insn))
+		return false;
+	jit_save_flags(t);
+	if (mem) {
+		jit_linear(t, insn);
+		jit_probe(t, 8, false);
+		emit_load(e, 8, JIT_B, EMIT_MEM(JIT_A, 0));
+	} else {
+		unsigned host = jit_get(t, insn->operand[0].reg, JIT_B);
+
+		if (host != JIT_B)
+			emit_mov(e, 8, JIT_B, host);
+	}
+	check_canonical(t);
+	return true;
+}
+
+static bool jmp_ind(struct jit_block *t, const struct x86_insn *insn)
+{
+	if (!indirect_target(t, insn))
+		return false;
+	emit_mov(&t->e, 8, JIT_RIP, JIT_B);
+	emit_jmp(&t->e, t->delta, t->jit->dispatch);
+	return true;
+}
+
+/* The target waits on the host's stack while the return address is pushed. */
+static bool call_ind(struct jit_block *t, const struct x86_insn *insn)
+{
+	if (!indirect_target(t, insn))
+		return false;
+	emit_store(&t->e, 8, EMIT_MEM(X86_RSP, 0), JIT_B);
+	push_return(t, insn);
+	emit_load(&t->e, 8, JIT_RIP, EMIT_MEM(X86_RSP, 0));
+	emit_jmp(&t->e, t->delta, t->jit->dispatch);
+	return true;
+}
+
+static bool is_relative(const struct x86_insn *insn)
+{
+	return insn->op == X86_OP_JCC || insn->op == X86_OP_JMP || insn->op == X86_OP_CALL;
+}
+
+bool jit_branch(struct jit_block *t, const struct x86_insn *insn)
+{
+	s64 delta = (s64)(insn->next + insn->imm);
+
+	if (insn->osize != 8 || (is_relative(insn) && delta != (s32)delta))
+		return false;
+	switch (insn->op) {
+	case X86_OP_JCC:
+		jcc(t, insn);
+		return true;
+	case X86_OP_JMP:
+		jmp(t, insn);
+		return true;
+	case X86_OP_CALL:
+		call(t, insn);
+		return true;
+	case X86_OP_RET:
+		ret(t, insn);
+		return true;
+	case X86_OP_JMP_IND:
+		return jmp_ind(t, insn);
+	case X86_OP_CALL_IND:
+		return call_ind(t, insn);
+	default:
+		return false;
+	}
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The fixed pieces of translated code: the way in and out, handlers called, jumps by RIP.
+ *
+ * While translated code runs, cpu->cc has the form that LAHF and SETO AL leave in AX: converted here, on every way to and
+ * from C. The host's stack pointer is 8 modulo 16 there, so that a handler's call by way of a call is aligned; two words
+ * at its top are free for blocks to use.
+ */
+#include "engine/soft/jit.h"
+
+#define FRAME_WORDS 2
+
+static const u8 saved[] = { X86_RBX, X86_RBP, 12, 13, 14, 15 };
+
+static void spill(struct emit *e)
+{
+	for (unsigned g = X86_RAX; g <= X86_R10; g++)
+		emit_store(e, 8, JIT_REG(g), jit_host(g));
+	emit_store(e, 8, JIT_REG(X86_REG_RIP), JIT_RIP);
+}
+
+static void reload(struct emit *e)
+{
+	for (unsigned g = X86_RAX; g <= X86_R10; g++)
+		emit_load(e, 8, jit_host(g), JIT_REG(g));
+}
+
+/* cpu->cc to RFLAGS positions; eax and edx are free. */
+static void cc_to_flags(struct emit *e)
+{
+	emit_load(e, 2, X86_RAX, JIT_FIELD(cc));
+	emit_mov(e, 4, X86_RDX, X86_RAX);
+	emit_shift(e, EMIT_SHR, 4, X86_RAX, 8);
+	emit_alu_imm(e, EMIT_AND, 4, X86_RAX, X86_FLAGS_STATUS & 0xff);
+	emit_alu_imm(e, EMIT_AND, 4, X86_RDX, 1);
+	emit_shift(e, EMIT_SHL, 4, X86_RDX, 11);
+	emit_alu(e, EMIT_OR, 4, X86_RAX, X86_RDX);
+	emit_store(e, 4, JIT_FIELD(cc), X86_RAX);
+}
+
+static void cc_to_ax(struct emit *e)
+{
+	emit_load(e, 4, X86_RAX, JIT_FIELD(cc));
+	emit_mov(e, 4, X86_RDX, X86_RAX);
+	emit_shift(e, EMIT_SHL, 4, X86_RAX, 8);
+	emit_alu_imm(e, EMIT_AND, 4, X86_RAX, 0xff00);
+	emit_shift(e, EMIT_SHR, 4, X86_RDX, 11);
+	emit_alu(e, EMIT_OR, 4, X86_RAX, X86_RDX);
+	emit_store(e, 2, JIT_FIELD(cc), X86_RAX);
+}
+
+static void enter(struct emit *e)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
+		emit_push(e, saved[i]);
+	emit_alu_imm(e, EMIT_SUB, 8, X86_RSP, FRAME_WORDS * 8);
+	emit_mov(e, 8, JIT_CPU, X86_RDI);
+	emit_mov(e, 8, JIT_A, X86_RSI);
+	cc_to_ax(e);
+	emit_load(e, 8, JIT_RIP, JIT_REG(X86_REG_RIP));
+	reload(e);
+	emit_alu(e, EMIT_XOR, 4, JIT_B, JIT_B);
+	emit_jmp_reg(e, JIT_A);
+}
+
+/* Back to C with the result in JIT_A; registers are spilled. */
+static void leave(struct emit *e)
+{
+	emit_mov(e, 4, X86_RAX, JIT_A);
+	emit_alu_imm(e, EMIT_ADD, 8, X86_RSP, FRAME_WORDS * 8);
+	for (unsigned i = ARRAY_SIZE(saved); i--;)
+		emit_pop(e, saved[i]);
+	emit_ret(e);
+}
+
+static void leave_branched(struct emit *e)
+{
+	emit_mov_imm(e, JIT_A, X86_BRANCH);
+	spill(e);
+	cc_to_flags(e);
+	leave(e);
+}
+
+static void store_word(struct emit *e, void *where, unsigned reg)
+{
+	emit_mov_imm(e, JIT_A, (u64)where);
+	emit_store(e, 8, EMIT_MEM(JIT_A, 0), reg);
+}
+
+static void call_insn(struct emit *e, struct jit *jit)
+{
+	u8 *out;
+
+	spill(e);
+	cc_to_flags(e);
+	emit_mov_imm(e, JIT_B, (u64)&jit->soft->insn);
+	emit_store(e, 8, EMIT_MEM(JIT_B, 0), JIT_A);
+	emit_mov(e, 8, X86_RDI, JIT_CPU);
+	emit_mov(e, 8, X86_RSI, JIT_A);
+	emit_op_mem(e, 4, 0xff, 2, EMIT_MEM(JIT_A, (s32)offsetof(struct x86_insn, exec)));
+	emit_mov(e, 4, JIT_A, X86_RAX);
+	emit_alu_load(e, EMIT_OR, 4, X86_RAX, JIT_FIELD(stop));
+	out = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
+	cc_to_ax(e);
+	reload(e);
+	emit_ret(e);
+	emit_patch(e, out);
+	emit_alu_imm(e, EMIT_ADD, 8, X86_RSP, 8);
+	leave(e);
+}
+
+/* The jump's hash is block_jump()'s. */
+static void dispatch(struct emit *e, struct jit *jit)
+{
+	u8 *miss[3];
+
+	emit_mov(e, 8, JIT_A, JIT_RIP);
+	emit_shift(e, EMIT_SHR, 8, JIT_A, JIT_JUMP_BITS);
+	emit_alu(e, EMIT_XOR, 8, JIT_A, JIT_RIP);
+	emit_alu_imm(e, EMIT_AND, 4, JIT_A, ARRAY_SIZE(jit->jump) - 1);
+	emit_shift(e, EMIT_SHL, 4, JIT_A, 5);
+	emit_mov_imm(e, JIT_B, (u64)jit->jump);
+	emit_alu(e, EMIT_ADD, 8, JIT_A, JIT_B);
+	emit_alu_load(e, EMIT_CMP, 8, JIT_RIP, EMIT_MEM(JIT_A, offsetof(struct jit_jump, rip)));
+	miss[0] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
+	emit_load(e, 8, JIT_B, EMIT_MEM(JIT_A, offsetof(struct jit_jump, current)));
+	emit_load(e, 4, JIT_B, EMIT_MEM(JIT_B, 0));
+	emit_alu_load(e, EMIT_CMP, 4, JIT_B, EMIT_MEM(JIT_A, offsetof(struct jit_jump, generation)));
+	miss[1] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
+	emit_mov_imm(e, JIT_B, (u64)&jit->key);
+	emit_load(e, 4, JIT_B, EMIT_MEM(JIT_B, 0));
+	emit_alu_load(e, EMIT_CMP, 4, JIT_B, EMIT_MEM(JIT_A, offsetof(struct jit_jump, key)));
+	miss[2] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
+	emit_alu(e, EMIT_XOR, 4, JIT_B, JIT_B);
+	emit_jmp_mem(e, EMIT_MEM(JIT_A, offsetof(struct jit_jump, code)));
+	for (unsigned i = 0; i < ARRAY_SIZE(miss); i++)
+		emit_patch(e, miss[i]);
+	leave_branched(e);
+}
+
+bool jit_make_frame(struct jit *jit)
+{
+	u8 *start = code_alloc(&jit->region, 4096);
+	struct emit e = emit_start(start, 4096);
+	s64 delta = jit->region.exec - jit->region.write;
+
+	jit->enter = (void *)(e.p + delta);
+	enter(&e);
+	jit->call_insn = e.p + delta;
+	call_insn(&e, jit);
+	jit->unlinked = e.p + delta;
+	store_word(&e, &jit->link, JIT_B);
+	leave_branched(&e);
+	jit->decline = e.p + delta;
+	emit_mov_imm(&e, JIT_B, 1);
+	emit_mov_imm(&e, JIT_A, (u64)&jit->declined);
+	emit_store(&e, 1, EMIT_MEM(JIT_A, 0), JIT_B);
+	leave_branched(&e);
+	jit->dispatch = e.p + delta;
+	dispatch(&e, jit);
+	jit->fixed = jit->region.used;
+	return !e.overflow;
+}

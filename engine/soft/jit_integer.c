@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Integer instructions as themselves. One whose registers are all in the host's of the same name, and that has no memory
+ * operand, is copied byte for byte; others are put together again with other registers (SDM vol. 2, 2.1 and 2.2.1), a
+ * register that stays in memory by way of a scratch register or as a memory operand.
+ *
+ * Not here, so left to their handlers: DIV and IDIV, which may fault; what is not innocuous; VEX-encoded ones that cannot
+ * be copied.
+ */
+#include "engine/soft/jit.h"
+#include "x86/opcodes.h"
+
+static bool is_bit_test(const struct x86_insn *insn)
+{
+	return insn->op >= X86_OP_BT && insn->op <= X86_OP_BTC;
+}
+
+static bool has_mem(const struct x86_insn *insn)
+{
+	for (unsigned i = 0; i < insn->nr_operands; i++) {
+		if (insn->operand[i].kind == X86_OPD_MEM)
+			return true;
+	}
+	return false;
+}
+
+static bool has_high_byte(const struct x86_insn *insn)
+{
+	for (unsigned i = 0; i < insn->nr_operands; i++) {
+		if (insn->operand[i].kind == X86_OPD_REGH)
+			return true;
+	}
+	return false;
+}
+
+static bool feature_missing(const struct jit_block *t, const struct x86_insn *insn)
+{
+	if (insn->op == X86_OP_LZCNT)
+		return !x86_has(t->cpu, X86_FEAT_LZCNT);
+	if (insn->op == X86_OP_TZCNT)
+		return !x86_has(t->cpu, X86_FEAT_BMI1);
+	return !x86_has(t->cpu, insn->desc->feature);
+}
+
+static bool runs_as_itself(const struct jit_block *t, const struct x86_insn *insn)
+{
+	if (insn->desc->state != X86_STATE_INT || feature_missing(t, insn))
+		return false;
+	switch (insn->op) {
+	case X86_OP_DIV:
+	case X86_OP_IDIV:
+	case X86_OP_CMPXCHG8B:
+	case X86_OP_CMPXCHG16B:
+		return false;
+	case X86_OP_BT:
+	case X86_OP_BTS:
+	case X86_OP_BTR:
+	case X86_OP_BTC: /* a register as bit offset moves the address of a memory operand */
+		return !has_mem(insn) || insn->operand[1].kind == X86_OPD_IMM;
+	default:
+		return insn->desc->flags & X86_F_INNOCUOUS;
+	}
+}
+
+/* ---- copied --------------------------------------------------------------------------------------------------------- */
+
+static bool may_copy(const struct x86_insn *insn)
+{
+	for (unsigned i = 0; i < insn->nr_operands; i++) {
+		const struct x86_operand *o = &insn->operand[i];
+
+		if (o->kind == X86_OPD_MEM || (o->kind == X86_OPD_REG && jit_host(o->reg) != o->reg))
+			return false;
+	}
+	return true;
+}
+
+/* ---- put together ----------------------------------------------------------------------------------------------------- */
+
+/* Whether ModRM.reg is part of the opcode, or ignored. */
+static bool reg_is_opcode(const struct x86_insn *insn)
+{
+	unsigned op = insn->opcode;
+
+	if (insn->map == 1)
+		return op == 0xba || op == 0xc7 || (op & 0xf0) == 0x90;
+	return insn->map == 0 && ((op >= 0x80 && op <= 0x83) || (op & 0xfe) == 0xc0 || (op & 0xfe) == 0xc6 ||
+				  (op & 0xfc) == 0xd0 || op == 0xf6 || op == 0xf7 || op >= 0xfe);
+}
+
+static unsigned rex_bits(const struct x86_insn *insn)
+{
+	return insn->prefix & X86_PFX_REX ? insn->bytes[insn->vex_off] & 15 : 0;
+}
+
+static unsigned modrm_reg(const struct x86_insn *insn)
+{
+	return (insn->modrm >> 3 & 7) | (rex_bits(insn) & 4) << 1;
+}
+
+static unsigned modrm_rm(const struct x86_insn *insn)
+{
+	return (insn->modrm & 7) | (rex_bits(insn) & 1) << 3;
+}
+
+/* What the instruction does with a general register among its operands, and its least size there. */
+static unsigned reg_access(const struct x86_insn *insn, unsigned reg, unsigned *size)
+{
+	unsigned access = 0;
+
+	*size = 8;
+	for (unsigned i = 0; i < insn->nr_operands; i++) {
+		if (insn->operand[i].kind != X86_OPD_REG || insn->operand[i].reg != reg)
+			continue;
+		access |= insn->operand[i].access;
+		if (insn->operand[i].size < *size)
+			*size = insn->operand[i].size;
+	}
+	return access;
+}
+
+static bool has_byte_reg(const struct x86_insn *insn)
+{
+	for (unsigned i = 0; i < insn->nr_operands; i++) {
+		if (insn->operand[i].kind == X86_OPD_REG && insn->operand[i].size == 1)
+			return true;
+	}
+	return false;
+}
+
+/* reg: host's, or the opcode's extension; the other operand is m, or with mem false host register rm. */
+static void encode(struct emit *e, const struct x86_insn *insn, unsigned reg, bool mem, unsigned rm, struct emit_mem m)
+{
+	unsigned rex = (rex_bits(insn) & 8) | (reg >> 3 & 1) << 2 | ((mem ? m.base : rm) >> 3 & 1);
+
+	if (insn->prefix & X86_PFX_LOCK)
+		emit8(e, 0xf0);
+	if ((insn->prefix & X86_PFX_OSIZE) || insn->mandatory == 0x66)
+		emit8(e, 0x66);
+	if (insn->mandatory == 0xf2 || insn->mandatory == 0xf3)
+		emit8(e, insn->mandatory);
+	if (rex || has_byte_reg(insn))
+		emit8(e, (u8)(0x40 | rex));
+	if (insn->map)
+		emit8(e, 0x0f);
+	if (insn->map >= 2)
+		emit8(e, insn->map == 2 ? 0x38 : 0x3a);
+	emit8(e, insn->opcode);
+	if (mem)
+		emit_modrm_mem(e, reg, m);
+	else
+		emit8(e, (u8)(0xc0 | (reg & 7) << 3 | (rm & 7)));
+	emit_bytes(e, insn->bytes + insn->len - insn->imm_len, insn->imm_len);
+}
+
+/* The host register for guest register reg as an operand: loaded, unless it is written whole. */
+static unsigned get_operand(struct jit_block *t, const struct x86_insn *insn, unsigned reg, unsigned scratch)
+{
+	unsigned host = jit_host(reg), size, access = reg_access(insn, reg, &size);
+
+	if (host != JIT_IN_MEMORY)
+		return host;
+	if (access != X86_ACC_W || size < 4)
+		emit_load(&t->e, 8, scratch, JIT_REG(reg));
+	return scratch;
+}
+
+static void put_operand(struct jit_block *t, const struct x86_insn *insn, unsigned reg, unsigned host)
+{
+	unsigned size;
+
+	if (jit_host(reg) == JIT_IN_MEMORY && (reg_access(insn, reg, &size) & X86_ACC_W))
+		emit_store(&t->e, 8, JIT_REG(reg), host);
+}
+
+/* Whether a register that stays in memory may be the instruction's memory operand. */
+static bool rm_may_be_memory(const struct x86_insn *insn, unsigned reg)
+{
+	unsigned size, access = reg_access(insn, reg, &size);
+
+	if (jit_host(reg) != JIT_IN_MEMORY || insn->op == X86_OP_XCHG || is_bit_test(insn))
+		return false;
+	return !(access & X86_ACC_W) || size == 8;
+}
+
+static void with_registers(struct jit_block *t, const struct x86_insn *insn)
+{
+	bool ext = reg_is_opcode(insn);
+	unsigned g = modrm_reg(insn), m = modrm_rm(insn);
+	unsigned reg = ext ? g & 7 : get_operand(t, insn, g, JIT_A), rm = 0;
+	bool mem = rm_may_be_memory(insn, m) && (ext || g != m);
+
+	if (!mem)
+		rm = !ext && g == m ? reg : get_operand(t, insn, m, JIT_B);
+	encode(&t->e, insn, reg, mem, rm, JIT_REG(m));
+	if (!ext)
+		put_operand(t, insn, g, reg);
+	if (!mem && (ext || g != m))
+		put_operand(t, insn, m, rm);
+}
+
+static void with_memory(struct jit_block *t, const struct x86_insn *insn)
+{
+	bool ext = reg_is_opcode(insn);
+	unsigned g = modrm_reg(insn), reg = g & 7, size = 0, access = 0;
+
+	for (unsigned i = 0; i < insn->nr_operands; i++) {
+		if (insn->operand[i].kind == X86_OPD_MEM) {
+			size = insn->operand[i].size;
+			access = insn->operand[i].access;
+		}
+	}
+	jit_save_flags(t);
+	jit_linear(t, insn);
+	jit_probe(t, size, access & X86_ACC_W);
+	if (jit_flags_needed(insn))
+		jit_load_flags(t);
+	if (!ext)
+		reg = get_operand(t, insn, g, JIT_B);
+	encode(&t->e, insn, reg, true, 0, EMIT_MEM(JIT_A, 0));
+	if (!ext)
+		put_operand(t, insn, g, reg);
+}
+
+/* ---- the cases ---------------------------------------------------------------------------------------------------------- */
+
+static bool lea(struct jit_block *t, const struct x86_insn *insn)
+{
+	unsigned reg = insn->operand[0].reg, host = jit_host(reg);
+
+	if (!jit_ea_possible(insn) || insn->operand[1].kind != X86_OPD_MEM)
+		return false;
+	if (host != JIT_IN_MEMORY) {
+		jit_ea(t, insn, host, insn->osize);
+		return true;
+	}
+	if (insn->osize == 2)
+		return false;
+	jit_ea(t, insn, JIT_A, insn->osize);
+	emit_store(&t->e, 8, JIT_REG(reg), JIT_A);
+	return true;
+}
+
+/* B8+r and its like, for registers that are not where they were. */
+static bool mov_imm(struct jit_block *t, const struct x86_insn *insn)
+{
+	unsigned reg = insn->operand[0].reg, host = jit_host(reg);
+
+	if (insn->operand[0].size < 4)
+		return false;
+	emit_mov_imm(&t->e, host == JIT_IN_MEMORY ? (unsigned)JIT_A : host,
+		     insn->operand[0].size == 4 ? (u32)insn->imm : insn->imm);
+	if (host == JIT_IN_MEMORY)
+		emit_store(&t->e, 8, JIT_REG(reg), JIT_A);
+	return true;
+}
+
+static bool can_encode(const struct x86_insn *insn)
+{
+	unsigned encodings = X86_PFX_VEX | X86_PFX_EVEX;
+
+	return insn->has_modrm && !(insn->prefix & encodings) && !has_high_byte(insn) && insn->map <= 3 &&
+	       (insn->modrm >> 6 == 3 || jit_ea_possible(insn));
+}
+
+bool jit_integer(struct jit_block *t, const struct x86_insn *insn)
+{
+	bool reads;
+
+	if (insn->op == X86_OP_NOP || insn->op == X86_OP_PREFETCH)
+		return true;
+	if (!runs_as_itself(t, insn))
+		return false;
+	if (insn->op == X86_OP_LEA)
+		return lea(t, insn);
+	reads = jit_flags_needed(insn);
+	if (may_copy(insn)) {
+		if (reads)
+			jit_load_flags(t);
+		emit_bytes(&t->e, insn->bytes, insn->len);
+	} else if (insn->op == X86_OP_MOV && insn->operand[0].kind == X86_OPD_REG && !insn->has_modrm &&
+		   insn->operand[1].kind == X86_OPD_IMM) {
+		return mov_imm(t, insn);
+	} else if (!can_encode(insn)) {
+		return false;
+	} else if (has_mem(insn)) {
+		with_memory(t, insn);
+	} else {
+		if (reads)
+			jit_load_flags(t);
+		with_registers(t, insn);
+	}
+	if (insn->desc->flags_written)
+		jit_wrote_flags(t);
+	return true;
+}
+
+/* ---- the stack ------------------------------------------------------------------------------------------------------------ */
+
+static bool push(struct jit_block *t, const struct x86_insn *insn)
+{
+	const struct x86_operand *o = &insn->operand[0];
+	struct emit *e = &t->e;
+
+	if (o->kind != X86_OPD_REG && (o->kind != X86_OPD_IMM || insn->imm != (u64)(s32)insn->imm))
+		return false;
+	jit_save_flags(t);
+	emit_lea(e, 8, JIT_A, EMIT_MEM(JIT_SP, -8));
+	jit_probe(t, 8, true);
+	if (o->kind == X86_OPD_IMM)
+		emit_store_imm(e, 8, EMIT_MEM(JIT_A, 0), (s32)insn->imm);
+	else
+		emit_store(e, 8, EMIT_MEM(JIT_A, 0), jit_get(t, o->reg, JIT_B));
+	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
+	return true;
+}
+
+static bool pop(struct jit_block *t, const struct x86_insn *insn)
+{
+	const struct x86_operand *o = &insn->operand[0];
+	struct emit *e = &t->e;
+	unsigned host;
+
+	if (o->kind != X86_OPD_REG)
+		return false;
+	jit_save_flags(t);
+	emit_mov(e, 8, JIT_A, JIT_SP);
+	jit_probe(t, 8, false);
+	host = jit_host(o->reg);
+	emit_load(e, 8, host == JIT_IN_MEMORY ? (unsigned)JIT_B : host, EMIT_MEM(JIT_A, 0));
+	if (host == JIT_IN_MEMORY)
+		emit_store(e, 8, JIT_REG(o->reg), JIT_B);
+	if (host != JIT_SP)
+		emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, 8));
+	return true;
+}
+
+static bool leave(struct jit_block *t)
+{
+	struct emit *e = &t->e;
+
+	jit_save_flags(t);
+	emit_mov(e, 8, JIT_A, X86_RBP);
+	jit_probe(t, 8, false);
+	emit_load(e, 8, JIT_B, EMIT_MEM(JIT_A, 0));
+	emit_lea(e, 8, JIT_SP, EMIT_MEM(X86_RBP, 8));
+	emit_mov(e, 8, X86_RBP, JIT_B);
+	return true;
+}
+
+bool jit_stack(struct jit_block *t, const struct x86_insn *insn)
+{
+	if (insn->osize != 8)
+		return false;
+	switch (insn->op) {
+	case X86_OP_PUSH:
+		return push(t, insn);
+	case X86_OP_POP:
+		return pop(t, insn);
+	case X86_OP_LEAVE:
+		return leave(t);
+	default:
+		return false;
+	}
+}

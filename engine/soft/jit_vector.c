@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Vector instructions inline. Guest vector registers are in the host's; that the state is enabled and its exceptions are
+ * masked is tested once, at the block's entry, for all vector instructions of the block; behind an instruction that may
+ * change that (LDMXCSR, XRSTOR, x87 control), their handlers look for themselves again.
+ *
+ * Left to the handlers: x87 (error pointers), masked memory operands, gathers, and what has not been executed yet, for
+ * only native_exec() knows what an instruction needs.
+ */
+#include "engine/soft/jit.h"
+#include "engine/soft/native_op.h"
+#include "x86/opcodes.h"
+
+bool jit_vector_inline(const struct x86_insn *insn)
+{
+	if (insn->op != X86_OP_NATIVE)
+		return false;
+	return insn->exec == native_regs || insn->exec == native_load || insn->exec == native_store ||
+	       insn->exec == native_any;
+}
+
+static const struct native_traits *traits(const struct x86_insn *insn)
+{
+	return &((const struct native_op *)insn->native)->t;
+}
+
+/* Declines unless all bits of mask are set in the word at m. */
+static void demand(struct jit_block *t, struct emit_mem m, u32 mask)
+{
+	if (!mask)
+		return;
+	emit_load(&t->e, 4, JIT_A, m);
+	emit_alu_imm(&t->e, EMIT_AND, 4, JIT_A, (s32)mask);
+	emit_alu_imm(&t->e, EMIT_CMP, 4, JIT_A, (s32)mask);
+	emit_jcc(&t->e, JIT_IF_NOT_EQUAL, t->delta, t->jit->decline);
+}
+
+static void forbid(struct jit_block *t, unsigned size, struct emit_mem m, u32 mask)
+{
+	if (!mask)
+		return;
+	emit_load(&t->e, size, JIT_A, m);
+	emit_alu_imm(&t->e, EMIT_AND, 4, JIT_A, (s32)mask);
+	emit_jcc(&t->e, JIT_IF_NOT_EQUAL, t->delta, t->jit->decline);
+}
+
+void jit_vector_entry(struct jit_block *t)
+{
+	u32 cr0_clear = 0, cr4_set = 0, xcr0_set = 0, unmasked = 0;
+
+	for (unsigned i = 0; i < t->b->nr; i++) {
+		const struct x86_insn *insn = &t->b->insn[i];
+
+		if (!jit_vector_inline(insn))
+			continue;
+		cr0_clear |= traits(insn)->cr0_clear;
+		cr4_set |= traits(insn)->cr4_set;
+		xcr0_set |= traits(insn)->xcr0_set;
+		unmasked |= traits(insn)->unmasked;
+	}
+	forbid(t, 4, JIT_FIELD(cr0), cr0_clear);
+	demand(t, JIT_FIELD(cr4), cr4_set);
+	demand(t, JIT_FIELD(xcr0), xcr0_set);
+	forbid(t, 1, JIT_FIELD(fpu_unmasked), unmasked);
+}
+
+static bool memory(struct jit_block *t, const struct x86_insn *insn, const struct native_traits *n)
+{
+	struct emit *e = &t->e;
+
+	jit_save_flags(t);
+	jit_linear(t, insn);
+	if (n->align) {
+		emit_op_reg(e, 4, 0xf7, 0, JIT_A); /* TEST */
+		emit32(e, n->align);
+		jit_slow_if(t, JIT_IF_NOT_EQUAL);
+	}
+	jit_probe(t, n->mem_size, n->mem_access & X86_ACC_W);
+	return true;
+}
+
+bool jit_vector(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct rename r = { .mem = EMIT_MEM(JIT_A, 0), .gpr = JIT_B };
+	const struct native_traits *n;
+	unsigned gpr = X86_RAX;
+	bool has_gpr;
+
+	if (!jit_vector_inline(insn) || t->no_vector)
+		return false;
+	n = traits(insn);
+	has_gpr = n->in == NATIVE_IN_GPR || n->out == NATIVE_OUT_GPR;
+	if (n->mem_size && !jit_ea_possible(insn))
+		return false;
+	if (n->mem_size)
+		memory(t, insn, n);
+	if (jit_flags_needed(insn))
+		jit_load_flags(t);
+	if (has_gpr) {
+		gpr = insn->operand[n->gpr].reg;
+		r.gpr = (u8)jit_get(t, gpr, JIT_B);
+	}
+	rename_insn(&t->e, insn, true, &r);
+	if (n->out == NATIVE_OUT_GPR && r.gpr == JIT_B)
+		emit_store(&t->e, 8, JIT_REG(gpr), JIT_B);
+	if (n->cc_written)
+		jit_wrote_flags(t);
+	return true;
+}
