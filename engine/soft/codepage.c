@@ -32,11 +32,9 @@ void soft_vm_destroy(struct vm *vm)
 {
 	struct soft_vm *soft = vm->engine;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(soft->code); i++) {
-		for (struct code_page *p = soft->code[i], *next; p; p = next) {
-			next = p->next;
-			host_free(p);
-		}
+	for (struct code_records *r = soft->records, *next; r; r = next) {
+		next = r->next;
+		host_free_pages(r, sizeof(*r));
 	}
 	host_free(soft);
 }
@@ -51,6 +49,24 @@ struct code_page *code_page_find(struct vm *vm, u64 hva)
 	return p;
 }
 
+/*
+ * A new record. Not from host_alloc(): the guest's vector registers are live here, and the C library's allocator uses the
+ * processor's. [soft->lock]
+ */
+static struct code_page *new_record(struct soft_vm *soft)
+{
+	struct code_records *r = soft->records;
+
+	if (!r || r->used == ARRAY_SIZE(r->page)) {
+		r = host_alloc_pages(sizeof(*r));
+		if (!r)
+			return NULL;
+		r->next = soft->records;
+		soft->records = r;
+	}
+	return &r->page[r->used++];
+}
+
 static struct code_page *insert(struct vm *vm, u64 hva)
 {
 	struct soft_vm *soft = vm->engine;
@@ -59,7 +75,7 @@ static struct code_page *insert(struct vm *vm, u64 hva)
 	host_mutex_lock(&soft->lock);
 	p = code_page_find(vm, hva);
 	if (!p) {
-		p = host_alloc(sizeof(*p));
+		p = new_record(soft);
 		if (p) {
 			p->hva = hva;
 			p->next = soft->code[hash(hva)];

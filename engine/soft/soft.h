@@ -36,12 +36,20 @@ struct code_page {
 	u64 chunks;		/* a: bit per 64 bytes that hold code; 0: it is plain data now */
 };
 
+/* Records are handed out from pages of them. */
+struct code_records {
+	struct code_records *next;
+	u32 used;
+	struct code_page page[400];
+};
+
 #define CODE_HASH_BITS 12
 
 struct soft_vm {
 	u64 code_epoch;		/* a: moves with every version of every page and every vCPU's epoch */
 	struct host_mutex lock;	/* insertion into code[] */
 	struct code_page *code[1u << CODE_HASH_BITS]; /* r */
+	struct code_records *records;	/* (lock) */
 };
 
 struct block {
