@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The translator against the interpreter: random programs of integer, stack, branch and vector instructions, run by both
+ * in a machine of their own with paging, looped until they are translated; registers, flags, vector registers and all of
+ * memory must agree at the end. A program ends by HLT, or in the handler of the exception that some instruction of it
+ * raised, with what the processor has pushed; wild addresses, page ends and read-only pages see to that.
+ */
+#define _GNU_SOURCE 1
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/kvm.h>
+#include <sys/mman.h>
+
+#include <cmocka.h>
+
+#include "include/anykvm.h"
+
+#define RAM_SIZE (1u << 20)
+#define PAGE_TABLES 0x1000u	/* PML4, PDPT, PD, PT */
+#define GDT 0x5000u
+#define TSS 0x5800u
+#define IDT 0x6000u
+#define HANDLERS 0x7000u	/* 16 bytes for each vector: PUSH vector, HLT */
+#define CODE 0x8000u
+#define CODE_PAGES 4u
+#define READ_ONLY 0x1f000u
+#define DATA 0x20000u		/* 4 pages */
+#define DATA_END 0x24000u
+#define STACK 0x30000u
+#define EXCEPTION_STACK 0x3f000u
+#define LOOPS 60u
+
+struct outcome {
+	struct kvm_regs regs;
+	struct kvm_fpu fpu;
+	u_int64_t cr2;
+	int exit;
+};
+
+static uint8_t *ram;
+static uint64_t seed;
+
+static uint32_t rnd(uint32_t n)
+{
+	seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+	return (uint32_t)(seed >> 33) % n;
+}
+
+static bool one_in(uint32_t n)
+{
+	return rnd(n) == 0;
+}
+
+/* ---- programs ---------------------------------------------------------------------------------------------------- */
+
+static uint8_t *at, *last_jump;
+static unsigned base_reg[3], to_jump;
+static bool aligned; /* memory operands are, unless their base has been changed */
+
+static void put8(unsigned v)
+{
+	*at++ = (uint8_t)v;
+}
+
+static void put(uint64_t v, unsigned n)
+{
+	memcpy(at, &v, n);
+	at += n;
+}
+
+static bool is_base(unsigned reg)
+{
+	return reg == base_reg[0] || reg == base_reg[1] || reg == base_reg[2];
+}
+
+/* rSP and the registers that addresses are made of are seldom operands. */
+static unsigned pick_reg(void)
+{
+	unsigned reg = rnd(16);
+
+	while ((reg == 4 || is_base(reg)) && !one_in(200))
+		reg = rnd(16);
+	return reg;
+}
+
+/* [prefixes] REX opcode ModRM: register operand reg, and a register or memory; W as given or random (2). */
+static void modrm_form(unsigned prefix, unsigned map, unsigned opcode, unsigned reg, unsigned w, bool mem, unsigned imm)
+{
+	unsigned rm = mem ? base_reg[rnd(3)] : pick_reg(), index = pick_reg(), mod = 1 + rnd(2);
+	bool sib = mem && (one_in(8) || (rm & 7) == 4), rip = mem && !sib && one_in(6);
+
+	if (w == 2)
+		w = rnd(2);
+	if (prefix)
+		put8(prefix);
+	if (sib && (aligned || !one_in(30)))
+		index = 4; /* none */
+	if (rip)
+		rm = 5, mod = 0;
+	put8(0x40 | w << 3 | (reg >> 3) << 2 | (sib ? index >> 3 : 0) << 1 | (rm >> 3));
+	if (map)
+		put8(0x0f);
+	if (map == 2)
+		put8(0x38);
+	put8(opcode);
+	if (!mem) {
+		put8(0xc0 | (reg & 7) << 3 | (rm & 7));
+	} else {
+		put8(mod << 6 | (reg & 7) << 3 | (sib ? 4 : rm & 7));
+		if (sib)
+			put8(rnd(4) << 6 | (index & 7) << 3 | (rm & 7));
+		if (rip)
+			put((uint64_t)(DATA + 16 * rnd(200)) - (uint64_t)(at + 4 + imm - ram), 4);
+		else if (mod == 1)
+			put8(aligned ? rnd(16) * 16 : rnd(256));
+		else if (aligned)
+			put(rnd(0x80) * 16, 4);
+		else
+			put(one_in(40) ? 0x1000 - rnd(8) : rnd(0x800), 4);
+	}
+	while (imm--)
+		put8(rnd(256));
+}
+
+static void alu(void)
+{
+	static const uint8_t ops[] = { 0x00, 0x01, 0x02, 0x03 };
+	unsigned op = rnd(8) << 3 | ops[rnd(4)], prefix = one_in(4) ? 0x66 : 0;
+
+	if ((op & 3) == 1 && op < 0x38 && one_in(10)) { /* LOCK */
+		put8(0xf0);
+		modrm_form(0, 0, op, pick_reg(), 2, true, 0);
+		return;
+	}
+	modrm_form(prefix, 0, op, pick_reg(), prefix ? 0 : 2, one_in(3), 0);
+}
+
+static void immediate(void)
+{
+	static const uint8_t ops[] = { 0x80, 0x83, 0x81, 0xc0, 0xc1, 0xc6, 0xc7, 0x6b, 0x69 };
+	unsigned op = ops[rnd(sizeof(ops))], n = op == 0x81 || op == 0xc7 || op == 0x69 ? 4 : 1, reg = rnd(8);
+
+	if (op == 0xc6 || op == 0xc7)
+		reg = 0;
+	if (op == 0x6b || op == 0x69)
+		reg = pick_reg();
+	modrm_form(0, 0, op, reg, 2, one_in(3), n);
+}
+
+static void unary(void)
+{
+	static const uint8_t ops[] = { 0xd0, 0xd1, 0xd2, 0xd3, 0xf6, 0xf7, 0xfe, 0xff };
+	unsigned op = ops[rnd(sizeof(ops))], reg = rnd(8), imm = 0;
+
+	if (op >= 0xfe)
+		reg &= 1;
+	if (op == 0xf6 || op == 0xf7) {
+		if (reg >= 6 && !one_in(20))
+			reg = 2;
+		imm = reg >= 2 ? 0 : op == 0xf6 ? 1 : 4;
+	}
+	modrm_form(0, 0, op, reg, 2, one_in(3), imm);
+}
+
+static void move(void)
+{
+	static const uint8_t ops[] = { 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8b, 0x8b, 0x89, 0x63 };
+	unsigned op = ops[rnd(sizeof(ops))], prefix = one_in(5) ? 0x66 : 0;
+
+	modrm_form(prefix, 0, op, pick_reg(), prefix ? 0 : 2, one_in(2), 0);
+}
+
+static void two_byte(void)
+{
+	static const uint8_t ops[] = { 0xb6, 0xb7, 0xbe, 0xbf, 0xaf, 0xa3, 0xab, 0xb3, 0xbb, 0xbc, 0xbd, 0xa5, 0xad,
+				       0xc0, 0xc1, 0xb0, 0xb1 };
+	unsigned n = rnd(50), op = n < 16 ? 0x40 + n : n < 32 ? 0x90 + n - 16 : ops[rnd(sizeof(ops))];
+	unsigned f3 = (op == 0xbc || op == 0xbd) && one_in(2) ? 0xf3 : 0;
+	bool mem = one_in(3) && op != 0xab && op != 0xb3 && op != 0xbb && op != 0xa3;
+
+	modrm_form(f3, 1, op, pick_reg(), 2, mem, 0);
+}
+
+static void two_byte_imm(void)
+{
+	static const uint8_t ops[] = { 0xa4, 0xac, 0xba };
+	unsigned op = ops[rnd(3)];
+
+	modrm_form(0, 1, op, op == 0xba ? 4 + rnd(4) : pick_reg(), 2, one_in(3), 1);
+}
+
+static void short_form(void)
+{
+	static const uint8_t ops[] = { 0x98, 0x99, 0xf5, 0xf8, 0xf9, 0x9e, 0x9f, 0x90, 0xfc };
+	unsigned reg = pick_reg();
+
+	switch (rnd(5)) {
+	case 0: /* mov reg, imm64 */
+		put8(0x48 | reg >> 3);
+		put8(0xb8 | (reg & 7));
+		put(one_in(2) ? rnd(~0u) : (uint64_t)rnd(~0u) << 32 | rnd(~0u), 8);
+		break;
+	case 1: /* bswap */
+		put8(0x48 | reg >> 3);
+		put8(0x0f);
+		put8(0xc8 | (reg & 7));
+		break;
+	case 2: /* xchg rax, reg */
+		put8(0x48 | reg >> 3);
+		put8(0x90 | (reg & 7));
+		break;
+	case 3: /* no REX: AH..BH */
+		put8(0x00 | rnd(8) << 3 | 2);
+		put8(0xc0 | rnd(64));
+		at[-1] = (uint8_t)(0xc0 | (4 + rnd(4)) << 3 | rnd(3));
+		break;
+	default:
+		if (one_in(2))
+			put8(0x48);
+		put8(ops[rnd(sizeof(ops))]);
+	}
+}
+
+static void lea(void)
+{
+	if (one_in(6))
+		put8(0x67);
+	modrm_form(0, 0, 0x8d, pick_reg(), 2, true, 0);
+}
+
+static void stack(void)
+{
+	unsigned a = pick_reg(), b = pick_reg();
+
+	if (one_in(4)) {
+		put8(0x9c); /* pushf */
+	} else if (one_in(4)) {
+		put8(0x6a);
+		put8(rnd(256));
+	} else {
+		put8(0x40 | a >> 3);
+		put8(0x50 | (a & 7));
+	}
+	if (one_in(2))
+		alu();
+	put8(0x40 | b >> 3);
+	put8(0x58 | (b & 7));
+}
+
+/* A call over a piece of code that returns, by way of a register now and then. */
+static void call(void)
+{
+	uint8_t *over;
+
+	put8(0xe8);
+	put(2, 4);
+	put8(0xeb);
+	over = at++;
+	alu();
+	move();
+	put8(0xc3);
+	*over = (uint8_t)(at - over - 1);
+}
+
+static void jump(void)
+{
+	if (to_jump || one_in(3))
+		return;
+	put8(0x70 | rnd(16));
+	last_jump = at++;
+	to_jump = 1 + rnd(5);
+}
+
+static void vector(void)
+{
+	static const uint16_t ops[] = { 0x58, 0x10, 0x11, 0x28, 0x54, 0x57, 0x16fe, 0x16ef, 0x166f, 0x167f, 0x1660, 0x16d4,
+					0x1662, 0x162e, 0x2e, 0xc2 };
+	unsigned op = ops[rnd(sizeof(ops) / sizeof(ops[0]))], prefix = op >> 8 ? 0x66 : 0;
+
+	if (one_in(6)) { /* MOVQ xmm, reg; MOVQ reg, xmm; PMOVMSKB; CVTSI2SD */
+		static const uint16_t mixed[][2] = { { 0x66, 0x6e }, { 0x66, 0x7e }, { 0x66, 0xd7 }, { 0xf2, 0x2a } };
+		unsigned n = rnd(4);
+
+		modrm_form(mixed[n][0], 1, mixed[n][1], n == 2 ? pick_reg() : rnd(16), 1, false, 0);
+		return;
+	}
+	aligned = !one_in(30);
+	modrm_form(prefix, 1, op & 0xff, rnd(16), 0, one_in(2), (op & 0xff) == 0xc2);
+	aligned = false;
+}
+
+static void bmi(void)
+{
+	static const uint8_t ops[][2] = { { 0xf2, 0 }, { 0xf7, 1 }, { 0xf7, 2 }, { 0xf7, 3 }, { 0xf5, 0 } };
+	unsigned n = rnd(5), reg = pick_reg(), v = pick_reg(), rm = pick_reg();
+
+	put8(0xc4);
+	put8((~reg >> 3 & 1) << 7 | 0x40 | (~rm >> 3 & 1) << 5 | 2);
+	put8(rnd(2) << 7 | (~v & 15) << 3 | ops[n][1]);
+	put8(ops[n][0]);
+	put8(0xc0 | (reg & 7) << 3 | (rm & 7));
+}
+
+static void one_instruction(void)
+{
+	static void (*const kinds[])(void) = { alu, alu, alu, immediate, immediate, unary, unary, move, move, move, two_byte,
+					       two_byte, two_byte_imm, short_form, lea, stack, call, jump, jump, vector,
+					       vector, bmi };
+
+	kinds[rnd(sizeof(kinds) / sizeof(kinds[0]))]();
+	if (to_jump && --to_jump == 0)
+		*last_jump = (uint8_t)(at - last_jump - 1);
+}
+
+/* The bases are set anew in every round; the rounds are counted in memory. */
+static void make_program(void)
+{
+	unsigned n = 5 + rnd(60), bases;
+	uint8_t *top;
+
+	at = ram + CODE + rnd(0x1000);
+	for (bases = 0; bases < 3;) {
+		unsigned reg = rnd(16);
+
+		base_reg[bases] = 4;
+		if (reg != 4 && !is_base(reg))
+			base_reg[bases++] = reg;
+	}
+	top = at;
+	for (unsigned i = 0; i < 3; i++) {
+		put8(0x48 | base_reg[i] >> 3);
+		put8(0xb8 | (base_reg[i] & 7));
+		put(DATA + 0x100 + 16 * rnd(0x2a0), 8);
+		if (one_in(60))
+			at[-8] = 1;
+		if (one_in(200))
+			at[-1] = 0x5a;
+	}
+	to_jump = 0;
+	while (n--)
+		one_instruction();
+	while (to_jump)
+		one_instruction();
+	put8(0x48), put8(0xff), put8(0x0c), put8(0x25), put(DATA_END - 8, 4); /* dec qword [counter] */
+	put8(0x0f), put8(0x85), put((uint64_t)(top - (at + 4)), 4);
+	put8(0xf4);
+}
+
+/* ---- the machine ------------------------------------------------------------------------------------------------------- */
+
+static void word(unsigned where, uint64_t value)
+{
+	memcpy(ram + where, &value, 8);
+}
+
+static void make_machine(void)
+{
+	memset(ram, 0, RAM_SIZE);
+	for (unsigned i = 0; i < 3; i++)
+		word(PAGE_TABLES + i * 0x1000, (PAGE_TABLES + (i + 1) * 0x1000) | 7);
+	for (unsigned i = 1; i < 256; i++)
+		word(PAGE_TABLES + 0x3000 + 8 * i, i * 0x1000 | (i * 0x1000 == READ_ONLY ? 0x65 : 0x67));
+	word(PAGE_TABLES + 0x3000 + 8 * (DATA_END >> 12), 0);
+	word(GDT + 8, 0x00af9b000000ffffull);
+	word(GDT + 16, 0x00cf93000000ffffull);
+	word(TSS + 0x24, EXCEPTION_STACK);
+	for (unsigned i = 0; i < 32; i++) {
+		word(IDT + 16 * i, ((HANDLERS + 16 * i) & 0xffff) | 8 << 16 | 0x8e01ull << 32);
+		ram[HANDLERS + 16 * i] = 0x6a;
+		ram[HANDLERS + 16 * i + 1] = (uint8_t)i;
+		ram[HANDLERS + 16 * i + 2] = 0xf4;
+	}
+	for (unsigned i = DATA; i < DATA_END; i++)
+		ram[i] = (uint8_t)rnd(256);
+	word(DATA_END - 8, LOOPS);
+}
+
+static void set_system(int vcpu)
+{
+	struct kvm_segment code = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1 };
+	struct kvm_segment data = { .limit = ~0u, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1 };
+	struct kvm_sregs s;
+
+	assert_int_equal(anykvm_ioctl(vcpu, KVM_GET_SREGS, (unsigned long)&s), 0);
+	s.cs = code;
+	s.ds = s.es = s.fs = s.gs = s.ss = data;
+	s.tr = (struct kvm_segment){ .base = TSS, .limit = 103, .selector = 24, .type = 11, .present = 1 };
+	s.gdt.base = GDT;
+	s.gdt.limit = 23;
+	s.idt.base = IDT;
+	s.idt.limit = 0xfff;
+	s.cr0 = 0x80010033;
+	s.cr3 = PAGE_TABLES;
+	s.cr4 = 0x620;
+	s.efer = 0x500;
+	assert_int_equal(anykvm_ioctl(vcpu, KVM_SET_SREGS, (unsigned long)&s), 0);
+}
+
+static void set_registers(int vcpu)
+{
+	struct kvm_regs r = { .rip = (uint64_t)(at - ram), .rsp = STACK + 0x800, .rflags = 2 };
+	uint64_t *gpr = (uint64_t *)&r; /* rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8... */
+
+	for (unsigned i = 0; i < 16; i++) {
+		if (i != 6)
+			gpr[i] = one_in(3) ? rnd(0x100) : (uint64_t)rnd(~0u) << 33 ^ rnd(~0u);
+	}
+	assert_int_equal(anykvm_ioctl(vcpu, KVM_SET_REGS, (unsigned long)&r), 0);
+}
+
+static void set_cpuid(int kvm, int vcpu)
+{
+	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
+
+	c->nent = 256;
+	assert_int_equal(anykvm_ioctl(kvm, KVM_GET_SUPPORTED_CPUID, (unsigned long)c), 0);
+	assert_int_equal(anykvm_ioctl(vcpu, KVM_SET_CPUID2, (unsigned long)c), 0);
+	free(c);
+}
+
+/* Runs the program of this seed under mode until it halts. */
+static void run(const char *mode, uint64_t program, struct outcome *o)
+{
+	struct kvm_userspace_memory_region slot = { .memory_size = RAM_SIZE, .userspace_addr = (uint64_t)ram };
+	int kvm = anykvm_open(), vm, vcpu, size;
+	struct kvm_run *shared;
+	struct kvm_sregs s;
+	uint8_t *start;
+
+	setenv("ANYKVM_SOFT", mode, 1);
+	seed = program;
+	make_machine();
+	make_program();
+	start = at;
+	(void)start;
+	vm = anykvm_ioctl(kvm, KVM_CREATE_VM, 0);
+	assert_int_equal(anykvm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, (unsigned long)&slot), 0);
+	vcpu = anykvm_ioctl(vm, KVM_CREATE_VCPU, 0);
+	assert_true(vcpu >= 0);
+	size = anykvm_ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	shared = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	assert_true(shared != MAP_FAILED);
+	set_cpuid(kvm, vcpu);
+	set_system(vcpu);
+	seed = program;
+	make_machine();
+	make_program();
+	at = ram + CODE;
+	while (!*at)
+		at++;
+	set_registers(vcpu);
+	assert_int_equal(anykvm_ioctl(vcpu, KVM_RUN, 0), 0);
+	memset(o, 0, sizeof(*o));
+	o->exit = (int)shared->exit_reason;
+	anykvm_ioctl(vcpu, KVM_GET_REGS, (unsigned long)&o->regs);
+	anykvm_ioctl(vcpu, KVM_GET_FPU, (unsigned long)&o->fpu);
+	anykvm_ioctl(vcpu, KVM_GET_SREGS, (unsigned long)&s);
+	o->cr2 = s.cr2;
+	munmap(shared, (size_t)size);
+	anykvm_close(vcpu);
+	anykvm_close(vm);
+	anykvm_close(kvm);
+}
+
+static void show(uint64_t program, const struct outcome *a, const struct outcome *b, const uint8_t *memory)
+{
+	const uint64_t *x = (const uint64_t *)&a->regs, *y = (const uint64_t *)&b->regs;
+
+	print_message("program %llu: exits %d %d, left %u %u\n", (unsigned long long)program, a->exit, b->exit,
+		      memory[DATA_END - 8], ram[DATA_END - 8]);
+	for (unsigned i = 0; i < 18; i++)
+		print_message("%s %2u: %016lx %016lx\n", x[i] == y[i] ? " " : "*", i, x[i], y[i]);
+	for (unsigned i = 0, n = 0; i < RAM_SIZE && n < 8; i++) {
+		if (memory[i] != ram[i])
+			print_message("  %05x: %02x %02x (%u)\n", i, memory[i], ram[i], n++);
+	}
+	for (unsigned i = 0; i < sizeof(a->fpu); i++) {
+		if (((const uint8_t *)&a->fpu)[i] != ((const uint8_t *)&b->fpu)[i])
+			print_message("  fpu+%u: %02x %02x\n", i, ((const uint8_t *)&a->fpu)[i],
+				      ((const uint8_t *)&b->fpu)[i]);
+	}
+	print_message("code:");
+	for (const uint8_t *p = ram + CODE; p < ram + CODE + 0x1800; p++) {
+		if (*p || p[1] || p[2] || p[-1])
+			print_message(" %02x", *p);
+	}
+	print_message("\n");
+}
+
+static unsigned compare_programs(uint64_t first, unsigned n)
+{
+	static uint8_t memory[RAM_SIZE];
+	unsigned bad = 0, ended = 0;
+	struct outcome a, b;
+
+	for (uint64_t i = first; i < first + n; i++) {
+		run("interp", i * 7919 + 1, &a);
+		memcpy(memory, ram, RAM_SIZE);
+		run(getenv("TRANSLATE_MODE") ? getenv("TRANSLATE_MODE") : "jit", i * 7919 + 1, &b);
+		ended += a.regs.rip >= CODE;
+		if (!memcmp(&a, &b, sizeof(a)) && !memcmp(memory, ram, RAM_SIZE))
+			continue;
+		if (bad++ < 3)
+			show(i, &a, &b, memory);
+	}
+	print_message("%u of %u programs went to their end\n", ended, n);
+	return bad;
+}
+
+static void test_random_programs(void **state)
+{
+	const char *n = getenv("TRANSLATE_PROGRAMS"), *first = getenv("TRANSLATE_FIRST");
+
+	(void)state;
+	assert_int_equal(compare_programs(first ? strtoull(first, NULL, 0) : 0, n ? (unsigned)atoi(n) : 600), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random_programs),
+	};
+
+	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
