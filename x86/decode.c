@@ -239,7 +239,7 @@ static void read_evex(struct decoder *d)
 	insn->evex_z = p2 >> 7;
 	d->length = p2 >> 5 & 3;
 	insn->evex_b = p2 >> 4 & 1;
-	d->v2 = ~p2 << 1 & 0x10;
+	d->v2 = (~p2 & 8) << 1;
 	insn->evex_aaa = p2 & 7;
 	if (d->mode != 64) {
 		d->rex &= REX_W;

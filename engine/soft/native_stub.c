@@ -237,9 +237,6 @@ static x86_exec_fn *whole_handler(const struct x86_insn *insn)
 {
 	unsigned ext = insn->modrm >> 3 & 7;
 
-	if (insn->map == 1 &&
-	    insn->opcode == 0xae) /* VLDMXCSR, VSTMXCSR: the guest's MXCSR is not to be trusted */
-		return ext == 2 ? x86_exec_ldmxcsr : x86_exec_stmxcsr;
 	if (insn->desc->flags & X86_F_VSIB) {
 		int m = rename_mem_operand(insn);
 

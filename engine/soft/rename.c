@@ -62,6 +62,8 @@ static bool w_is_integer_width(const struct x86_insn *insn)
 {
 	if (rename_gpr_operand(insn) >= 0)
 		return insn->opcode != 0x92 && insn->opcode != 0x93; /* KMOV: W is part of the opcode */
+	if (insn->map == 3 && (insn->opcode == 0x60 || insn->opcode == 0x61))
+		return true; /* PCMPESTRM, PCMPESTRI: of the lengths in rAX and rDX */
 	if (insn->map == 1 || insn->map == 5)
 		return insn->opcode == 0x2a || insn->opcode == 0x6e ||
 		       (insn->opcode == 0x7e && insn->mandatory == 0x66) ||

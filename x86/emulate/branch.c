@@ -314,10 +314,14 @@ x86_exec_fn *x86_pick_ret(const struct x86_cpu *cpu, const struct x86_insn *insn
 
 /* ---- far ------------------------------------------------------------------------------------- */
 
-/* A far pointer operand: immediate, or in memory the offset and behind it the selector. */
+/*
+ * A far pointer operand: immediate, or in memory the offset and behind it the selector. REX.W does not make the
+ * offset in memory wider (x86/opcodes_notation.h, type p); the operand size is 8 all the same.
+ */
 static enum x86_result far_pointer(struct x86_cpu *cpu, const struct x86_insn *insn, u16 *selector,
 				   u64 *offset)
 {
+	unsigned size = insn->operand[0].size - 2u;
 	enum x86_result r;
 	u64 ea, value;
 
@@ -327,9 +331,9 @@ static enum x86_result far_pointer(struct x86_cpu *cpu, const struct x86_insn *i
 		return X86_OK;
 	}
 	ea = x86_ea(cpu, insn);
-	r = x86_mem_read(cpu, insn->seg, ea, insn->osize, offset);
+	r = x86_mem_read(cpu, insn->seg, ea, size, offset);
 	if (likely(!r))
-		r = x86_mem_read(cpu, insn->seg, ea_add(insn, ea, insn->osize), 2, &value);
+		r = x86_mem_read(cpu, insn->seg, ea_add(insn, ea, size), 2, &value);
 	if (likely(!r))
 		*selector = (u16)value;
 	return r;

@@ -59,14 +59,17 @@ enum x86_result x86_exec_clflush(struct x86_cpu *cpu, const struct x86_insn *ins
 
 #define X86_CACHE_LINE 64u
 
+/* The line that holds seg:rAX: the linear address is aligned, not the offset. */
 enum x86_result x86_exec_clzero(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	u64 ea = reg_read(cpu, X86_RAX, insn->asize) & ~(u64)(X86_CACHE_LINE - 1), gva;
-	u64 zeros[X86_CACHE_LINE / 8] = { 0 };
+	u64 zeros[X86_CACHE_LINE / 8] = { 0 }, gva;
 	enum x86_result r;
 
-	r = x86_linear(cpu, insn->seg, ea, X86_CACHE_LINE, X86_ACCESS_WRITE, &gva);
-	return unlikely(r) ? r : x86_write_bytes(cpu, gva, zeros, X86_CACHE_LINE, X86_ACCESS_WRITE);
+	r = x86_linear(cpu, insn->seg, reg_read(cpu, X86_RAX, insn->asize), 1, X86_ACCESS_WRITE, &gva);
+	if (unlikely(r))
+		return r;
+	gva &= ~(u64)(X86_CACHE_LINE - 1);
+	return x86_write_bytes(cpu, gva, zeros, X86_CACHE_LINE, X86_ACCESS_WRITE);
 }
 
 /*

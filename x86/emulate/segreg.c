@@ -249,19 +249,20 @@ enum x86_result x86_exec_verr(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return answer(cpu, found && privilege_allows(cpu, &seg));
 }
 
+/* The destination is read, and written only if it changes: a read-only page is no fault otherwise. */
 enum x86_result x86_exec_arpl(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	u64 gva = 0, d, s;
 	enum x86_result r;
 	bool raise;
+	u64 d, s;
 
 	x86_operand_read(cpu, insn, 1, &s);
-	r = x86_operand_open(cpu, insn, 0, &gva, &d);
+	r = x86_operand_read(cpu, insn, 0, &d);
 	if (unlikely(r))
 		return r;
 	raise = (d & 3) < (s & 3);
 	if (raise)
-		r = x86_operand_commit(cpu, insn, 0, gva, (d & ~3ull) | (s & 3));
+		r = x86_operand_write(cpu, insn, 0, (d & ~3ull) | (s & 3));
 	return unlikely(r) ? r : answer(cpu, raise);
 }
 

@@ -103,15 +103,15 @@ x86_exec_fn *x86_pick_pop(const struct x86_cpu *cpu, const struct x86_insn *insn
 /* ---- segment registers ----------------------------------------------------------------------- */
 
 /*
- * With a 32-bit operand size processors write the selector alone and leave the upper word (SDM vol. 2,
- * PUSH).
+ * With a 32-bit operand size Intel's processors write the selector alone and leave the upper word (SDM vol. 2,
+ * PUSH); AMD's write it zero-extended.
  */
 enum x86_result x86_exec_push_seg(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	u64 selector = cpu->seg[insn->operand[0].reg].selector, rsp = cpu->regs[X86_RSP], sp;
 	enum x86_result r;
 
-	if (insn->osize != 4) {
+	if (insn->osize != 4 || cpu->vendor_amd) {
 		r = x86_push(cpu, &rsp, selector, insn->osize, 0);
 	} else {
 		rsp = merge(rsp, rsp - 4, cpu->stack_size);

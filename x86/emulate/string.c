@@ -235,14 +235,26 @@ static u32 compare(u64 d, u64 s, unsigned size)
 	return (cc_of(ax) & ~(X86_AF | X86_PF)) | (cc_of(low) & (X86_AF | X86_PF));
 }
 
+static enum x86_result read_si(struct x86_cpu *cpu, const struct x86_insn *insn, u64 *value)
+{
+	return x86_mem_read(cpu, insn->seg, string_ea(cpu, insn, X86_RSI), insn->osize, value);
+}
+
+static enum x86_result read_di(struct x86_cpu *cpu, const struct x86_insn *insn, u64 *value)
+{
+	return x86_mem_read(cpu, X86_ES, string_ea(cpu, insn, X86_RDI), insn->osize, value);
+}
+
+/* Where both would fault: AMD's processors read [ES:rDI] first. */
 static enum x86_result cmps_one(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
+	bool di_first = cpu->vendor_amd;
 	enum x86_result r;
 	u64 d, s;
 
-	r = x86_mem_read(cpu, insn->seg, string_ea(cpu, insn, X86_RSI), insn->osize, &d);
+	r = di_first ? read_di(cpu, insn, &s) : read_si(cpu, insn, &d);
 	if (likely(!r))
-		r = x86_mem_read(cpu, X86_ES, string_ea(cpu, insn, X86_RDI), insn->osize, &s);
+		r = di_first ? read_si(cpu, insn, &d) : read_di(cpu, insn, &s);
 	if (unlikely(r))
 		return r;
 	cpu->cc = compare(d, s, insn->osize);
@@ -256,7 +268,7 @@ static enum x86_result scas_one(struct x86_cpu *cpu, const struct x86_insn *insn
 	enum x86_result r;
 	u64 s;
 
-	r = x86_mem_read(cpu, X86_ES, string_ea(cpu, insn, X86_RDI), insn->osize, &s);
+	r = read_di(cpu, insn, &s);
 	if (unlikely(r))
 		return r;
 	cpu->cc = compare(cpu->regs[X86_RAX], s, insn->osize);

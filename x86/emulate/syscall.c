@@ -116,15 +116,21 @@ enum x86_result x86_exec_sysenter(struct x86_cpu *cpu, const struct x86_insn *in
 	return X86_BRANCH;
 }
 
+/*
+ * AMD's manual has #UD for long mode and #GP for CPL 3, without an order (APM vol. 3, SYSEXIT). A Zen 3 gives #GP
+ * at CPL 3 in long mode, and so does KVM's emulator, where privilege comes before em_sysexit().
+ */
 enum x86_result x86_exec_sysexit(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	u64 target = cpu->regs[X86_RDX], rsp = cpu->regs[X86_RCX];
 	u16 selector = cpu->msr.sysenter_cs & 0xfffc;
 	bool wide = insn->osize == 8;
 
+	if (unlikely(cpu->cpl))
+		return x86_raise(cpu, X86_GP, 0);
 	if (unlikely(x86_long_mode(cpu) && cpu->vendor_amd))
 		return x86_raise(cpu, X86_UD, 0);
-	if (unlikely(cpu->cpl || cpu->mode == X86_MODE_REAL || !selector))
+	if (unlikely(cpu->mode == X86_MODE_REAL || !selector))
 		return x86_raise(cpu, X86_GP, 0);
 	if (unlikely(wide && !(canonical(cpu, target) && canonical(cpu, rsp))))
 		return x86_raise(cpu, X86_GP, 0);
