@@ -324,10 +324,10 @@ static void make_program(void)
 	uint8_t *top;
 
 	at = ram + CODE + rnd(0x1000);
+	base_reg[0] = base_reg[1] = base_reg[2] = 4;
 	for (bases = 0; bases < 3;) {
 		unsigned reg = rnd(16);
 
-		base_reg[bases] = 4;
 		if (reg != 4 && !is_base(reg))
 			base_reg[bases++] = reg;
 	}
