@@ -6,6 +6,7 @@
  * Results inside this file: RUN_AGAIN goes round the loop, RUN_USER returns 0 from KVM_RUN with *run filled in, a
  * negative errno returns that.
  */
+#include "kvm/bus.h"
 #include "kvm/clock.h"
 #include "kvm/irq.h"
 #include "kvm/vm.h"
@@ -586,6 +587,7 @@ static void vcpu_release(void *object)
 {
 	struct vcpu *vcpu = object;
 
+	vcpu_bus_release(vcpu);
 	vm_put(vcpu->vm);
 }
 

@@ -297,13 +297,15 @@ static struct block *find_or_make(struct vcpu *vcpu, const struct fetch_entry *f
 	struct x86_insn first;
 	struct block *b;
 
-	for (; (b = *link); link = &b->next) {
-		if (b->gpa != here.gpa + offset || b->key != key || b->host != s.host)
-			continue;
-		if (fresh(vcpu, b) || revalidate(vcpu, b, linear))
+	while ((b = *link)) {
+		bool wanted = b->gpa == here.gpa + offset && b->key == key && b->host == s.host;
+
+		if (wanted && (fresh(vcpu, b) || revalidate(vcpu, b, linear)))
 			return b;
-		*link = b->next;
-		break;
+		if (b->host)
+			link = &b->next;
+		else
+			*link = b->next;
 	}
 	if (!decode_first(vcpu, &s, linear, &first, miss))
 		return NULL;
