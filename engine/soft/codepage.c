@@ -28,40 +28,15 @@ int soft_vm_create(struct vm *vm)
 	return 0;
 }
 
-/* Records come from chunks of pages: insertion happens while guest registers are live, where malloc may not be called. */
-struct code_chunk {
-	struct code_chunk *next;
-	unsigned used;
-	struct code_page page[];
-};
-
-#define CHUNK_BYTES (64 * 1024)
-#define CHUNK_PAGES ((CHUNK_BYTES - sizeof(struct code_chunk)) / sizeof(struct code_page))
-
 void soft_vm_destroy(struct vm *vm)
 {
 	struct soft_vm *soft = vm->engine;
 
-	for (struct code_chunk *c = soft->chunks, *next; c; c = next) {
-		next = c->next;
-		host_free_pages(c, CHUNK_BYTES);
+	for (struct code_records *r = soft->records, *next; r; r = next) {
+		next = r->next;
+		host_free_pages(r, sizeof(*r));
 	}
 	host_free(soft);
-}
-
-/* Caller holds soft->lock. */
-static struct code_page *new_record(struct soft_vm *soft)
-{
-	struct code_chunk *c = soft->chunks;
-
-	if (!c || c->used == CHUNK_PAGES) {
-		c = host_alloc_pages(CHUNK_BYTES);
-		if (!c)
-			return NULL;
-		c->next = soft->chunks;
-		soft->chunks = c;
-	}
-	return &c->page[c->used++];
 }
 
 struct code_page *code_page_find(struct vm *vm, u64 hva)

@@ -47,8 +47,7 @@ struct code_records {
 
 struct soft_vm {
 	u64 code_epoch;		/* a: moves with every version of every page and every vCPU's epoch */
-	struct host_mutex lock;	/* insertion into code[]; chunks */
-	struct code_chunk *chunks;
+	struct host_mutex lock;	/* insertion into code[] */
 	struct code_page *code[1u << CODE_HASH_BITS]; /* r */
 	struct code_records *records;	/* (lock) */
 };
