@@ -2,6 +2,7 @@
 #
 #	make			build/anykvm and build/libanykvm.so
 #	make test		unit tests
+#	make insn		instruction tests (tests/insn)
 #	make bench		measurements beside QEMU TCG and the bare machine
 #	make install		DESTDIR, PREFIX
 #	make SANITIZE=1 ...	the same under ASan and UBSan, in build/san/
@@ -41,20 +42,25 @@ LIB_O := $(addprefix $(B)/,$(LIB))
 SHIM_O := $(addprefix $(B)/,$(SHIM))
 CLI_O := $(addprefix $(B)/,$(CLI) $(VMM))
 
-all: $(B)/anykvm $(B)/libanykvm.so $(B)/core-check
+all: objects-check $(B)/anykvm $(B)/libanykvm.so $(B)/core-check
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo '  CC $@'
 	$(Q)$(CC) $(BASE) $(ROOM) $(CFLAGS) -c -o $@ $<
 
-$(B)/libanykvm.so: $(LIB_O) $(SHIM_O)
+$(B)/libanykvm.so: $(LIB_O) $(SHIM_O) shim/exports.map
 	@echo '  LD $@'
-	$(Q)$(CC) $(LINK) -shared -Wl,-z,defs -Wl,-z,noexecstack -Wl,-soname,libanykvm.so $(LDFLAGS) -o $@ $^ -lpthread -ldl
+	$(Q)$(CC) $(LINK) -shared -Wl,-z,defs -Wl,-z,noexecstack -Wl,-soname,libanykvm.so \
+		-Wl,--version-script=shim/exports.map $(LDFLAGS) -o $@ $(filter %.o,$^) -lpthread -ldl
 
 $(B)/anykvm: $(CLI_O) $(LIB_O)
 	@echo '  LD $@'
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ -lpthread
+
+# Every .c file is in a list of objects.mk.
+objects-check:
+	@sh tests/lib/objects-check "$(ROOMS)" $(LIB) $(SHIM) $(VMM) $(CLI) $(INSN) $(addsuffix .o,$(TESTS) $(BENCHES))
 
 # The core asks for nothing but what host/host.h offers and what its engine table names.
 $(B)/core-check: $(addprefix $(B)/,$(CORE))
@@ -64,14 +70,26 @@ $(B)/core-check: $(addprefix $(B)/,$(CORE))
 # ---- tests ------------------------------------------------------------------------------------------------
 
 TESTS_B := $(addprefix $(B)/,$(TESTS))
+BENCHES_B := $(addprefix $(B)/,$(BENCHES))
 
 $(B)/tests/%.o: ROOM :=
 # OBJECTS_<test> (objects.mk): all that a test is linked with, if it brings a host and vCPUs of its own.
 .SECONDEXPANSION:
-$(TESTS_B): $(B)/%: $(B)/%.o $(TEST_OBJECTS:%=$(B)/%) \
+$(TESTS_B) $(BENCHES_B): $(B)/%: $(B)/%.o $(TEST_OBJECTS:%=$(B)/%) \
 		$$(if $$(OBJECTS_$$(@F)),$$(addprefix $(B)/,$$(OBJECTS_$$(@F))),$(LIB_O))
 	@echo '  LD $@'
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $(filter %.o,$^) -lcmocka -lZydis -lpthread -ldl
+
+# Instruction tests (tests/insn): a signal may interrupt bare.c's callers anywhere, with the sample's registers.
+INSN_O := $(addprefix $(B)/,$(INSN))
+
+$(INSN_O): ROOM := -fno-stack-protector
+$(B)/tests/insn/bare.o: ROOM := -fno-stack-protector -fno-sanitize=all
+$(B)/tests/insn/insn: $(INSN_O) $(LIB_O)
+	@echo '  LD $@'
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ -lZydis -lpthread
+
+insn: $(B)/tests/insn/insn
 
 test: all $(TESTS_B)
 	@sh tests/lib/unit $(TESTS_B)
@@ -88,5 +106,5 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all test bench install clean
--include $(patsubst %.o,%.d,$(LIB_O) $(SHIM_O) $(CLI_O)) $(addsuffix .d,$(TESTS_B))
+.PHONY: all objects-check insn test bench install clean
+-include $(patsubst %.o,%.d,$(LIB_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B))

@@ -1,13 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0-only
-# What each room consists of.
-KVM := $(patsubst %.c,%.o,$(wildcard kvm/*.c))
-X86 := $(patsubst %.c,%.o,$(wildcard x86/*.c x86/emulate/*.c))
-ENGINE := $(patsubst %.c,%.o,$(wildcard engine/soft/*.c))
-HOST := $(patsubst %.c,%.o,$(wildcard host/user/*.c))
-SHIM := $(patsubst %.c,%.o,$(wildcard shim/*.c))
-VMM := $(patsubst %.c,%.o,$(wildcard vmm/*.c vmm/virtio/*.c))
-CLI := $(patsubst %.c,%.o,$(wildcard cli/*.c))
-TESTS := $(patsubst %.c,%,$(wildcard tests/unit/test_*.c))
+# What each room consists of. tests/lib/objects-check compares these lists with the folders.
+KVM := $(addprefix kvm/, \
+	bus.o caps.o clock.o cpuid.o device.o dirty.o eventfd.o irq.o memory.o msr_filter.o msrs.o \
+	outside.o pv.o routing.o state.o vcpu.o vcpu_irq.o vm.o)
+X86 := $(addprefix x86/, \
+	control.o cpuid.o debug.o decode.o exception.o far.o fpu.o fpu_exec.o ioapic.o lapic.o \
+	lapic_timer.o msr.o opcodes.o opcodes_evex.o opcodes_sse.o opcodes_vex.o opcodes_x87.o paging.o \
+	pic.o pit.o segment.o smm.o stack.o task.o)
+X86 += $(addprefix x86/emulate/, \
+	alu.o bind.o bits.o branch.o exchange.o flags.o hint.o interrupt.o move.o muldiv.o operand.o \
+	segreg.o shift.o stack.o string.o string_io.o syscall.o system.o)
+ENGINE := $(addprefix engine/soft/, \
+	block.o code.o codepage.o emit.o jit_access.o jit_branch.o jit_frame.o jit_integer.o \
+	jit_vector.o native.o native_mask.o native_slow.o native_stub.o native_vector.o native_vsib.o \
+	native_x87.o rename.o run.o step.o tlb.o translate.o)
+HOST := $(addprefix host/user/, \
+	api.o clock.o copy.o eventfd.o fault.o file.o lock.o memory.o probe.o process.o service.o \
+	signals.o string.o)
+SHIM := $(addprefix shim/, \
+	fds.o paths.o preload.o real.o signals.o syscall.o)
+VMM := $(addprefix vmm/, \
+	acpi.o backend.o cmos.o console.o cpuid.o event.o fail.o io.o linux.o loader.o machine.o \
+	memory.o power.o report.o serial.o vcpu.o)
+VMM += $(addprefix vmm/virtio/, \
+	blk.o mmio.o queue.o rng.o)
+CLI := $(addprefix cli/, \
+	boot.o engine.o info.o main.o run.o)
+INSN := $(addprefix tests/insn/, \
+	bare.o compare.o generate.o guest.o main.o values.o)
+TESTS := $(addprefix tests/unit/, \
+	test_clock test_control test_cpuid test_decode test_emulate test_emulate_system \
+	test_exception test_fpu test_host test_irq_chips test_irq_lapic test_irq_wiring \
+	test_msr test_native test_paging test_segment test_shim test_shim_signals \
+	test_shim_steps test_task test_translate test_vmm test_vmm_loader test_vmm_virtio)
+BENCHES := tests/unit/bench_emulate
+
+# Every folder that these lists speak of, for the check.
+ROOMS := kvm x86 x86/emulate engine/soft host/user shim vmm vmm/virtio cli tests/insn tests/unit
 
 # Tests with a host of their own (tests/unit/test_irq_host.h)
 IRQ_MODELS := $(addprefix x86/,lapic.o lapic_timer.o pic.o ioapic.o pit.o)

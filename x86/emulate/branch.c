@@ -315,8 +315,8 @@ x86_exec_fn *x86_pick_ret(const struct x86_cpu *cpu, const struct x86_insn *insn
 /* ---- far ------------------------------------------------------------------------------------- */
 
 /*
- * A far pointer operand: immediate, or in memory the offset and behind it the selector. REX.W does not make the
- * offset in memory wider (x86/opcodes_notation.h, type p); the operand size is 8 all the same.
+ * A far pointer operand: immediate, or in memory the offset and behind it the selector. REX.W does not make
+ * the offset in memory wider (x86/opcodes_notation.h, type p); the operand size is 8 all the same.
  */
 static enum x86_result far_pointer(struct x86_cpu *cpu, const struct x86_insn *insn, u16 *selector,
 				   u64 *offset)

@@ -103,8 +103,8 @@ x86_exec_fn *x86_pick_pop(const struct x86_cpu *cpu, const struct x86_insn *insn
 /* ---- segment registers ----------------------------------------------------------------------- */
 
 /*
- * With a 32-bit operand size Intel's processors write the selector alone and leave the upper word (SDM vol. 2,
- * PUSH); AMD's write it zero-extended.
+ * With a 32-bit operand size Intel's processors write the selector alone and leave the upper word (SDM
+ * vol. 2, PUSH); AMD's write it zero-extended.
  */
 enum x86_result x86_exec_push_seg(struct x86_cpu *cpu, const struct x86_insn *insn)
 {

@@ -117,8 +117,8 @@ enum x86_result x86_exec_sysenter(struct x86_cpu *cpu, const struct x86_insn *in
 }
 
 /*
- * AMD's manual has #UD for long mode and #GP for CPL 3, without an order (APM vol. 3, SYSEXIT). A Zen 3 gives #GP
- * at CPL 3 in long mode, and so does KVM's emulator, where privilege comes before em_sysexit().
+ * AMD's manual has #UD for long mode and #GP for CPL 3, without an order (APM vol. 3, SYSEXIT). A Zen 3 gives
+ * #GP at CPL 3 in long mode, and so does KVM's emulator, where privilege comes before em_sysexit().
  */
 enum x86_result x86_exec_sysexit(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
