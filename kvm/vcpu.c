@@ -313,9 +313,8 @@ static int handle_exit(struct vcpu *vcpu, enum engine_exit exit)
 {
 	vcpu->stat.exits++;
 	if (exit != ENGINE_EXIT_REQUEST && vcpu_io_finish(vcpu)) {
-		/* what the instruction did besides is seen when userspace has taken the write */
-		if (exit == ENGINE_EXIT_HLT)
-			vcpu->cpu.activity = X86_ACTIVE;
+		/* a debug event of the same instruction is told after its write; shutdown shows in cpu.activity */
+		vcpu->debug_waits = exit == ENGINE_EXIT_DEBUG;
 		return RUN_USER;
 	}
 	switch (exit) {
@@ -483,9 +482,13 @@ static int run_complete_io(struct vcpu *vcpu)
 		return RUN_AGAIN;
 	if (vcpu_io_answered(vcpu))
 		return RUN_USER;
-	if (!vcpu->io.restart)
-		return RUN_AGAIN;
-	return handle_exit(vcpu, vcpu->vm->ops->complete(vcpu));
+	if (vcpu->io.restart)
+		return handle_exit(vcpu, vcpu->vm->ops->complete(vcpu));
+	if (vcpu->debug_waits) {
+		vcpu->debug_waits = false;
+		return exit_debug(vcpu);
+	}
+	return RUN_AGAIN;
 }
 
 static void run_finish(struct vcpu *vcpu)

@@ -181,6 +181,7 @@ struct vcpu {
 	u32 nmi_pending;		/* v: 0..2 */
 	u32 nmi_queued;			/* a: NMIs of VCPU_REQ_NMI not yet counted into nmi_pending */
 	bool nmi_injected;
+	bool debug_waits;		/* KVM_EXIT_DEBUG follows the MMIO write that userspace is being told of */
 	bool tpr_lowered;		/* CR8 written below its old value with the LAPIC in userspace: KVM_EXIT_SET_TPR */
 	bool smi_pending;
 	int user_irq;			/* KVM_INTERRUPT without in-kernel irqchip: vector or -1 */
