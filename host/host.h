@@ -91,6 +91,7 @@ void host_run_leave(void);
 
 /* Identifies the process's address space: changes in a child after fork. Never 0. [run] */
 u64 host_mm_id(void);
+u32 host_process_id(void);
 u32 host_cpu_number(void); /* [run] */
 u32 host_cpu_count(void);  /* processors online, at least 1 */
 void host_random(void *buf, size_t n); /* [run] */

@@ -105,6 +105,7 @@ static const struct cap_row caps[] = {
 	{ KVM_CAP_CHECK_EXTENSION_VM, 1, NULL },
 	{ KVM_CAP_ENABLE_CAP, 1, NULL },
 	{ KVM_CAP_ENABLE_CAP_VM, 1, NULL },
+	{ KVM_CAP_BINARY_STATS_FD, 1, NULL },
 };
 
 long vm_check_extension(struct vm *vm, unsigned long cap)

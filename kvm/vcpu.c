@@ -304,7 +304,7 @@ static int exit_stop(struct vcpu *vcpu)
 
 static int emulation_failure(struct vcpu *vcpu)
 {
-	vcpu->stat.insn_emulation++;
+	vcpu->stat.insn_emulation_fail++;
 	internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION);
 	return RUN_USER;
 }
@@ -417,7 +417,7 @@ static int vcpu_block(struct vcpu *vcpu)
 	if (atomic_read(&vcpu->mp_state) == KVM_MP_STATE_RUNNABLE)
 		return RUN_AGAIN;
 	if (atomic_read(&vcpu->mp_state) == KVM_MP_STATE_HALTED && has_wakeup(vcpu)) {
-		vcpu->stat.halt_wakeups++;
+		vcpu->stat.halt_wakeup++;
 		atomic_set(&vcpu->mp_state, KVM_MP_STATE_RUNNABLE);
 		return RUN_AGAIN;
 	}
@@ -564,7 +564,8 @@ static long vcpu_set_signal_mask(struct vcpu *vcpu, unsigned long arg)
 static long vcpu_ioctl(void *object, unsigned int request, unsigned long arg)
 {
 	static const struct ioctl_row *const tables[] = {
-		vcpu_state_ioctls, vcpu_msr_ioctls, vcpu_irq_ioctls, vcpu_clock_ioctls, vcpu_cpuid_ioctls, NULL,
+		vcpu_state_ioctls, vcpu_msr_ioctls, vcpu_irq_ioctls, vcpu_clock_ioctls, vcpu_cpuid_ioctls,
+		vcpu_stats_ioctls, NULL,
 	};
 	struct vcpu *vcpu = object;
 	long r;

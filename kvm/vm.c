@@ -72,7 +72,7 @@ void vm_sync_vcpus(struct vm *vm)
 {
 	struct vcpu *vcpu;
 
-	vm->stat.flushes++;
+	vm->stat.remote_tlb_flush++;
 	for (u32 i = 0; (vcpu = vm_vcpu(vm, i)); i++) {
 		vcpu->sync_seen = atomic_read_acquire(&vcpu->sync_seq);
 		vcpu_request(vcpu, VCPU_REQ_SYNC);
@@ -159,7 +159,7 @@ static long vm_ioctl(void *object, unsigned int request, unsigned long arg)
 {
 	static const struct ioctl_row *const tables[] = {
 		vm_irq_ioctls, vm_memory_ioctls, vm_dirty_ioctls, vm_clock_ioctls, vm_caps_ioctls, vm_msr_ioctls,
-		vm_ioctls, NULL,
+		vm_stats_ioctls, vm_ioctls, NULL,
 	};
 	struct vm *vm = object;
 

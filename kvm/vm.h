@@ -67,6 +67,12 @@ enum irqchip_mode { IRQCHIP_NONE, IRQCHIP_SPLIT, IRQCHIP_KERNEL };
 
 struct vcpu;
 
+/* Counters of KVM_GET_STATS_FD, by KVM's names where KVM has them. */
+#define VM_STATS(X) X(remote_tlb_flush) X(memslots_changed)
+#define VCPU_STATS(X)                                                                                             \
+	X(exits) X(io_exits) X(mmio_exits) X(irq_injections) X(nmi_injections) X(halt_exits) X(halt_wakeup)      \
+	X(signal_exits) X(request_irq_exits) X(irq_window_exits) X(hypercalls) X(insn_emulation_fail)
+
 struct vm {
 	struct host_mutex lock;
 	u32 refs;			/* a: the VM's file, each vCPU, each device fd */
@@ -103,8 +109,11 @@ struct vm {
 	struct vm_bus *bus;		/* kvm/bus.h: ioeventfds, coalesced zones; always there */
 	struct vm_clock *clock;		/* kvm/clock.h; always there */
 	u32 default_tsc_khz;		/* l: KVM_SET_TSC_KHZ on the VM */
-	char name[32];			/* c: for the stats ids */
-	struct { u64 flushes, slots_changed; } stat; /* a */
+	struct {
+#define X(name) u64 name;
+		VM_STATS(X)
+#undef X
+	} stat;				/* a */
 };
 
 /* ---- vCPU ----------------------------------------------------------------------------------------------------- */
@@ -203,8 +212,9 @@ struct vcpu {
 	u64 mcg_cap;
 	u32 sync_regs_valid;
 	struct {
-		u64 exits, io_exits, mmio_exits, irq_injections, nmi_injections, halt_exits, halt_wakeups, signal_exits,
-			request_irq_exits, hypercalls, insn_emulation, irq_window_exits;
+#define X(name) u64 name;
+		VCPU_STATS(X)
+#undef X
 	} stat;
 };
 
@@ -255,6 +265,9 @@ bool vcpu_io_answered(struct vcpu *vcpu);
 extern const struct ioctl_row vcpu_state_ioctls[];
 int vcpu_load_sync_regs(struct vcpu *vcpu);
 void vcpu_store_sync_regs(struct vcpu *vcpu);
+
+/* stats.c */
+extern const struct ioctl_row vm_stats_ioctls[], vcpu_stats_ioctls[];
 
 /* msr_filter.c */
 extern const struct ioctl_row vm_msr_ioctls[];

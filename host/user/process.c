@@ -135,6 +135,11 @@ u32 host_cpu_count(void)
 	return n > 0 ? (u32)n : 1;
 }
 
+u32 host_process_id(void)
+{
+	return (u32)getpid();
+}
+
 u32 host_cpu_number(void)
 {
 	u32 cpu = 0;
