@@ -4,8 +4,7 @@
  * masked is tested once, at the block's entry, for all vector instructions of the block; behind an instruction that may
  * change that (LDMXCSR, XRSTOR, x87 control), their handlers look for themselves again.
  *
- * Left to the handlers: x87 (error pointers), masked memory operands, gathers, and what has not been executed yet, for
- * only native_exec() knows what an instruction needs.
+ * Left to the handlers: x87 (error pointers), masked memory operands, gathers.
  */
 #include "engine/soft/jit.h"
 #include "engine/soft/native_op.h"
@@ -49,8 +48,9 @@ void jit_vector_entry(struct jit_block *t)
 	u32 cr0_clear = 0, cr4_set = 0, xcr0_set = 0, unmasked = 0;
 
 	for (unsigned i = 0; i < t->b->nr; i++) {
-		const struct x86_insn *insn = &t->b->insn[i];
+		struct x86_insn *insn = &t->b->insn[i];
 
+		native_prepare(t->cpu, insn);
 		if (!jit_vector_inline(insn))
 			continue;
 		cr0_clear |= traits(insn)->cr0_clear;

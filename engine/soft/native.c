@@ -143,3 +143,17 @@ enum x86_result native_exec(struct x86_cpu *cpu, const struct x86_insn *insn)
 	atomic_set_release(&cached->exec, op->exec);
 	return op->exec(cpu, insn);
 }
+
+void native_prepare(struct x86_cpu *cpu, struct x86_insn *insn)
+{
+	const struct native_op *op;
+	bool own;
+
+	if (insn->exec != native_exec)
+		return;
+	op = native_find(cpu, insn, &own);
+	if (!op || own)
+		return;
+	atomic_set_release(&insn->native, (void *)op);
+	atomic_set_release(&insn->exec, op->exec);
+}

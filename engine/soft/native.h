@@ -21,5 +21,7 @@ int native_init(void);
 void native_cpu_destroy(struct x86_cpu *cpu);
 
 x86_exec_fn native_exec;
+/* What the first execution would find out, without it: for the translator. */
+void native_prepare(struct x86_cpu *cpu, struct x86_insn *insn);
 
 #endif

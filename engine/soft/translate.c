@@ -290,7 +290,7 @@ static bool configured(u32 *warm)
 	if (!mode)
 		return false;
 	if (mode[0] == 'j')
-		*warm = 1; /* once by the interpreter, which finds out what vector instructions need */
+		*warm = 0;
 	return mode[0] != 'i';
 }
 
