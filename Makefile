@@ -60,7 +60,8 @@ $(B)/anykvm: $(CLI_O) $(LIB_O)
 
 # Every .c file is in a list of objects.mk.
 objects-check:
-	@sh tests/lib/objects-check "$(ROOMS)" $(LIB) $(SHIM) $(VMM) $(CLI) $(INSN) $(addsuffix .o,$(TESTS) $(BENCHES))
+	@sh tests/lib/objects-check "$(ROOMS)" $(LIB) $(SHIM) $(VMM) $(CLI) $(INSN) \
+		$(addsuffix .o,$(TESTS) $(BENCHES))
 
 # The core asks for nothing but what host/host.h offers and what its engine table names.
 $(B)/core-check: $(addprefix $(B)/,$(CORE))
@@ -80,7 +81,7 @@ $(TESTS_B) $(BENCHES_B): $(B)/%: $(B)/%.o $(TEST_OBJECTS:%=$(B)/%) \
 	@echo '  LD $@'
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $(filter %.o,$^) -lcmocka -lZydis -lpthread -ldl
 
-# Instruction tests (tests/insn): a signal may interrupt bare.c's callers anywhere, with the sample's registers.
+# Instruction tests (tests/insn): bare.c's handlers are entered with the sample's registers and segments.
 INSN_O := $(addprefix $(B)/,$(INSN))
 
 $(INSN_O): ROOM := -fno-stack-protector

@@ -944,7 +944,7 @@ int main(void)
 	};
 	struct rlimit no_core = { 0, 0 };
 
-	alarm(300);
+	alarm(900);
 	setrlimit(RLIMIT_CORE, &no_core);
 	assert_int_equal(host_user_init(), 0);
 	forbidden = pages(1, PROT_NONE);

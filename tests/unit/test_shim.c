@@ -495,7 +495,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_threads),
 	};
 
-	alarm(120);
+	alarm(900);
 	if (argc > 1)
 		return strcmp(argv[1], "twice") ? open_plain() : open_twice();
 	if (!getenv("ANYKVM_PRELOAD")) {

@@ -3,7 +3,10 @@
  * The signal protocol, instruction by instruction: a child calls a stand-in for KVM_RUN; its parent
  * traces it, lets it execute k instructions of the call, sends a signal, and lets it go on. For every k
  * from none to the whole call, the call must end and leave the thread, its mask and the signal as
- * Linux's KVM would. A wake-up lost anywhere would be a run that never ends, which the alarm reports.
+ * Linux's KVM would. A wake-up lost anywhere would be a run that never ends, which the alarm, set anew for
+ * each k, reports.
+ *
+ *	test_shim_steps [STRIDE]		every STRIDE-th k
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
@@ -33,9 +36,9 @@
 #define STEPS_MAX 5000
 /* The sum of all steps is quadratic, and sanitized code several times as long: a sample, then. */
 #ifdef __SANITIZE_ADDRESS__
-#define STRIDE 11
+static int stride = 23;
 #else
-#define STRIDE 1
+static int stride = 1;
 #endif
 
 /* A sleeping run could not be stepped through; its futex is the stop word itself. */
@@ -261,8 +264,10 @@ static int step_through(struct scenario what, int limit)
 	default:
 		break;
 	}
-	for (k = 0; k < limit && signal_after(pid, k); k += STRIDE)
+	for (k = 0; k < limit && signal_after(pid, k); k += stride) {
+		alarm(300);
 		next_call(pid);
+	}
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	return k;
@@ -303,7 +308,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_steps_masked),
 	};
 
-	(void)argc;
+	if (argc > 1 && atoi(argv[1]) > 0)
+		stride = atoi(argv[1]);
 	if (!getenv("ANYKVM_PRELOAD")) { /* the shim looks at the environment before main() */
 		setenv("ANYKVM_PRELOAD", "1", 1);
 		execv("/proc/self/exe", argv);

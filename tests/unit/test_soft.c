@@ -1,0 +1,644 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What the software engine keeps about memory, and when it must forget it: translations (tlb.c), decoded and
+ * translated code (block.c, codepage.c). Small 64-bit routines run in a VM of the public interface, by the
+ * interpreter and by the translator; guest addresses are guest-physical ones but where a test says otherwise.
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "include/anykvm.h"
+
+#define PAGE 0x1000u
+#define RAM_SIZE 0x80000u
+#define PAGE_TABLES 0x1000u	/* PML4, PDPT, PD, PT: two megabytes, page by page */
+#define IDT 0x6000u
+#define FAULT 0x7000u		/* the handler of #PF: HLT */
+#define CODE 0x10000u
+#define SUB 0x20000u		/* subroutines */
+#define DATA 0x30000u
+#define ABSENT 0x32000u		/* not mapped */
+#define READ_ONLY 0x34000u	/* by its page table entry */
+#define CLEAN 0x36000u		/* dirty bit clear */
+#define ALIAS 0x38000u		/* maps SUB */
+#define STACK 0x40000u
+#define ROM 0x100000u		/* read-only slot */
+#define LOGGED 0x110000u	/* slot with a dirty log */
+#define TEMP 0x120000u		/* slot that comes and goes */
+#define NOTHING 0x140000u
+#define SLOT_SIZE 0x8000u
+
+enum { SLOT_RAM, SLOT_ROM, SLOT_LOGGED, SLOT_TEMP };
+
+static int kvm, vm, vcpu, shared_size;
+static struct kvm_run *shared;
+static struct kvm_regs regs;
+static uint8_t *ram, *rom, *logged, *temp[2];
+
+/* ---- the machine ---------------------------------------------------------------------------------- */
+
+static void api(int fd, unsigned long request, void *argument)
+{
+	assert_int_equal(anykvm_ioctl(fd, request, (unsigned long)argument), 0);
+}
+
+static uint8_t *pages(unsigned size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	assert_true(p != MAP_FAILED);
+	return p;
+}
+
+static void set_slot(unsigned slot, uint64_t gpa, uint8_t *host, unsigned size, unsigned flags)
+{
+	struct kvm_userspace_memory_region r = { .slot = slot, .flags = flags, .guest_phys_addr = gpa,
+						 .memory_size = size, .userspace_addr = (uint64_t)host };
+
+	api(vm, KVM_SET_USER_MEMORY_REGION, &r);
+}
+
+static void word(unsigned where, uint64_t value)
+{
+	memcpy(ram + where, &value, 8);
+}
+
+static void set_page(unsigned gva, uint64_t entry)
+{
+	word(PAGE_TABLES + 0x3000 + 8 * (gva >> 12), entry);
+}
+
+static void make_memory(void)
+{
+	for (unsigned i = 0; i < 3; i++)
+		word(PAGE_TABLES + i * PAGE, (PAGE_TABLES + (i + 1) * PAGE) | 7);
+	for (unsigned gva = 0; gva < 0x200000; gva += PAGE)
+		set_page(gva, gva | 0x67);
+	set_page(ABSENT, 0);
+	set_page(READ_ONLY, READ_ONLY | 0x65);
+	set_page(CLEAN, CLEAN | 0x27);
+	set_page(ALIAS, SUB | 0x67);
+	word(IDT + 16 * 14, FAULT | 8 << 16 | 0x8e00ull << 32);
+	ram[FAULT] = 0xf4;
+}
+
+static void set_system(void)
+{
+	struct kvm_segment code = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1, .g = 1 };
+	struct kvm_segment data = { .limit = ~0u, .selector = 16, .type = 3, .present = 1, .s = 1, .g = 1 };
+	struct kvm_sregs s;
+
+	api(vcpu, KVM_GET_SREGS, &s);
+	code.l = 1;
+	data.db = 1;
+	s.cs = code;
+	s.ds = s.es = s.fs = s.gs = s.ss = data;
+	s.idt.base = IDT;
+	s.idt.limit = 0xfff;
+	s.gdt.base = 0x5000;
+	s.gdt.limit = 23;
+	word(0x5008, 0x00af9b000000ffffull);
+	s.cr0 = 0x80010033;
+	s.cr3 = PAGE_TABLES;
+	s.cr4 = 0x620;
+	s.efer = 0x500;
+	api(vcpu, KVM_SET_SREGS, &s);
+}
+
+static void set_cpuid(void)
+{
+	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
+
+	c->nent = 256;
+	api(kvm, KVM_GET_SUPPORTED_CPUID, c);
+	api(vcpu, KVM_SET_CPUID2, c);
+	free(c);
+}
+
+static int setup(void **state)
+{
+	setenv("ANYKVM_SOFT", *state, 1);
+	kvm = anykvm_open();
+	vm = anykvm_ioctl(kvm, KVM_CREATE_VM, 0);
+	ram = pages(RAM_SIZE);
+	rom = pages(SLOT_SIZE);
+	logged = pages(SLOT_SIZE);
+	temp[0] = pages(SLOT_SIZE);
+	temp[1] = pages(SLOT_SIZE);
+	set_slot(SLOT_RAM, 0, ram, RAM_SIZE, 0);
+	set_slot(SLOT_ROM, ROM, rom, SLOT_SIZE, KVM_MEM_READONLY);
+	set_slot(SLOT_LOGGED, LOGGED, logged, SLOT_SIZE, KVM_MEM_LOG_DIRTY_PAGES);
+	set_slot(SLOT_TEMP, TEMP, temp[0], SLOT_SIZE, 0);
+	vcpu = anykvm_ioctl(vm, KVM_CREATE_VCPU, 0);
+	assert_true(vcpu >= 0);
+	shared_size = anykvm_ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	shared = mmap(NULL, (size_t)shared_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	assert_true(shared != MAP_FAILED);
+	set_cpuid();
+	make_memory();
+	set_system();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	munmap(shared, (size_t)shared_size);
+	anykvm_close(vcpu);
+	anykvm_close(vm);
+	anykvm_close(kvm);
+	munmap(ram, RAM_SIZE);
+	munmap(rom, SLOT_SIZE);
+	munmap(logged, SLOT_SIZE);
+	munmap(temp[0], SLOT_SIZE);
+	munmap(temp[1], SLOT_SIZE);
+	return 0;
+}
+
+/* ---- routines ------------------------------------------------------------------------------------- */
+
+#define ROUTINE(name, text) \
+	extern const uint8_t name[], name##_end[]; \
+	__asm__(".pushsection .rodata\n" #name ":\n" text "\n" #name "_end:\n.popsection")
+
+ROUTINE(peek, "mov (%rdi), %rax; hlt");
+ROUTINE(poke, "mov %rsi, (%rdi); hlt");
+ROUTINE(bump, "addq %rsi, (%rdi); hlt");
+ROUTINE(peek_poke_peek, "mov (%rdi), %rax; mov %rsi, (%rdi); mov (%rdi), %rbx; hlt");
+ROUTINE(peek_for_ever, "1: mov (%rdi), %rax; jmp 1b");
+ROUTINE(call, "call *%rsi; hlt");
+ROUTINE(give, "mov $0x11111111, %eax; ret"); /* the immediate is at give + 1 */
+ROUTINE(port_then_give, "out %al, $0x80; mov $0x11111111, %eax; hlt"); /* at port_then_give + 3 */
+
+/* Patches an instruction of its own block rcx times, and adds up in rbx what it does. */
+ROUTINE(patch_self, "xor %ebx, %ebx; xor %edx, %edx\n"
+		    "1: inc %edx; mov %dl, 2f + 1(%rip)\n"
+		    "2: mov $0, %eax; add %rax, %rbx; cmp %ecx, %edx; jne 1b; hlt");
+
+/* The same with a subroutine at rsi and the byte at rdi. */
+ROUTINE(patch_sub, "xor %ebx, %ebx; xor %edx, %edx\n"
+		   "1: inc %edx; mov %dl, (%rdi); call *%rsi\n"
+		   "add %rax, %rbx; cmp %ecx, %edx; jne 1b; hlt");
+
+/* And with 300 writes to what is beside it at r8, so that its page is taken for data each time. */
+ROUTINE(write_beside, "xor %ebx, %ebx; xor %edx, %edx\n"
+		      "1: inc %edx; mov $300, %r9d\n"
+		      "2: incl (%r8); dec %r9d; jnz 2b\n"
+		      "mov %dl, (%rdi); call *%rsi\n"
+		      "add %rax, %rbx; cmp %ecx, %edx; jne 1b; hlt");
+
+#define LOAD(where, name) memcpy(where, name, (size_t)(name##_end - name))
+
+static uint64_t cr2(void)
+{
+	struct kvm_sregs s;
+
+	api(vcpu, KVM_GET_SREGS, &s);
+	return s.cr2;
+}
+
+static unsigned go_on(void)
+{
+	api(vcpu, KVM_RUN, NULL);
+	api(vcpu, KVM_GET_REGS, &regs);
+	return shared->exit_reason;
+}
+
+static unsigned run_at(uint64_t rip, uint64_t rdi, uint64_t rsi)
+{
+	regs.rip = rip;
+	regs.rsp = STACK + 0x800;
+	regs.rflags = 2;
+	regs.rdi = rdi;
+	regs.rsi = rsi;
+	api(vcpu, KVM_SET_REGS, &regs);
+	return go_on();
+}
+
+/* Runs a routine to its HLT, or to what else it ends with. */
+#define RUN(name, rdi, rsi) (LOAD(ram + CODE, name), run_at(CODE, rdi, rsi))
+#define RUN_TO_HLT(name, rdi, rsi) assert_int_equal(RUN(name, rdi, rsi), KVM_EXIT_HLT)
+
+static bool faulted(void)
+{
+	return regs.rip == FAULT + 1;
+}
+
+static uint64_t load(const uint8_t *where)
+{
+	uint64_t v;
+
+	memcpy(&v, where, 8);
+	return v;
+}
+
+static void store(uint8_t *where, uint64_t v)
+{
+	memcpy(where, &v, 8);
+}
+
+/* Sum of the low bytes of 1..n, each shifted. */
+static uint64_t sum(unsigned n, unsigned shift, uint64_t each)
+{
+	uint64_t s = 0;
+
+	for (unsigned i = 1; i <= n; i++)
+		s += ((uint64_t)(i & 0xff) << shift) + each;
+	return s;
+}
+
+/* ---- modified code -------------------------------------------------------------------------------- */
+
+#define ROUNDS 700
+
+static void test_patch_self(void **state)
+{
+	(void)state;
+	regs.rcx = ROUNDS;
+	RUN_TO_HLT(patch_self, 0, 0);
+	assert_true(regs.rbx == sum(ROUNDS, 0, 0));
+}
+
+static void patch(uint64_t sub, uint64_t byte, uint64_t expected)
+{
+	LOAD(ram + sub, give);
+	regs.rcx = ROUNDS;
+	RUN_TO_HLT(patch_sub, byte, sub);
+	assert_true(regs.rbx == expected);
+}
+
+static void test_patch_other_page(void **state)
+{
+	(void)state;
+	patch(SUB, SUB + 1, sum(ROUNDS, 0, 0x11111100));
+	patch(SUB, SUB + 4, sum(ROUNDS, 24, 0x111111));
+}
+
+/* An instruction that reaches into the next page, changed on either side. */
+static void test_patch_over_page_end(void **state)
+{
+	uint64_t sub = SUB + PAGE - 2;
+
+	(void)state;
+	patch(sub, sub + 1, sum(ROUNDS, 0, 0x11111100));
+	patch(sub, sub + 2, sum(ROUNDS, 8, 0x11110011));
+	patch(sub, sub + 4, sum(ROUNDS, 24, 0x111111));
+}
+
+/* A write of which one half is code's page and the other is not. */
+static void test_patch_by_crossing_write(void **state)
+{
+	(void)state;
+	LOAD(ram + SUB, give);
+	RUN_TO_HLT(call, 0, SUB);
+	assert_int_equal(regs.rax, 0x11111111);
+	RUN_TO_HLT(poke, SUB - 5, 0x2222b80000000000);
+	RUN_TO_HLT(call, 0, SUB);
+	assert_int_equal(regs.rax, 0x11112222);
+	assert_int_equal(load(ram + SUB - 5), 0x2222b80000000000);
+}
+
+static void test_patch_through_alias(void **state)
+{
+	(void)state;
+	patch(SUB, ALIAS + 2, sum(ROUNDS, 8, 0x11110011));
+}
+
+static void test_data_beside_code(void **state)
+{
+	(void)state;
+	LOAD(ram + SUB, give);
+	regs.rcx = 20;
+	regs.r8 = SUB + 0x800;
+	RUN_TO_HLT(write_beside, SUB + 1, SUB);
+	assert_true(regs.rbx == sum(20, 0, 0x11111100));
+	assert_int_equal(load(ram + SUB + 0x800), 20 * 300);
+}
+
+/* ---- written by others ---------------------------------------------------------------------------- */
+
+static void test_outside_write(void **state)
+{
+	(void)state;
+	LOAD(ram + SUB, give);
+	for (unsigned i = 0; i < 200; i++) {
+		ram[SUB + 1] = (uint8_t)i;
+		RUN_TO_HLT(call, 0, SUB);
+		assert_int_equal(regs.rax, 0x11111100 + i);
+	}
+}
+
+/* The VMM changes what follows in the block that it was left from. */
+static void test_outside_write_during_exit(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		assert_int_equal(RUN(port_then_give, 0, 0), KVM_EXIT_IO);
+		ram[CODE + 3] = (uint8_t)i;
+		assert_int_equal(go_on(), KVM_EXIT_HLT);
+		assert_int_equal(regs.rax, 0x11111100 + i);
+	}
+}
+
+/* ---- the read-only slot --------------------------------------------------------------------------- */
+
+static void assert_mmio_write(uint64_t gpa, unsigned len, uint64_t value)
+{
+	assert_int_equal(shared->exit_reason, KVM_EXIT_MMIO);
+	assert_true(shared->mmio.is_write);
+	assert_int_equal(shared->mmio.phys_addr, gpa);
+	assert_int_equal(shared->mmio.len, len);
+	assert_memory_equal(shared->mmio.data, &value, len);
+}
+
+static void test_read_only_slot(void **state)
+{
+	(void)state;
+	store(rom + 0x100, 0x1234);
+	RUN(peek_poke_peek, ROM + 0x100, 0x5555);
+	assert_mmio_write(ROM + 0x100, 8, 0x5555);
+	assert_int_equal(go_on(), KVM_EXIT_HLT);
+	assert_int_equal(regs.rax, 0x1234);
+	assert_int_equal(regs.rbx, 0x1234);
+	RUN(bump, ROM + 0x100, 1);
+	assert_mmio_write(ROM + 0x100, 8, 0x1235);
+	assert_int_equal(go_on(), KVM_EXIT_HLT);
+	assert_int_equal(load(rom + 0x100), 0x1234);
+}
+
+/* Code in it runs, and a write does not change it. */
+static void test_read_only_code(void **state)
+{
+	(void)state;
+	LOAD(rom, give);
+	RUN_TO_HLT(call, 0, ROM);
+	RUN(poke, ROM, 0);
+	assert_mmio_write(ROM, 8, 0);
+	assert_int_equal(go_on(), KVM_EXIT_HLT);
+	RUN_TO_HLT(call, 0, ROM);
+	assert_int_equal(regs.rax, 0x11111111);
+}
+
+/* ---- the dirty log -------------------------------------------------------------------------------- */
+
+static uint64_t dirty(void)
+{
+	uint64_t bits = 0;
+	struct kvm_dirty_log log = { .slot = SLOT_LOGGED, .dirty_bitmap = &bits };
+
+	api(vm, KVM_GET_DIRTY_LOG, &log);
+	return bits;
+}
+
+static void test_dirty_log(void **state)
+{
+	(void)state;
+	dirty();
+	RUN_TO_HLT(peek, LOGGED + 4 * PAGE, 0);
+	assert_int_equal(dirty(), 0);
+	for (unsigned i = 0; i < 3; i++) { /* each time, though the page has a translation by now */
+		RUN_TO_HLT(poke, LOGGED + 3 * PAGE + 8, 7);
+		RUN_TO_HLT(poke, LOGGED + 3 * PAGE + 16, 8);
+		assert_int_equal(dirty(), 1 << 3);
+		assert_int_equal(dirty(), 0);
+	}
+	RUN_TO_HLT(peek_poke_peek, LOGGED + 5 * PAGE, 9);
+	RUN_TO_HLT(bump, LOGGED + 6 * PAGE, 9);
+	assert_int_equal(dirty(), 3 << 5);
+	RUN_TO_HLT(poke, LOGGED + PAGE - 4, ~0ull);
+	assert_int_equal(dirty(), 3);
+}
+
+/* Code in a logged slot: both reasons to see its writes at once. */
+static void test_dirty_log_of_code(void **state)
+{
+	(void)state;
+	LOAD(logged, give);
+	for (unsigned i = 1; i < 50; i++) {
+		dirty();
+		RUN_TO_HLT(call, 0, LOGGED);
+		assert_int_equal(dirty(), 0);
+		RUN_TO_HLT(poke, LOGGED, 0xc300111100b8 + (i << 8));
+		assert_int_equal(dirty(), 1);
+		RUN_TO_HLT(call, 0, LOGGED);
+		assert_int_equal(regs.rax, 0x00111100 + i);
+	}
+}
+
+/* Logging that is switched on later. */
+static void test_dirty_log_begins(void **state)
+{
+	uint64_t bits = 0;
+	struct kvm_dirty_log log = { .slot = SLOT_TEMP, .dirty_bitmap = &bits };
+
+	(void)state;
+	RUN_TO_HLT(poke, TEMP + PAGE, 1);
+	set_slot(SLOT_TEMP, TEMP, temp[0], SLOT_SIZE, KVM_MEM_LOG_DIRTY_PAGES);
+	RUN_TO_HLT(poke, TEMP + PAGE, 2);
+	api(vm, KVM_GET_DIRTY_LOG, &log);
+	assert_int_equal(bits, 2);
+}
+
+static void test_dirty_flag_of_page(void **state)
+{
+	unsigned entry = PAGE_TABLES + 0x3000 + 8 * (CLEAN >> 12);
+
+	(void)state;
+	RUN_TO_HLT(peek, CLEAN, 0);
+	assert_int_equal(load(ram + entry) & 0x40, 0);
+	RUN_TO_HLT(poke, CLEAN, 1);
+	assert_int_equal(load(ram + entry) & 0x40, 0x40);
+}
+
+/* ---- page ends ------------------------------------------------------------------------------------ */
+
+static void test_crossing(void **state)
+{
+	(void)state;
+	store(ram + DATA + PAGE - 3, 0x0807060504030201);
+	RUN_TO_HLT(peek, DATA + PAGE - 3, 0);
+	assert_true(regs.rax == 0x0807060504030201);
+	RUN_TO_HLT(bump, DATA + PAGE - 3, 0x0101010101010101);
+	assert_true(load(ram + DATA + PAGE - 3) == 0x0908070605040302);
+}
+
+/* Nothing is written, and nothing loaded, when the second page faults; n bytes are in the first. */
+static void crossing_faults(uint64_t page, unsigned n, bool readable)
+{
+	uint64_t at = page - n, was = 0x1122334455667788;
+
+	store(ram + at, was);
+	regs.rax = 42;
+	RUN_TO_HLT(peek, at, 0);
+	assert_int_equal(faulted(), !readable);
+	assert_true(regs.rax == (readable ? was : 42));
+	RUN_TO_HLT(poke, at, ~0ull);
+	assert_true(faulted());
+	assert_int_equal(cr2(), page);
+	RUN_TO_HLT(bump, at, 1);
+	assert_true(faulted());
+	assert_int_equal(cr2(), page);
+	assert_true(load(ram + at) == was);
+}
+
+static void test_crossing_faults(void **state)
+{
+	(void)state;
+	for (unsigned n = 1; n < 8; n++) {
+		crossing_faults(ABSENT, n, false);
+		crossing_faults(READ_ONLY, n, true);
+	}
+}
+
+/* The first page faults: CR2 is the operand's address. */
+static void test_crossing_faults_first(void **state)
+{
+	(void)state;
+	store(ram + READ_ONLY + PAGE - 4, 0x1122334455667788);
+	RUN_TO_HLT(poke, READ_ONLY + PAGE - 4, 0);
+	assert_true(faulted());
+	assert_int_equal(cr2(), READ_ONLY + PAGE - 4);
+	assert_true(load(ram + READ_ONLY + PAGE - 4) == 0x1122334455667788);
+}
+
+/* From memory into nothing: the half that is memory is written, the other is the VMM's. */
+static void test_crossing_into_mmio(void **state)
+{
+	(void)state;
+	RUN(poke, TEMP + SLOT_SIZE - 4, 0x1122334455667788);
+	assert_mmio_write(TEMP + SLOT_SIZE, 4, 0x11223344);
+	assert_int_equal(go_on(), KVM_EXIT_HLT);
+	assert_memory_equal(temp[0] + SLOT_SIZE - 4, "\x88\x77\x66\x55", 4);
+}
+
+/* ---- slots that change ---------------------------------------------------------------------------- */
+
+static void assert_mmio_read(uint64_t gpa)
+{
+	assert_int_equal(shared->exit_reason, KVM_EXIT_MMIO);
+	assert_false(shared->mmio.is_write);
+	assert_int_equal(shared->mmio.phys_addr, gpa);
+}
+
+static void test_slot_deleted(void **state)
+{
+	(void)state;
+	store(temp[0] + 8, 1);
+	store(temp[1] + 8, 2);
+	RUN_TO_HLT(peek_poke_peek, TEMP + 8, 3);
+	assert_int_equal(regs.rax, 1);
+	set_slot(SLOT_TEMP, TEMP, temp[0], 0, 0);
+	RUN(peek, TEMP + 8, 0);
+	assert_mmio_read(TEMP + 8);
+	store(shared->mmio.data, 77);
+	assert_int_equal(go_on(), KVM_EXIT_HLT);
+	assert_int_equal(regs.rax, 77);
+	RUN(poke, TEMP + 8, 4);
+	assert_mmio_write(TEMP + 8, 8, 4);
+	assert_int_equal(go_on(), KVM_EXIT_HLT);
+	assert_int_equal(load(temp[0] + 8), 3);
+	set_slot(SLOT_TEMP, TEMP, temp[1], SLOT_SIZE, 0);
+	RUN_TO_HLT(peek_poke_peek, TEMP + 8, 5);
+	assert_int_equal(regs.rax, 2);
+	assert_int_equal(load(temp[0] + 8), 3);
+	assert_int_equal(load(temp[1] + 8), 5);
+}
+
+static void test_slot_moved(void **state)
+{
+	(void)state;
+	store(temp[0] + 8, 1);
+	RUN_TO_HLT(peek, TEMP + 8, 0);
+	set_slot(SLOT_TEMP, NOTHING, temp[0], SLOT_SIZE, 0);
+	RUN_TO_HLT(peek, NOTHING + 8, 0);
+	assert_int_equal(regs.rax, 1);
+	RUN(peek, TEMP + 8, 0);
+	assert_mmio_read(TEMP + 8);
+}
+
+/* Decoded code goes with its slot. */
+static void test_slot_of_code_deleted(void **state)
+{
+	(void)state;
+	LOAD(temp[0], give);
+	LOAD(temp[1], give);
+	temp[1][1] = 0x22;
+	for (unsigned i = 0; i < 100; i++)
+		RUN_TO_HLT(call, 0, TEMP);
+	assert_int_equal(regs.rax, 0x11111111);
+	set_slot(SLOT_TEMP, TEMP, temp[0], 0, 0);
+	assert_int_equal(RUN(call, 0, TEMP), KVM_EXIT_INTERNAL_ERROR);
+	set_slot(SLOT_TEMP, TEMP, temp[1], SLOT_SIZE, 0);
+	RUN_TO_HLT(call, 0, TEMP);
+	assert_int_equal(regs.rax, 0x11111122);
+}
+
+static void *delete_slot(void *unused)
+{
+	set_slot(SLOT_TEMP, TEMP, temp[0], 0, 0);
+	return unused;
+}
+
+/* Once the slot is deleted nobody reads it, whatever the vCPU was in the midst of. */
+static void test_slot_deleted_while_running(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		pthread_create(&thread, NULL, delete_slot, NULL);
+		RUN(peek_for_ever, TEMP + 8, 0);
+		assert_mmio_read(TEMP + 8);
+		pthread_join(thread, NULL);
+		set_slot(SLOT_TEMP, TEMP, temp[0], SLOT_SIZE, 0);
+		shared->immediate_exit = 1; /* completes the read */
+		anykvm_ioctl(vcpu, KVM_RUN, 0);
+		shared->immediate_exit = 0;
+	}
+}
+
+#define BOTH(f) \
+	{ #f " (interpreter)", f, setup, teardown, (void *)"interp" }, \
+	{ #f " (translator)", f, setup, teardown, (void *)"jit" }
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BOTH(test_patch_self),
+		BOTH(test_patch_other_page),
+		BOTH(test_patch_over_page_end),
+		BOTH(test_patch_by_crossing_write),
+		BOTH(test_patch_through_alias),
+		BOTH(test_data_beside_code),
+		BOTH(test_outside_write),
+		BOTH(test_outside_write_during_exit),
+		BOTH(test_read_only_slot),
+		BOTH(test_read_only_code),
+		BOTH(test_dirty_log),
+		BOTH(test_dirty_log_of_code),
+		BOTH(test_dirty_log_begins),
+		BOTH(test_dirty_flag_of_page),
+		BOTH(test_crossing),
+		BOTH(test_crossing_faults),
+		BOTH(test_crossing_faults_first),
+		BOTH(test_crossing_into_mmio),
+		BOTH(test_slot_deleted),
+		BOTH(test_slot_moved),
+		BOTH(test_slot_of_code_deleted),
+		BOTH(test_slot_deleted_while_running),
+	};
+
+	alarm(600);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
