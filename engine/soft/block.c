@@ -218,16 +218,17 @@ static struct block *make(struct vcpu *vcpu, struct source *s, const struct fetc
 	b->host = s->host;
 	b->heat = 0;
 	b->code = NULL;
-	b->cell = NULL;
+	b->stamp = NULL;
 	return b;
 }
 
-/* Until code_epoch moves on from epoch, the block may run without another look. */
-static void set_checked(struct block *b, u64 epoch)
+/* The translation of b may run while its page's version and the vCPU's epoch are these. */
+static void stamp(struct block *b, u32 version, u64 epoch)
 {
-	b->checked = epoch;
-	if (b->cell)
-		atomic_set(b->cell, epoch);
+	b->version = version;
+	b->epoch = epoch;
+	if (b->stamp)
+		*b->stamp = (struct block_stamp){ .version = version, .epoch = epoch };
 }
 
 /* Notes from when on the block's bytes are known to be those in memory. False: no memory for the page's record. */
@@ -240,9 +241,8 @@ static bool arm(struct vcpu *vcpu, struct block *b)
 	b->page = code_page_arm(vcpu, (u64)b->host & PAGE_MASK, offset, len);
 	if (!b->page)
 		return false;
-	set_checked(b, b->spans ? ~0ull : atomic_read_acquire(&soft->vm->code_epoch));
-	b->version = atomic_read_acquire(&b->page->version);
-	b->epoch = soft->epoch;
+	b->checked = b->spans ? ~0ull : atomic_read_acquire(&soft->vm->code_epoch);
+	stamp(b, atomic_read_acquire(&b->page->version), soft->epoch);
 	return true;
 }
 
@@ -267,7 +267,7 @@ static bool fresh(struct vcpu *vcpu, struct block *b)
 
 	if (!b->host || b->version != atomic_read(&b->page->version) || b->epoch != soft->epoch || b->spans)
 		return false;
-	set_checked(b, now);
+	b->checked = now;
 	return true;
 }
 
@@ -277,7 +277,8 @@ static bool revalidate(struct vcpu *vcpu, struct block *b, u64 linear)
 	if (b->host && arm(vcpu, b) && unchanged(vcpu, b, linear))
 		return true;
 	b->host = NULL;
-	set_checked(b, ~0ull);
+	b->checked = ~0ull;
+	stamp(b, 0, ~0ull);
 	return false;
 }
 

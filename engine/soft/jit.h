@@ -38,7 +38,7 @@ struct jit_jump {
 	u32 key;
 };
 
-#define JIT_JUMP_BITS 12
+#define JIT_JUMP_BITS 14
 #define JIT_CODE_SIZE (56u << 20)
 #define JIT_SLOTS (1u << 20) /* 8 bytes each, behind the code */
 #define JIT_BLOCK_ROOM 32768u /* more than any block's code */

@@ -52,6 +52,11 @@ struct soft_vm {
 	struct code_records *records;	/* (lock) */
 };
 
+/* A block's version and epoch once more, near its translation. */
+struct block_stamp {
+	u64 version, epoch;
+};
+
 struct block {
 	u64 gpa;
 	u32 key;		/* code size and other decoding inputs: block_key() */
@@ -67,12 +72,12 @@ struct block {
 	u8 *bytes;		/* copy of the code */
 	u32 heat;		/* executions by the interpreter */
 	const u8 *code;		/* its translation, NULL: none */
-	u64 *cell;		/* the translation's copy of checked */
+	struct block_stamp *stamp; /* what the translation looks at at its entry */
 	u16 *code_offset;	/* of each instruction in the translation, and of its end */
 	struct x86_insn insn[];
 };
 
-#define JUMP_BITS 12
+#define JUMP_BITS 13
 /* From linear RIP straight to a block; void when its generation is. */
 struct jump {
 	u64 rip;
@@ -82,7 +87,7 @@ struct jump {
 	struct block *block;
 };
 
-#define FETCH_BITS 8
+#define FETCH_BITS 10
 struct fetch_entry {
 	u64 tag;		/* linear page, + 1 if for CPL 3; ~0: none */
 	u64 gpa;

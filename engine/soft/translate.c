@@ -13,8 +13,8 @@
  * MMIO, modified code, single steps are all found by handlers and dealt with by the loop in run.c. Status flags are in
  * cpu->cc at every block's entry, and inside a block wherever jit_access.c has put them. Vector state is the host's.
  *
- * Ways in and out. Every entry tests cpu->stop, and that nothing has happened to the block's bytes: its copy of
- * block.checked must be soft_vm.code_epoch. If either fails the loop is entered with RIP at the block, and looks. So a kick
+ * Ways in and out. Every entry tests cpu->stop, and that nothing has happened to the block's bytes: its stamp must be the
+ * page's version and the vCPU's epoch, as for the interpreter. If either fails the loop is entered with RIP at the block, and looks. So a kick
  * is seen at the next block, and a stale block is never run, however it is reached. A branch within the page goes through a
  * *slot*, a pointer in data memory (patching code would need a serializing instruction at each link): it leads to the loop
  * until the loop has found that the block for this very guest-physical address and mode is translated. Page and mode are
@@ -40,31 +40,40 @@
 
 /* ---- a block ------------------------------------------------------------------------------------------------------- */
 
-/* The block's copy of checked, and behind it its table of code offsets, are among the slots. */
+/* The block's stamp, and behind it its table of code offsets, are among the slots. */
 static bool take_cells(struct jit *jit, struct block *b)
 {
-	u32 words = 1 + (b->nr + 4) / 4;
+	u32 words = sizeof(*b->stamp) / sizeof(u64) + (b->nr + 4) / 4;
 
 	if (JIT_SLOTS - jit->used_slots < words + 2 * BLOCK_MAX_INSNS)
 		return false;
-	b->cell = (u64 *)(jit->region.write + JIT_CODE_SIZE) + jit->used_slots;
-	b->code_offset = (u16 *)(b->cell + 1);
+	b->stamp = (struct block_stamp *)((u64 *)(jit->region.write + JIT_CODE_SIZE) + jit->used_slots);
+	b->code_offset = (u16 *)(b->stamp + 1);
 	jit->used_slots += words;
-	*b->cell = b->checked;
+	*b->stamp = (struct block_stamp){ .version = b->version, .epoch = b->epoch };
 	return true;
+}
+
+/* To the loop unless the word at now is that of the stamp. */
+static void demand_same(struct jit_block *t, unsigned size, const void *now, const u64 *then)
+{
+	struct emit *e = &t->e;
+
+	emit_mov_imm(e, JIT_A, (u64)now);
+	emit_load(e, size, JIT_A, EMIT_MEM(JIT_A, 0));
+	emit8(e, 0x4c); /* cmp r13, [rip + ...] */
+	emit8(e, 0x3b);
+	emit8(e, 0x2d);
+	emit32(e, (u32)((u64)then - ((u64)e->p + 4)));
+	emit_jcc(e, JIT_IF_NOT_EQUAL, t->delta, t->jit->unlinked);
 }
 
 static void entry(struct jit_block *t)
 {
 	struct emit *e = &t->e;
 
-	emit_mov_imm(e, JIT_A, (u64)&t->jit->soft->vm->code_epoch);
-	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_A, 0));
-	emit8(e, 0x4c); /* cmp r13, [rip + ...] */
-	emit8(e, 0x3b);
-	emit8(e, 0x2d);
-	emit32(e, (u32)((u64)t->b->cell - ((u64)e->p + 4)));
-	emit_jcc(e, JIT_IF_NOT_EQUAL, t->delta, t->jit->unlinked);
+	demand_same(t, 4, &t->b->page->version, &t->b->stamp->version);
+	demand_same(t, 8, &t->jit->soft->epoch, &t->b->stamp->epoch);
 	emit_op_mem(e, 4, 0x83, EMIT_CMP, JIT_FIELD(stop));
 	emit8(e, 0);
 	emit_jcc(e, JIT_IF_NOT_EQUAL, t->delta, t->jit->unlinked);
