@@ -11,6 +11,7 @@
 #include "engine/soft/translate.h"
 #include "x86/opcodes.h"
 #include "x86/paging.h"
+#include "x86/segment.h"
 #include "x86/system.h"
 
 /* ---- storage ------------------------------------------------------------------------------------------------- */
@@ -69,6 +70,14 @@ static void distrust(struct vcpu *vcpu, const u8 *host)
 	code_moved(vcpu->vm->engine);
 }
 
+/* Not every way to a non-canonical RIP is checked: SYSRET on AMD, KVM_SET_REGS, running on past the end. */
+static enum x86_result fetch_walk(struct x86_cpu *cpu, u64 page, struct x86_translation *t)
+{
+	if (unlikely(cpu->code_bits == 64 && !x86_canonical(cpu, page)))
+		return x86_raise(cpu, X86_GP, 0);
+	return x86_walk(cpu, page, X86_ACCESS_FETCH, true, t);
+}
+
 static struct fetch_entry *fetch_page(struct vcpu *vcpu, u64 linear, enum block_miss *miss)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
@@ -81,7 +90,7 @@ static struct fetch_entry *fetch_page(struct vcpu *vcpu, u64 linear, enum block_
 
 	if (likely(e->tag == tag))
 		return e;
-	if (x86_walk(cpu, page, X86_ACCESS_FETCH, true, &t) != X86_OK) {
+	if (fetch_walk(cpu, page, &t) != X86_OK) {
 		*miss = BLOCK_FAULT;
 		if (cpu->fault.vector == X86_PF_VECTOR)
 			cpu->fault.payload = linear;
