@@ -110,7 +110,7 @@ static int serve_requests(struct vcpu *vcpu)
 		atomic_and(&vcpu->requests, ~VCPU_REQ_MEMORY);
 		vcpu->vm->ops->memory_changed(vcpu);
 	}
-	if (requests & (VCPU_REQ_CLOCK | VCPU_REQ_STEAL))
+	if (requests & VCPU_REQ_CLOCK)
 		vcpu_clock_update(vcpu);
 	vcpu_take_event_requests(vcpu);
 	atomic_and(&vcpu->requests, ~(VCPU_REQ_EVENT | VCPU_REQ_UNHALT));
@@ -305,6 +305,8 @@ static int exit_stop(struct vcpu *vcpu)
 static int emulation_failure(struct vcpu *vcpu)
 {
 	vcpu->stat.insn_emulation_fail++;
+	if (vcpu->cpu.cpl) /* user mode shall not end the guest */
+		return deliver_vector(vcpu, X86_EVENT_EXCEPTION, X86_UD);
 	internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION);
 	return RUN_USER;
 }
@@ -622,8 +624,6 @@ static int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 id)
 	vcpu->user_irq = -1;
 	host_mutex_init(&vcpu->mutex);
 	vcpu->cpu.env = &vcpu_env;
-	vcpu->cpu.monitor_gpa = ~0ull;
-	vcpu->mcg_cap = VCPU_MCE_BANKS;
 	r = x86_fpu_create(&vcpu->cpu);
 	if (!r)
 		r = vm->ops->vcpu_create(vcpu);
