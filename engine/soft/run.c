@@ -122,7 +122,7 @@ static enum soft_next look_at_stop(struct vcpu *vcpu, enum engine_exit *exit)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
 
-	if (cpu->pending_dr6) {
+	if (cpu->pending_dr6 && !(cpu->shadow & KVM_X86_SHADOW_INT_MOV_SS)) {
 		u64 dr6 = cpu->pending_dr6;
 
 		cpu->pending_dr6 = 0;

@@ -48,6 +48,26 @@ static enum soft_next trap(struct vcpu *vcpu, bool stepped, enum engine_exit *ex
 	return soft_deliver_trap(vcpu, dr6, exit);
 }
 
+/*
+ * What TF says of an instruction is what it was before, with two exceptions: delivering INT n clears TF and no trap
+ * follows (SDM section 17.3.1.4), and SYSCALL and SYSRET trap by the TF that they load.
+ */
+static bool traps(const struct x86_cpu *cpu, const struct x86_insn *insn, enum x86_result r, bool stepped)
+{
+	switch (insn->op) {
+	case X86_OP_INT:
+	case X86_OP_INT1:
+	case X86_OP_INT3:
+	case X86_OP_INTO:
+		return stepped && (r != X86_BRANCH || debugger_steps(cpu));
+	case X86_OP_SYSCALL:
+	case X86_OP_SYSRET:
+		return (cpu->rflags & X86_TF) || debugger_steps(cpu);
+	default:
+		return stepped;
+	}
+}
+
 enum soft_next soft_step(struct vcpu *vcpu, enum engine_exit *exit)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
@@ -84,5 +104,5 @@ enum soft_next soft_step(struct vcpu *vcpu, enum engine_exit *exit)
 	next = soft_retire(vcpu, b->insn, r, exit);
 	if (next == SOFT_LEAVE || r == X86_FAULT)
 		return next;
-	return trap(vcpu, stepped, exit);
+	return trap(vcpu, traps(cpu, b->insn, r, stepped), exit);
 }
