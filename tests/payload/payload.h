@@ -200,11 +200,13 @@ void report_changes(void);
 /* run.c */
 void run_case(struct payload *p);	/* twice, and prints its line */
 void run_quiet(struct payload *p, char *result, unsigned size); /* outcome of the first event, as a short token */
+extern void (*quiet_setup)(struct payload *p); /* setup of those that have none */
 void run_table(const char *group);	/* the cases of cases_*.S in this group */
 
 struct group {
 	const char *name;
 	void (*run)(void);
+	bool no_oracle;
 };
 extern const struct group groups[];
 #endif

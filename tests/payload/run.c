@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Running cases, and the driver's command line: payload [GROUP...] prints these groups' lines, or all. */
+/* Running cases, and the driver's command line: payload [--oracle] [GROUP...|CASE] prints their lines, or all. */
 #define _GNU_SOURCE 1
 #include <fnmatch.h>
 #include <errno.h>
@@ -14,14 +14,18 @@ extern struct payload payload_cases_end[] __asm__("__stop_payload_cases");
 
 static const char *only = "*"; /* pattern of case names */
 
+void (*quiet_setup)(struct payload *p);
+
 static void load(struct payload *p)
 {
+	void (*setup)(struct payload *p) = p->setup ? p->setup : quiet_setup;
+
 	vm_open(p->flags & F_IRQCHIP);
 	if (p->flags & F_KEEP)
 		return;
 	machine_build(p);
-	if (p->setup)
-		p->setup(p);
+	if (setup)
+		setup(p);
 	vm_load(&start);
 }
 
@@ -99,8 +103,16 @@ void run_table(const char *group)
 			run_case(p);
 }
 
-static bool wanted(const char *group, int argc, char **argv)
+static bool wanted(const struct group *g, int argc, char **argv)
 {
+	const char *group = g->name;
+
+	if (argc > 1 && !strcmp(argv[1], "--oracle")) {
+		if (g->no_oracle)
+			return false;
+		argc--;
+		argv++;
+	}
 	for (int i = 1; i < argc; i++)
 		if (!strncmp(argv[i], group, strcspn(argv[i], "/")) && !group[strcspn(argv[i], "/")])
 			return true;
@@ -113,7 +125,7 @@ int main(int argc, char **argv)
 	if (argc == 2 && strchr(argv[1], '/'))
 		only = argv[1];
 	for (const struct group *g = groups; g->name; g++) {
-		if (!wanted(g->name, argc, argv))
+		if (!wanted(g, argc, argv))
 			continue;
 		printf("[%s]\n", g->name);
 		g->run();

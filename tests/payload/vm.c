@@ -89,8 +89,8 @@ static const struct {
 	u32 function, index, eax, ebx, ecx, edx;
 } common[] = {
 	{ 0x0, 0, ~0u, ~0u, ~0u, ~0u },
-	{ 0x1, 0, 0, 0, 0x16d83203 & ~(1u << 24), 0x078bfbff },
-	{ 0x7, 0, 0, 0x00180329, 0x00000004, 0 },
+	{ 0x1, 0, 0, 0, 0x16d83203 & ~(1u << 24), 0x078bfbfd },
+	{ 0x7, 0, 0, 0x001803a9, 0x00000004, 0 },
 	{ 0xd, 0, 7, ~0u, 0, 0 },
 	{ 0xd, 1, 1, 0, 0, 0 },
 	{ 0xd, 2, ~0u, ~0u, 0, 0 },
@@ -241,6 +241,7 @@ static void load_msrs(void)
 static void load_fpu(void)
 {
 	static struct kvm_fpu fpu;
+	static struct kvm_xsave xsave;
 	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = 1 } } };
 
 	fpu.fcw = 0x37f;
@@ -248,6 +249,9 @@ static void load_fpu(void)
 	for (unsigned i = 0; i < 16; i++)
 		memset(fpu.xmm[i], 0x40 + (int)i, 16);
 	must(vm_ioctl(vcpu_fd, KVM_SET_FPU, &fpu), "KVM_SET_FPU");
+	must(vm_ioctl(vcpu_fd, KVM_GET_XSAVE, &xsave), "KVM_GET_XSAVE");
+	xsave.region[6] = 0x1f80; /* KVM_SET_FPU leaves MXCSR alone */
+	must(vm_ioctl(vcpu_fd, KVM_SET_XSAVE, &xsave), "KVM_SET_XSAVE");
 	must(vm_ioctl(vcpu_fd, KVM_SET_XCRS, &xcrs), "KVM_SET_XCRS");
 }
 
@@ -262,6 +266,7 @@ void vm_load(const struct state *s)
 	now.efer = s->sregs.efer;
 	memset(now.interrupt_bitmap, 0, sizeof(now.interrupt_bitmap));
 	vm_finish_io();
+	run->cr8 = 0;
 	load_fpu();
 	load_msrs();
 	must(vm_ioctl(vcpu_fd, KVM_SET_SREGS, &now), "KVM_SET_SREGS");
