@@ -6,7 +6,9 @@
  * raised, with what the processor has pushed; wild addresses, page ends and read-only pages see to that.
  */
 #define _GNU_SOURCE 1
+#include <errno.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +17,7 @@
 #include <string.h>
 #include <linux/kvm.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 
 #include <cmocka.h>
 
@@ -38,7 +41,8 @@
 struct outcome {
 	struct kvm_regs regs;
 	struct kvm_fpu fpu;
-	u_int64_t cr2;
+	uint64_t cr2;
+	int error;	/* errno of KVM_RUN */
 	int exit;
 };
 
@@ -423,21 +427,18 @@ static void set_cpuid(int kvm, int vcpu)
 	free(c);
 }
 
-/* Runs the program of this seed under mode until it halts. */
-static void run(const char *mode, uint64_t program, struct outcome *o)
+typedef void make_fn(void);
+
+/* Runs the program that make makes of this seed under mode until it halts. Unusable: a page that the host may not access. */
+static void run(const char *mode, uint64_t program, make_fn *make, unsigned unusable, struct outcome *o)
 {
 	struct kvm_userspace_memory_region slot = { .memory_size = RAM_SIZE, .userspace_addr = (uint64_t)ram };
 	int kvm = anykvm_open(), vm, vcpu, size;
 	struct kvm_run *shared;
 	struct kvm_sregs s;
-	uint8_t *start;
+	int error;
 
 	setenv("ANYKVM_SOFT", mode, 1);
-	seed = program;
-	make_machine();
-	make_program();
-	start = at;
-	(void)start;
 	vm = anykvm_ioctl(kvm, KVM_CREATE_VM, 0);
 	assert_int_equal(anykvm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, (unsigned long)&slot), 0);
 	vcpu = anykvm_ioctl(vm, KVM_CREATE_VCPU, 0);
@@ -449,13 +450,18 @@ static void run(const char *mode, uint64_t program, struct outcome *o)
 	set_system(vcpu);
 	seed = program;
 	make_machine();
-	make_program();
+	make();
 	at = ram + CODE;
 	while (!*at)
 		at++;
 	set_registers(vcpu);
-	assert_int_equal(anykvm_ioctl(vcpu, KVM_RUN, 0), 0);
+	if (unusable)
+		mprotect(ram + unusable, 4096, PROT_NONE);
+	error = anykvm_ioctl(vcpu, KVM_RUN, 0) ? errno : 0;
+	if (unusable)
+		mprotect(ram + unusable, 4096, PROT_READ | PROT_WRITE);
 	memset(o, 0, sizeof(*o));
+	o->error = error;
 	o->exit = (int)shared->exit_reason;
 	anykvm_ioctl(vcpu, KVM_GET_REGS, (unsigned long)&o->regs);
 	anykvm_ioctl(vcpu, KVM_GET_FPU, (unsigned long)&o->fpu);
@@ -495,13 +501,14 @@ static void show(uint64_t program, const struct outcome *a, const struct outcome
 static unsigned compare_programs(uint64_t first, unsigned n)
 {
 	static uint8_t memory[RAM_SIZE];
+	const char *mode = getenv("TRANSLATE_MODE");
 	unsigned bad = 0, ended = 0;
 	struct outcome a, b;
 
 	for (uint64_t i = first; i < first + n; i++) {
-		run("interp", i * 7919 + 1, &a);
+		run("interp", i * 7919 + 1, make_program, 0, &a);
 		memcpy(memory, ram, RAM_SIZE);
-		run(getenv("TRANSLATE_MODE") ? getenv("TRANSLATE_MODE") : "jit", i * 7919 + 1, &b);
+		run(mode ? mode : "jit", i * 7919 + 1, make_program, 0, &b);
 		ended += a.regs.rip >= CODE;
 		if (!memcmp(&a, &b, sizeof(a)) && !memcmp(memory, ram, RAM_SIZE))
 			continue;
@@ -520,10 +527,96 @@ static void test_random_programs(void **state)
 	assert_int_equal(compare_programs(first ? strtoull(first, NULL, 0) : 0, n ? (unsigned)atoi(n) : 600), 0);
 }
 
+/* ---- one thing at a time ----------------------------------------------------------------------------------------------- */
+
+static void code(const char *bytes, unsigned n)
+{
+	memcpy(at, bytes, n);
+	at += n;
+}
+
+#define BYTES(s) code(s, sizeof(s) - 1)
+
+static void make_walk(void)
+{
+	at = ram + CODE + 16;
+	BYTES("\x48\xc7\xc3"), put(DATA, 4);	/* mov rbx, DATA */
+	BYTES("\x49\xc7\xc6"), put(12345, 4);	/* mov r14, 12345 */
+	BYTES("\x49\x83\xc6\x07"			/* 1: add r14, 7 */
+	      "\x4c\x11\x33"			/* adc [rbx], r14 */
+	      "\x48\x83\xc3\x08"			/* add rbx, 8 */
+	      "\xeb\xf3");			/* jmp 1b */
+}
+
+static void test_host_fault(void **state)
+{
+	struct outcome a, b;
+
+	(void)state;
+	run("interp", 1, make_walk, DATA + 0x2000, &a);
+	run("jit", 1, make_walk, DATA + 0x2000, &b);
+	assert_int_equal(a.error, EFAULT);
+	assert_int_equal(a.regs.rbx, DATA + 0x2000);
+	assert_memory_equal(&a, &b, sizeof(a));
+}
+
+static void make_self_modifying(void)
+{
+	at = ram + CODE + 16;
+	BYTES("\x31\xc0"				/* xor eax, eax */
+	      "\xb9\xe8\x03\x00\x00"		/* mov ecx, 1000 */
+	      "\xff\x05\x01\x00\x00\x00"		/* 1: inc dword [the immediate] */
+	      "\x05\x00\x00\x00\x00"		/* add eax, 0 */
+	      "\xff\xc9"				/* dec ecx */
+	      "\x75\xf1"				/* jnz 1b */
+	      "\xf4");
+}
+
+static void test_self_modifying(void **state)
+{
+	static const char *const modes[] = { "interp", "jit", "auto" };
+	struct outcome o;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		run(modes[i], 1, make_self_modifying, 0, &o);
+		assert_int_equal(o.regs.rax, 500500);
+	}
+}
+
+static void make_endless(void)
+{
+	at = ram + CODE + 16;
+	BYTES("\xeb\xfe");
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	anykvm_interrupt();
+}
+
+/* Translated code that never comes back by itself sees a kick. */
+static void test_kick(void **state)
+{
+	const struct itimerval soon = { .it_value = { 0, 20000 } };
+	struct outcome o;
+
+	(void)state;
+	signal(SIGALRM, on_alarm);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	run("jit", 1, make_endless, 0, &o);
+	assert_int_equal(o.error, EINTR);
+	assert_int_equal(o.regs.rip, CODE + 16);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_host_fault), /* first: each test starts with cmocka's handler of SIGSEGV */
 		cmocka_unit_test(test_random_programs),
+		cmocka_unit_test(test_self_modifying),
+		cmocka_unit_test(test_kick),
 	};
 
 	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
