@@ -70,7 +70,6 @@ struct host_timer {
 	void (*fire)(struct host_timer *t);
 	u64 deadline_ns;	/* monotonic; 0 = not armed */
 	struct host_timer *next; /* queue of armed timers, sorted */
-	bool running;
 };
 
 void host_timer_init(struct host_timer *t, void (*fire)(struct host_timer *t));

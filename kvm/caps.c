@@ -15,11 +15,6 @@ static u32 nr_vcpus(void)
 	return n < VM_MAX_VCPUS ? n : VM_MAX_VCPUS;
 }
 
-static u32 xsave2_size(void)
-{
-	return x86_fpu_size() > sizeof(struct kvm_xsave) ? x86_fpu_size() : (u32)sizeof(struct kvm_xsave);
-}
-
 struct cap_row {
 	u32 cap;
 	u32 value;
@@ -52,7 +47,7 @@ static const struct cap_row caps[] = {
 	{ KVM_CAP_GET_MSR_FEATURES, 1, NULL },
 	{ KVM_CAP_SREGS2, 1, NULL },
 	{ KVM_CAP_XSAVE, 1, NULL },
-	{ KVM_CAP_XSAVE2, 0, xsave2_size },
+	{ KVM_CAP_XSAVE2, 0, vcpu_xsave2_size },
 	{ KVM_CAP_XCRS, 1, NULL },
 	{ KVM_CAP_SYS_ATTRIBUTES, 1, NULL },
 	{ KVM_CAP_VCPU_EVENTS, 1, NULL },

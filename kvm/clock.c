@@ -260,7 +260,7 @@ static void write_page(struct vcpu *vcpu)
 
 void vcpu_clock_update(struct vcpu *vcpu)
 {
-	atomic_and(&vcpu->requests, ~(VCPU_REQ_CLOCK | VCPU_REQ_STEAL));
+	atomic_and(&vcpu->requests, ~VCPU_REQ_CLOCK);
 	if (vcpu->pv->system_time & KVM_MSR_ENABLED)
 		write_page(vcpu);
 }

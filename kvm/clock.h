@@ -17,7 +17,7 @@ u64 vcpu_tsc_at(struct vcpu *vcpu, u64 host_tsc);
 /* Host monotonic time at which the guest's TSC reaches value (for TSC deadline); ~0 if never. */
 u64 vcpu_tsc_to_deadline_ns(struct vcpu *vcpu, u64 guest_tsc);
 void vcpu_write_tsc(struct vcpu *vcpu, u64 value, bool host); /* with KVM's synchronisation heuristic */
-/* Serves VCPU_REQ_CLOCK and VCPU_REQ_STEAL. */
+/* Serves VCPU_REQ_CLOCK. */
 void vcpu_clock_update(struct vcpu *vcpu);
 /* MSR_KVM_* and the old numbers 0x11, 0x12; TSC, TSC_ADJUST. */
 enum x86_result vcpu_clock_rdmsr(struct vcpu *vcpu, u32 index, u64 *value, bool *handled);

@@ -283,9 +283,9 @@ static long vcpu_set_fpu(void *object, unsigned long arg)
 	return 0;
 }
 
-static unsigned xsave2_size(void)
+u32 vcpu_xsave2_size(void)
 {
-	return x86_fpu_size() > sizeof(struct kvm_xsave) ? x86_fpu_size() : (unsigned)sizeof(struct kvm_xsave);
+	return x86_fpu_size() > sizeof(struct kvm_xsave) ? x86_fpu_size() : (u32)sizeof(struct kvm_xsave);
 }
 
 static long get_xsave(struct vcpu *vcpu, unsigned long arg, unsigned size)
@@ -303,20 +303,20 @@ static long get_xsave(struct vcpu *vcpu, unsigned long arg, unsigned size)
 
 static long vcpu_get_xsave(void *object, unsigned long arg)
 {
-	if (xsave2_size() > sizeof(struct kvm_xsave))
+	if (vcpu_xsave2_size() > sizeof(struct kvm_xsave))
 		return -EINVAL;
 	return get_xsave(object, arg, sizeof(struct kvm_xsave));
 }
 
 static long vcpu_get_xsave2(void *object, unsigned long arg)
 {
-	return get_xsave(object, arg, xsave2_size());
+	return get_xsave(object, arg, vcpu_xsave2_size());
 }
 
 static long vcpu_set_xsave(void *object, unsigned long arg)
 {
 	struct vcpu *vcpu = object;
-	unsigned size = xsave2_size();
+	unsigned size = vcpu_xsave2_size();
 	void *area = host_alloc(size);
 	long r = -EFAULT;
 

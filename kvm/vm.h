@@ -92,11 +92,10 @@ struct vm {
 	u32 bsp_vcpu_id;		/* l until the first vCPU exists */
 
 	/* capabilities enabled by KVM_ENABLE_CAP (l; constant once vCPUs run) */
-	u64 disabled_exits;		/* KVM_X86_DISABLE_EXITS_* */
 	u64 disabled_quirks;		/* KVM_X86_QUIRK_* */
 	u32 dirty_manual_protect;	/* KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | INITIALLY_SET */
 	u32 user_space_msr_mask;	/* KVM_MSR_EXIT_REASON_* */
-	bool exception_payload, exit_on_emulation_failure, triple_fault_event;
+	bool exception_payload, triple_fault_event;
 	bool platform_info_hidden;	/* KVM_CAP_MSR_PLATFORM_INFO = 0 */
 	bool x2apic_ids32, x2apic_no_broadcast_quirk; /* KVM_CAP_X2APIC_API */
 	struct msr_filter *msr_filter;	/* r */
@@ -125,10 +124,8 @@ struct vm {
 #define VCPU_REQ_SMI		BIT(3)
 #define VCPU_REQ_TRIPLE_FAULT	BIT(4)
 #define VCPU_REQ_CLOCK		BIT(5)	/* rewrite the kvmclock page */
-#define VCPU_REQ_STEAL		BIT(6)
-#define VCPU_REQ_MEMORY		BIT(7)	/* guest memory may have been written from outside (DMA) */
-#define VCPU_REQ_SCAN_IOAPIC	BIT(8)	/* split irqchip: EOI exit bitmap */
-#define VCPU_REQ_UNHALT		BIT(9)	/* wake up from HLT without an interrupt (PV kick) */
+#define VCPU_REQ_MEMORY		BIT(6)	/* guest memory may have been written from outside (DMA) */
+#define VCPU_REQ_UNHALT		BIT(7)	/* wake up from HLT without an interrupt (PV kick) */
 
 #define VCPU_OUTSIDE 0u
 #define VCPU_INSIDE 1u
@@ -209,8 +206,6 @@ struct vcpu {
 	bool cpuid_set, ran, has_sigmask;
 	u64 sigmask;			/* KVM_SET_SIGNAL_MASK */
 	u32 guest_debug;
-	u64 mcg_cap;
-	u32 sync_regs_valid;
 	struct {
 #define X(name) u64 name;
 		VCPU_STATS(X)
@@ -262,6 +257,8 @@ void vcpu_io_wait(struct vcpu *vcpu);
 bool vcpu_io_answered(struct vcpu *vcpu);
 
 /* state.c */
+/* Bytes of KVM_GET_XSAVE2: KVM_CAP_XSAVE2's value. */
+u32 vcpu_xsave2_size(void);
 extern const struct ioctl_row vcpu_state_ioctls[];
 int vcpu_load_sync_regs(struct vcpu *vcpu);
 void vcpu_store_sync_regs(struct vcpu *vcpu);

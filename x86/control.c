@@ -250,7 +250,6 @@ void x86_reset(struct x86_cpu *cpu, bool init)
 	cpu->dr6 = X86_DR6_INIT;
 	cpu->dr7 = X86_DR7_FIXED;
 	cpu->pending_dr6 = 0;
-	cpu->monitor_gpa = ~0ull;
 	cpu->shadow = 0;
 	cpu->activity = X86_ACTIVE;
 	cpu->nmi_masked = cpu->smm = cpu->smm_inside_nmi = false;

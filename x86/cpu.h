@@ -222,11 +222,11 @@ struct x86_env_ops {
 struct x86_msrs {
 	u64 star, lstar, cstar, sfmask, kernel_gs_base, tsc_aux;
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
-	u64 pat, misc_enable, debugctl, feature_control, xss, spec_ctrl, pkru_unused;
+	u64 pat, misc_enable, debugctl, feature_control, xss, spec_ctrl;
 	u64 mtrr_def_type, mtrr_fixed[11], mtrr_base[X86_NR_MTRR_VAR], mtrr_mask[X86_NR_MTRR_VAR];
 	u64 mcg_cap, mcg_status, mcg_ctl, mce_banks[32 * 4], mci_ctl2[32];
 	u64 microcode_rev, arch_capabilities, platform_info, misc_features, hwcr, syscfg, osvw_length, osvw_status;
-	u64 tsc_adjust, smbase_msr_unused, smi_count, power_ctl, umwait_control, virt_ssbd, tsx_ctrl;
+	u64 tsc_adjust, smi_count, power_ctl, virt_ssbd, tsx_ctrl;
 	u64 vm_hsave_pa, vm_cr, de_cfg, tsc_ratio, mcg_ext_ctl;
 };
 
@@ -271,7 +271,6 @@ struct x86_cpu {
 	u64 pending_dr6;	/* #DB trap conditions of the instruction just done (BS, BT, B0-B3) */
 	u64 guest_debug;	/* KVM_GUESTDBG_* that the engine must honour */
 	u64 debug_dr[4], debug_dr7; /* with KVM_GUESTDBG_USE_HW_BP */
-	u64 monitor_gpa;	/* armed MONITOR range, or ~0 */
 
 	/* --- identity ------------------------------------------------------------------------------------ */
 	u32 features[(X86_NR_FEATURES + 31) / 32]; /* from the vCPU's CPUID */
