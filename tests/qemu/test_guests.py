@@ -52,7 +52,7 @@ def test_debian_disk(debian_disk):
                  "-netdev", "user,id=net,restrict=on,guestfwd=tcp:10.0.2.100:7-cmd:cat",
                  "-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci") as machine:
         machine.wait_serial("GUEST-GRUB", 60)
-        line = machine.wait_serial("GUEST-DISK-READY", 300)
+        line = machine.wait_serial("GUEST-DISK-READY", 900)
         facts = dict(word.split("=", 1) for word in line.split()[1:])
         del facts["kernel"]
         assert facts == {"root": "/dev/vda1", "disk": "ok", "net": "virtio_net", "address": "10.0.2.15",
