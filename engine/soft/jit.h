@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Between the files of the translator: translate.c (blocks, exits, the way in), jit_frame.c (the fixed pieces of code),
- * jit_access.c (registers, flags, memory), jit_integer.c, jit_branch.c, jit_vector.c (instructions).
+ * Between the files of the translator: translate.c (blocks, exits, the way in), jit_frame.c (the fixed
+ * pieces of code), jit_access.c (registers, flags, memory), jit_integer.c, jit_branch.c, jit_vector.c
+ * (instructions).
  */
 #ifndef ANYKVM_ENGINE_SOFT_JIT_H
 #define ANYKVM_ENGINE_SOFT_JIT_H
@@ -11,8 +12,8 @@
 #include "engine/soft/soft.h"
 
 /*
- * Host registers in translated code. Guest rAX..rDI (without rSP) and r8..r10 are in the host's of the same name; r11..r15
- * stay in cpu->regs.
+ * Host registers in translated code. Guest rAX..rDI (without rSP) and r8..r10 are in the host's of the
+ * same name; r11..r15 stay in cpu->regs.
  */
 enum {
 	JIT_SP = 11,	/* guest RSP */
@@ -55,7 +56,8 @@ struct jit {
 	u32 used_slots;
 	/* fixed code, executable addresses */
 	enum x86_result (*enter)(struct x86_cpu *cpu, const u8 *code);
-	const u8 *call_insn;	/* r13: struct x86_insn: executes it by its handler, returns if the block may go on */
+	/* r13: struct x86_insn: executes it by its handler, returns if the block may go on */
+	const u8 *call_insn;
 	const u8 *unlinked;	/* leaves, r12: slot */
 	const u8 *decline;
 	const u8 *dispatch;	/* to the code for RIP */
@@ -63,7 +65,7 @@ struct jit {
 	struct jit_target target[JIT_SLOTS];
 };
 
-/* ---- a block under translation --------------------------------------------------------------------------------- */
+/* ---- a block under translation --------------------------------------------------------------------- */
 
 /* A branch to where an instruction is executed by its handler; then back. */
 struct jit_cold {

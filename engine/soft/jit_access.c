@@ -2,12 +2,14 @@
 /*
  * Registers, flags and memory in translated code.
  *
- * Flags. The guest's status flags are in the host's RFLAGS (in_host), in cpu->cc in LAHF's form (in_mem), or both. Before
- * anything of ours that changes RFLAGS, and before anything that may leave the block, they are saved; an instruction that
- * reads them, or leaves some of them as they were, has them loaded. So the slow path of a memory access finds exact flags.
+ * Flags. The guest's status flags are in the host's RFLAGS (in_host), in cpu->cc in LAHF's form (in_mem),
+ * or both. Before anything of ours that changes RFLAGS, and before anything that may leave the block,
+ * they are saved; an instruction that reads them, or leaves some of them as they were, has them loaded.
+ * So the slow path of a memory access finds exact flags.
  *
- * Memory. The probe is the interpreter's (x86/mem.h): what misses goes to the handler of the whole instruction, which
- * starts over from the guest's registers; so nothing may be committed before the last probe of an instruction has hit.
+ * Memory. The probe is the interpreter's (x86/mem.h): what misses goes to the handler of the whole
+ * instruction, which starts over from the guest's registers; so nothing may be committed before the last
+ * probe of an instruction has hit.
  */
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
@@ -22,7 +24,7 @@ unsigned jit_get(struct jit_block *t, unsigned guest, unsigned scratch)
 	return scratch;
 }
 
-/* ---- flags ------------------------------------------------------------------------------------------------------- */
+/* ---- flags ----------------------------------------------------------------------------------------- */
 
 void jit_save_flags(struct jit_block *t)
 {
@@ -53,7 +55,10 @@ void jit_load_flags(struct jit_block *t)
 	t->in_host = true;
 }
 
-/* Undefined flags are what the host makes of them, which may depend on what they were; not so for logical operations. */
+/*
+ * Undefined flags are what the host makes of them, which may depend on what they were; not so for logical
+ * operations.
+ */
 bool jit_flags_needed(const struct x86_insn *insn)
 {
 	const struct x86_opcode *d = insn->desc;
@@ -64,8 +69,8 @@ bool jit_flags_needed(const struct x86_insn *insn)
 		return false;
 	if (d->flags_written != X86_FLAGS_STATUS)
 		return true;
-	return d->flags_undefined && insn->op != X86_OP_AND && insn->op != X86_OP_OR && insn->op != X86_OP_XOR &&
-	       insn->op != X86_OP_TEST;
+	return d->flags_undefined && insn->op != X86_OP_AND && insn->op != X86_OP_OR &&
+	       insn->op != X86_OP_XOR && insn->op != X86_OP_TEST;
 }
 
 void jit_wrote_flags(struct jit_block *t)
@@ -74,7 +79,7 @@ void jit_wrote_flags(struct jit_block *t)
 	t->in_mem = false;
 }
 
-/* ---- addresses ----------------------------------------------------------------------------------------------------- */
+/* ---- addresses ------------------------------------------------------------------------------------- */
 
 bool jit_ea_possible(const struct x86_insn *insn)
 {
@@ -111,7 +116,8 @@ void jit_linear(struct jit_block *t, const struct x86_insn *insn)
 void jit_probe(struct jit_block *t, unsigned size, bool write)
 {
 	struct emit *e = &t->e;
-	size_t tag = write ? offsetof(struct x86_tlb_entry, tag_write) : offsetof(struct x86_tlb_entry, tag_read);
+	size_t tag = write ? offsetof(struct x86_tlb_entry, tag_write) :
+			     offsetof(struct x86_tlb_entry, tag_read);
 
 	emit_mov(e, 4, JIT_B, JIT_A);
 	emit_shift(e, EMIT_SHR, 4, JIT_B, 12 - 5);
@@ -127,7 +133,7 @@ void jit_probe(struct jit_block *t, unsigned size, bool write)
 _Static_assert(sizeof(struct x86_tlb_entry) == 32, "the probe's shifts");
 _Static_assert(sizeof(struct jit_jump) == 32, "the dispatcher's shift");
 
-/* ---- handlers -------------------------------------------------------------------------------------------------------- */
+/* ---- handlers -------------------------------------------------------------------------------------- */
 
 void jit_slow_if(struct jit_block *t, unsigned cond)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Branches, and how a block is left for the next. The target is checked to be canonical and everything that may miss is
- * probed before anything is committed; if not, the handler does it all.
+ * Branches, and how a block is left for the next. The target is checked to be canonical and everything
+ * that may miss is probed before anything is committed; if not, the handler does it all.
  */
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"

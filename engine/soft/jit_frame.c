@@ -2,9 +2,9 @@
 /*
  * The fixed pieces of translated code: the way in and out, handlers called, jumps by RIP.
  *
- * While translated code runs, cpu->cc has the form that LAHF and SETO AL leave in AX: converted here, on every way to and
- * from C. The host's stack pointer is 8 modulo 16 there, so that a handler's call by way of a call is aligned; two words
- * at its top are free for blocks to use.
+ * While translated code runs, cpu->cc has the form that LAHF and SETO AL leave in AX: converted here, on
+ * every way to and from C. The host's stack pointer is 8 modulo 16 there, so that a handler's call by way
+ * of a call is aligned; two words at its top are free for blocks to use.
  */
 #include "engine/soft/jit.h"
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Integer instructions as themselves. One whose registers are all in the host's of the same name, and that has no memory
- * operand, is copied byte for byte; others are put together again with other registers (SDM vol. 2, 2.1 and 2.2.1), a
- * register that stays in memory by way of a scratch register or as a memory operand.
+ * Integer instructions as themselves. One whose registers are all in the host's of the same name, and
+ * that has no memory operand, is copied byte for byte; others are put together again with other registers
+ * (SDM vol. 2, 2.1 and 2.2.1), a register that stays in memory by way of a scratch register or as a
+ * memory operand.
  *
- * Not here, so left to their handlers: DIV and IDIV, which may fault; what is not innocuous; VEX-encoded ones that cannot
- * be copied.
+ * Not here, so left to their handlers: DIV and IDIV, which may fault; what is not innocuous; VEX-encoded
+ * ones that cannot be copied.
  */
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
@@ -62,7 +63,7 @@ static bool runs_as_itself(const struct jit_block *t, const struct x86_insn *ins
 	}
 }
 
-/* ---- copied --------------------------------------------------------------------------------------------------------- */
+/* ---- copied ---------------------------------------------------------------------------------------- */
 
 static bool may_copy(const struct x86_insn *insn)
 {
@@ -75,7 +76,7 @@ static bool may_copy(const struct x86_insn *insn)
 	return true;
 }
 
-/* ---- put together ----------------------------------------------------------------------------------------------------- */
+/* ---- put together ---------------------------------------------------------------------------------- */
 
 /* Whether ModRM.reg is part of the opcode, or ignored. */
 static bool reg_is_opcode(const struct x86_insn *insn)
@@ -84,8 +85,9 @@ static bool reg_is_opcode(const struct x86_insn *insn)
 
 	if (insn->map == 1)
 		return op == 0xba || op == 0xc7 || (op & 0xf0) == 0x90;
-	return insn->map == 0 && ((op >= 0x80 && op <= 0x83) || (op & 0xfe) == 0xc0 || (op & 0xfe) == 0xc6 ||
-				  (op & 0xfc) == 0xd0 || op == 0xf6 || op == 0xf7 || op >= 0xfe);
+	return insn->map == 0 &&
+	       ((op >= 0x80 && op <= 0x83) || (op & 0xfe) == 0xc0 || (op & 0xfe) == 0xc6 ||
+		(op & 0xfc) == 0xd0 || op == 0xf6 || op == 0xf7 || op >= 0xfe);
 }
 
 static unsigned rex_bits(const struct x86_insn *insn)
@@ -129,7 +131,8 @@ static bool has_byte_reg(const struct x86_insn *insn)
 }
 
 /* reg: host's, or the opcode's extension; the other operand is m, or with mem false host register rm. */
-static void encode(struct emit *e, const struct x86_insn *insn, unsigned reg, bool mem, unsigned rm, struct emit_mem m)
+static void encode(struct emit *e, const struct x86_insn *insn, unsigned reg, bool mem, unsigned rm,
+		   struct emit_mem m)
 {
 	unsigned rex = (rex_bits(insn) & 8) | (reg >> 3 & 1) << 2 | ((mem ? m.base : rm) >> 3 & 1);
 
@@ -222,7 +225,7 @@ static void with_memory(struct jit_block *t, const struct x86_insn *insn)
 		put_operand(t, insn, g, reg);
 }
 
-/* ---- the cases ---------------------------------------------------------------------------------------------------------- */
+/* ---- the cases ------------------------------------------------------------------------------------- */
 
 static bool lea(struct jit_block *t, const struct x86_insn *insn)
 {
@@ -295,7 +298,7 @@ bool jit_integer(struct jit_block *t, const struct x86_insn *insn)
 	return true;
 }
 
-/* ---- the stack ------------------------------------------------------------------------------------------------------------ */
+/* ---- the stack ------------------------------------------------------------------------------------- */
 
 static bool push(struct jit_block *t, const struct x86_insn *insn)
 {

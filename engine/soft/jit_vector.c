@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Vector instructions inline. Guest vector registers are in the host's; that the state is enabled and its exceptions are
- * masked is tested once, at the block's entry, for all vector instructions of the block; behind an instruction that may
- * change that (LDMXCSR, XRSTOR, x87 control), their handlers look for themselves again.
+ * Vector instructions inline. Guest vector registers are in the host's; that the state is enabled and its
+ * exceptions are masked is tested once, at the block's entry, for all vector instructions of the block;
+ * behind an instruction that may change that (LDMXCSR, XRSTOR, x87 control), their handlers look for
+ * themselves again.
  *
  * Left to the handlers: x87 (error pointers), masked memory operands, gathers.
  */

@@ -2,32 +2,37 @@
 /*
  * The translator: decoded blocks that have become warm are turned into native code.
  *
- * What it translates. A struct block of 64-bit code, as block.c made it: one entry, side exits at taken conditional
- * branches. Instructions that compute on registers and plain memory run as themselves with registers renamed; all others
- * are calls of the interpreter's handlers. So every block can be translated, and each operation has its interpreter twin
- * (ANYKVM_SOFT=interp), which is also its slow path: a memory operand that misses the TLB, a branch to a strange address,
- * a misaligned vector operand go to the handler of the whole instruction, before anything has been committed.
+ * What it translates. A struct block of 64-bit code, as block.c made it: one entry, side exits at taken
+ * conditional branches. Instructions that compute on registers and plain memory run as themselves with
+ * registers renamed; all others are calls of the interpreter's handlers. So every block can be
+ * translated, and each operation has its interpreter twin (ANYKVM_SOFT=interp), which is also its slow
+ * path: a memory operand that misses the TLB, a branch to a strange address, a misaligned vector operand
+ * go to the handler of the whole instruction, before anything has been committed.
  *
- * State. Guest registers live in host registers across blocks (jit.h), RIP of the block's start among them. Handlers are
- * called with everything in struct x86_cpu, and look at the result and at cpu->stop as the interpreter's loop does; faults,
- * MMIO, modified code, single steps are all found by handlers and dealt with by the loop in run.c. Status flags are in
- * cpu->cc at every block's entry, and inside a block wherever jit_access.c has put them. Vector state is the host's.
+ * State. Guest registers live in host registers across blocks (jit.h), RIP of the block's start among
+ * them. Handlers are called with everything in struct x86_cpu, and look at the result and at cpu->stop as
+ * the interpreter's loop does; faults, MMIO, modified code, single steps are all found by handlers and
+ * dealt with by the loop in run.c. Status flags are in cpu->cc at every block's entry, and inside a block
+ * wherever jit_access.c has put them. Vector state is the host's.
  *
- * Ways in and out. Every entry tests cpu->stop, and that nothing has happened to the block's bytes: its stamp must be the
- * page's version and the vCPU's epoch, as for the interpreter. If either fails the loop is entered with RIP at the block, and looks. So a kick
- * is seen at the next block, and a stale block is never run, however it is reached. A branch within the page goes through a
- * *slot*, a pointer in data memory (patching code would need a serializing instruction at each link): it leads to the loop
- * until the loop has found that the block for this very guest-physical address and mode is translated. Page and mode are
- * the branching block's own, so no change of mapping can make it wrong. A branch to another page, and every indirect one,
- * looks RIP up in jit.jump, whose entries die with the generations that block_flush_jumps() moves.
+ * Ways in and out. Every entry tests cpu->stop, and that nothing has happened to the block's bytes: its
+ * stamp must be the page's version and the vCPU's epoch, as for the interpreter. If either fails the loop
+ * is entered with RIP at the block, and looks. So a kick is seen at the next block, and a stale block is
+ * never run, however it is reached. A branch within the page goes through a *slot*, a pointer in data
+ * memory (patching code would need a serializing instruction at each link): it leads to the loop until
+ * the loop has found that the block for this very guest-physical address and mode is translated. Page and
+ * mode are the branching block's own, so no change of mapping can make it wrong. A branch to another
+ * page, and every indirect one, looks RIP up in jit.jump, whose entries die with the generations that
+ * block_flush_jumps() moves.
  *
- * Life time. Code and slots are never freed singly. block_flush_all() throws all blocks away and comes here: the code
- * memory starts over. If handlers called by translated code did that, the code that they return to must not chain on:
- * X86_STOP_CODE makes it leave at once. Everything belongs to one vCPU's thread.
+ * Life time. Code and slots are never freed singly. block_flush_all() throws all blocks away and comes
+ * here: the code memory starts over. If handlers called by translated code did that, the code that they
+ * return to must not chain on: X86_STOP_CODE makes it leave at once. Everything belongs to one vCPU's
+ * thread.
  *
- * Host faults. A slot whose memory the VMM cannot access faults in translated code; the guard in run.c unwinds, and
- * translate_fault() takes the guest's registers from the fault's frame, and the instruction from the block's table of
- * code offsets. Flags are in cpu->cc then: every access saves them before.
+ * Host faults. A slot whose memory the VMM cannot access faults in translated code; the guard in run.c
+ * unwinds, and translate_fault() takes the guest's registers from the fault's frame, and the instruction
+ * from the block's table of code offsets. Flags are in cpu->cc then: every access saves them before.
  */
 #include <stdlib.h>
 
@@ -38,7 +43,7 @@
 
 #define WARM 24
 
-/* ---- a block ------------------------------------------------------------------------------------------------------- */
+/* ---- a block --------------------------------------------------------------------------------------- */
 
 /* The block's stamp, and behind it its table of code offsets, are among the slots. */
 static bool take_cells(struct jit *jit, struct block *b)
@@ -108,7 +113,8 @@ static bool body(struct jit_block *t, const u8 *start)
 
 		t->b->code_offset[t->now] = (u16)(t->e.p - start);
 		left = jit_branch(t, insn) && insn->op != X86_OP_JCC;
-		if (!left && insn->op != X86_OP_JCC && !jit_integer(t, insn) && !jit_stack(t, insn) && !jit_vector(t, insn))
+		if (!left && insn->op != X86_OP_JCC && !jit_integer(t, insn) && !jit_stack(t, insn) &&
+		    !jit_vector(t, insn))
 			by_handler(t, insn);
 		jit_finish(t);
 	}
@@ -187,7 +193,7 @@ static void translate(struct jit *jit, struct block *b)
 	b->code = start + t.delta;
 }
 
-/* ---- from the loop ----------------------------------------------------------------------------------------------------- */
+/* ---- from the loop --------------------------------------------------------------------------------- */
 
 /* The way to b is known now: to the slot that was left through, and to jit.jump. */
 static void link_to(struct jit *jit, const struct block *b, u64 rip)
@@ -197,7 +203,8 @@ static void link_to(struct jit *jit, const struct block *b, u64 rip)
 
 	if (jit->link) {
 		u64 *slot = (u64 *)code_write_address(&jit->region, jit->link);
-		const struct jit_target *target = &jit->target[slot - (u64 *)(jit->region.write + JIT_CODE_SIZE)];
+		size_t n = (size_t)(slot - (u64 *)(jit->region.write + JIT_CODE_SIZE));
+		const struct jit_target *target = &jit->target[n];
 
 		if (target->gpa == b->gpa && target->key == b->key)
 			atomic_set(slot, (u64)b->code);
@@ -250,7 +257,7 @@ void translate_flush(struct soft_vcpu *soft)
 	atomic_or(&jit->cpu->stop, X86_STOP_CODE);
 }
 
-/* ---- host faults ----------------------------------------------------------------------------------------------------------- */
+/* ---- host faults ----------------------------------------------------------------------------------- */
 
 static struct block *block_at(struct soft_vcpu *soft, const u8 *pc)
 {
@@ -288,19 +295,17 @@ void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct h
 	soft->insn = &b->insn[n];
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------------ */
 
-/* ANYKVM_SOFT: interp, jit (at first execution), auto (when warm). */
+/* ANYKVM_SOFT: interp, jit (at first execution), auto (when warm; the default). */
 static bool configured(u32 *warm)
 {
 	const char *mode = getenv("ANYKVM_SOFT");
 
 	*warm = WARM;
-	if (!mode)
-		return false;
-	if (mode[0] == 'j')
+	if (mode && mode[0] == 'j')
 		*warm = 0;
-	return mode[0] != 'i';
+	return !mode || mode[0] != 'i';
 }
 
 void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)

@@ -11,9 +11,9 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft);
 void translate_destroy(struct soft_vcpu *soft);
 
 /*
- * Runs the translation of b, and of what is chained to it, if there is one or it is time to make one. false: nothing was
- * done, the block is to be interpreted. true: *r is what the last instruction came to, as from the interpreter, and
- * soft->insn is that instruction unless *r is X86_BRANCH.
+ * Runs the translation of b, and of what is chained to it, if there is one or it is time to make one.
+ * false: nothing was done, the block is to be interpreted. true: *r is what the last instruction came to,
+ * as from the interpreter, and soft->insn is that instruction unless *r is X86_BRANCH.
  */
 bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b, enum x86_result *r);
 
@@ -21,8 +21,8 @@ bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b,
 void translate_flush(struct soft_vcpu *soft);
 
 /*
- * After a host fault: if it happened in translated code, brings the guest's registers back from f into cpu, and finds
- * the instruction (soft->insn).
+ * After a host fault: if it happened in translated code, brings the guest's registers back from f into
+ * cpu, and finds the instruction (soft->insn).
  */
 void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct host_fault_frame *f);
 

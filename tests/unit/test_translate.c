@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The translator against the interpreter: random programs of integer, stack, branch and vector instructions, run by both
- * in a machine of their own with paging, looped until they are translated; registers, flags, vector registers and all of
- * memory must agree at the end. A program ends by HLT, or in the handler of the exception that some instruction of it
- * raised, with what the processor has pushed; wild addresses, page ends and read-only pages see to that.
+ * The translator against the interpreter: random programs of integer, stack, branch and vector
+ * instructions, run by both in a machine of their own with paging, looped until they are translated;
+ * registers, flags, vector registers and all of memory must agree at the end. A program ends by HLT, or
+ * in the handler of the exception that some instruction of it raised, with what the processor has pushed;
+ * wild addresses, page ends and read-only pages see to that.
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
@@ -60,7 +61,7 @@ static bool one_in(uint32_t n)
 	return rnd(n) == 0;
 }
 
-/* ---- programs ---------------------------------------------------------------------------------------------------- */
+/* ---- programs -------------------------------------------------------------------------------------- */
 
 static uint8_t *at, *last_jump;
 static unsigned base_reg[3], to_jump;
@@ -93,7 +94,8 @@ static unsigned pick_reg(void)
 }
 
 /* [prefixes] REX opcode ModRM: register operand reg, and a register or memory; W as given or random (2). */
-static void modrm_form(unsigned prefix, unsigned map, unsigned opcode, unsigned reg, unsigned w, bool mem, unsigned imm)
+static void modrm_form(unsigned prefix, unsigned map, unsigned opcode, unsigned reg, unsigned w, bool mem,
+		       unsigned imm)
 {
 	unsigned rm = mem ? base_reg[rnd(3)] : pick_reg(), index = pick_reg(), mod = 1 + rnd(2);
 	bool sib = mem && (one_in(8) || (rm & 7) == 4), rip = mem && !sib && one_in(6);
@@ -181,8 +183,8 @@ static void move(void)
 
 static void two_byte(void)
 {
-	static const uint8_t ops[] = { 0xb6, 0xb7, 0xbe, 0xbf, 0xaf, 0xa3, 0xab, 0xb3, 0xbb, 0xbc, 0xbd, 0xa5, 0xad,
-				       0xc0, 0xc1, 0xb0, 0xb1 };
+	static const uint8_t ops[] = { 0xb6, 0xb7, 0xbe, 0xbf, 0xaf, 0xa3, 0xab, 0xb3, 0xbb, 0xbc, 0xbd,
+				       0xa5, 0xad, 0xc0, 0xc1, 0xb0, 0xb1 };
 	unsigned n = rnd(50), op = n < 16 ? 0x40 + n : n < 32 ? 0x90 + n - 16 : ops[rnd(sizeof(ops))];
 	unsigned f3 = (op == 0xbc || op == 0xbd) && one_in(2) ? 0xf3 : 0;
 	bool mem = one_in(3) && op != 0xab && op != 0xb3 && op != 0xbb && op != 0xa3;
@@ -282,12 +284,13 @@ static void jump(void)
 
 static void vector(void)
 {
-	static const uint16_t ops[] = { 0x58, 0x10, 0x11, 0x28, 0x54, 0x57, 0x16fe, 0x16ef, 0x166f, 0x167f, 0x1660, 0x16d4,
-					0x1662, 0x162e, 0x2e, 0xc2 };
+	static const uint16_t ops[] = { 0x58, 0x10, 0x11, 0x28, 0x54, 0x57, 0x16fe, 0x16ef, 0x166f, 0x167f,
+					0x1660, 0x16d4, 0x1662, 0x162e, 0x2e, 0xc2 };
 	unsigned op = ops[rnd(sizeof(ops) / sizeof(ops[0]))], prefix = op >> 8 ? 0x66 : 0;
 
 	if (one_in(6)) { /* MOVQ xmm, reg; MOVQ reg, xmm; PMOVMSKB; CVTSI2SD */
-		static const uint16_t mixed[][2] = { { 0x66, 0x6e }, { 0x66, 0x7e }, { 0x66, 0xd7 }, { 0xf2, 0x2a } };
+		static const uint16_t mixed[][2] = { { 0x66, 0x6e }, { 0x66, 0x7e }, { 0x66, 0xd7 },
+						     { 0xf2, 0x2a } };
 		unsigned n = rnd(4);
 
 		modrm_form(mixed[n][0], 1, mixed[n][1], n == 2 ? pick_reg() : rnd(16), 1, false, 0);
@@ -312,9 +315,10 @@ static void bmi(void)
 
 static void one_instruction(void)
 {
-	static void (*const kinds[])(void) = { alu, alu, alu, immediate, immediate, unary, unary, move, move, move, two_byte,
-					       two_byte, two_byte_imm, short_form, lea, stack, call, jump, jump, vector,
-					       vector, bmi };
+	static void (*const kinds[])(void) = {
+		alu, alu, alu, immediate, immediate, unary, unary, move, move, move, two_byte, two_byte,
+		two_byte_imm, short_form, lea, stack, call, jump, jump, vector, vector, bmi,
+	};
 
 	kinds[rnd(sizeof(kinds) / sizeof(kinds[0]))]();
 	if (to_jump && --to_jump == 0)
@@ -355,7 +359,7 @@ static void make_program(void)
 	put8(0xf4);
 }
 
-/* ---- the machine ------------------------------------------------------------------------------------------------------- */
+/* ---- the machine ----------------------------------------------------------------------------------- */
 
 static void word(unsigned where, uint64_t value)
 {
@@ -386,8 +390,10 @@ static void make_machine(void)
 
 static void set_system(int vcpu)
 {
-	struct kvm_segment code = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1, .l = 1, .g = 1 };
-	struct kvm_segment data = { .limit = ~0u, .selector = 16, .type = 3, .present = 1, .s = 1, .db = 1, .g = 1 };
+	struct kvm_segment code = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1,
+				    .l = 1, .g = 1 };
+	struct kvm_segment data = { .limit = ~0u, .selector = 16, .type = 3, .present = 1, .s = 1,
+				    .db = 1, .g = 1 };
 	struct kvm_sregs s;
 
 	assert_int_equal(anykvm_ioctl(vcpu, KVM_GET_SREGS, (unsigned long)&s), 0);
@@ -429,10 +435,15 @@ static void set_cpuid(int kvm, int vcpu)
 
 typedef void make_fn(void);
 
-/* Runs the program that make makes of this seed under mode until it halts. Unusable: a page that the host may not access. */
+/*
+ * Runs the program that make makes of this seed under mode until it halts. Unusable: a page that the host
+ * may not access.
+ */
 static void run(const char *mode, uint64_t program, make_fn *make, unsigned unusable, struct outcome *o)
 {
-	struct kvm_userspace_memory_region slot = { .memory_size = RAM_SIZE, .userspace_addr = (uint64_t)ram };
+	struct kvm_userspace_memory_region slot = {
+		.memory_size = RAM_SIZE, .userspace_addr = (uint64_t)ram,
+	};
 	int kvm = anykvm_open(), vm, vcpu, size;
 	struct kvm_run *shared;
 	struct kvm_sregs s;
@@ -477,7 +488,7 @@ static void show(uint64_t program, const struct outcome *a, const struct outcome
 {
 	const uint64_t *x = (const uint64_t *)&a->regs, *y = (const uint64_t *)&b->regs;
 
-	print_message("program %llu: exits %d %d, left %u %u\n", (unsigned long long)program, a->exit, b->exit,
+	print_message("program %lu: exits %d %d, left %u %u\n", program, a->exit, b->exit,
 		      memory[DATA_END - 8], ram[DATA_END - 8]);
 	for (unsigned i = 0; i < 18; i++)
 		print_message("%s %2u: %016lx %016lx\n", x[i] == y[i] ? " " : "*", i, x[i], y[i]);
@@ -498,14 +509,14 @@ static void show(uint64_t program, const struct outcome *a, const struct outcome
 	print_message("\n");
 }
 
-static unsigned compare_programs(uint64_t first, unsigned n)
+static unsigned compare_programs(uint64_t first, int n)
 {
 	static uint8_t memory[RAM_SIZE];
 	const char *mode = getenv("TRANSLATE_MODE");
 	unsigned bad = 0, ended = 0;
 	struct outcome a, b;
 
-	for (uint64_t i = first; i < first + n; i++) {
+	for (uint64_t i = first; i < first + (unsigned)n; i++) {
 		run("interp", i * 7919 + 1, make_program, 0, &a);
 		memcpy(memory, ram, RAM_SIZE);
 		run(mode ? mode : "jit", i * 7919 + 1, make_program, 0, &b);
@@ -515,7 +526,7 @@ static unsigned compare_programs(uint64_t first, unsigned n)
 		if (bad++ < 3)
 			show(i, &a, &b, memory);
 	}
-	print_message("%u of %u programs went to their end\n", ended, n);
+	print_message("%u of %d programs went to their end\n", ended, n);
 	return bad;
 }
 
@@ -524,10 +535,10 @@ static void test_random_programs(void **state)
 	const char *n = getenv("TRANSLATE_PROGRAMS"), *first = getenv("TRANSLATE_FIRST");
 
 	(void)state;
-	assert_int_equal(compare_programs(first ? strtoull(first, NULL, 0) : 0, n ? (unsigned)atoi(n) : 600), 0);
+	assert_int_equal(compare_programs(first ? strtoull(first, NULL, 0) : 0, n ? atoi(n) : 600), 0);
 }
 
-/* ---- one thing at a time ----------------------------------------------------------------------------------------------- */
+/* ---- one thing at a time --------------------------------------------------------------------------- */
 
 static void code(const char *bytes, unsigned n)
 {
@@ -613,7 +624,8 @@ static void test_kick(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_host_fault), /* first: each test starts with cmocka's handler of SIGSEGV */
+		/* first: each test starts with cmocka's handler of SIGSEGV */
+		cmocka_unit_test(test_host_fault),
 		cmocka_unit_test(test_random_programs),
 		cmocka_unit_test(test_self_modifying),
 		cmocka_unit_test(test_kick),
