@@ -129,9 +129,9 @@ void bare_setup(void)
 {
 	static const int signals[] = { SIGTRAP, SIGSEGV, SIGILL, SIGBUS, SIGFPE };
 	struct sigaction sa = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO | SA_ONSTACK };
-	stack_t stack = { .ss_size = 65536 };
+	static u8 signal_stack[65536];
+	const stack_t stack = { .ss_sp = signal_stack, .ss_size = sizeof(signal_stack) };
 
-	stack.ss_sp = malloc(stack.ss_size);
 	sigaltstack(&stack, NULL);
 	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
 		sigaction(signals[i], &sa, NULL);

@@ -40,6 +40,8 @@ static int api(int fd, unsigned long request, void *arg)
 {
 	return anykvm_ioctl(fd, request, (unsigned long)arg);
 }
+
+#define close anykvm_close
 #endif
 
 /* The guest's own pages, out of the samples' reach. */
@@ -60,7 +62,7 @@ static int api(int fd, unsigned long request, void *arg)
 #define SYS_SIZE	0xa000ul
 
 static u8 *sys, *arena;
-static int vm, vcpu;
+static int kvm, vm, vcpu, run_size;
 static struct kvm_run *run;
 static struct kvm_cpuid2 *cpuid;
 static struct kvm_sregs start_sregs;
@@ -175,7 +177,7 @@ static int set_sregs(void)
 	return api(vcpu, KVM_SET_SREGS, s);
 }
 
-static int get_cpuid(int kvm)
+static int get_cpuid(void)
 {
 	unsigned n = 256;
 
@@ -218,16 +220,14 @@ static int set_xcr0(void)
 
 int guest_setup(void)
 {
-	int kvm = api_open(), size;
-
-	TRY(kvm);
-	TRY(get_cpuid(kvm));
-	TRY(size = api(kvm, KVM_GET_VCPU_MMAP_SIZE, NULL));
+	TRY(kvm = api_open());
+	TRY(get_cpuid());
+	TRY(run_size = api(kvm, KVM_GET_VCPU_MMAP_SIZE, NULL));
 	TRY(vm = api(kvm, KVM_CREATE_VM, NULL));
 	TRY(add_slot(0, SYS, SYS_SIZE, &sys));
 	TRY(add_slot(1, ARENA, ARENA_SIZE, &arena));
 	TRY(vcpu = api(vm, KVM_CREATE_VCPU, NULL));
-	run = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	run = mmap(NULL, (size_t)run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
 	if (run == MAP_FAILED) {
 		perror("mmap of the vCPU");
 		return -1;
@@ -239,6 +239,15 @@ int guest_setup(void)
 	TRY(set_sregs());
 	TRY(set_xcr0());
 	return 0;
+}
+
+void guest_close(void)
+{
+	munmap(run, (size_t)run_size);
+	close(vcpu);
+	close(vm);
+	close(kvm);
+	free(cpuid);
 }
 
 bool guest_has(enum x86_feature f)

@@ -116,6 +116,7 @@ const u8 *bare_data(void);
 u64 bare_xcr0(void);
 
 int guest_setup(void); /* 0, or prints why not */
+void guest_close(void);
 bool guest_has(enum x86_feature f);
 void guest_run(const struct sample *s, struct outcome *o);
 const u8 *guest_data(void);

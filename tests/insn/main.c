@@ -84,7 +84,7 @@ static void run_row(const struct x86_opcode *row, enum x86_encoding encoding, un
 		if (!generate(&sample, row, encoding, map, opcode, mode))
 			continue;
 		made++;
-		alarm(20);
+		alarm(200);
 		failed += !run_sample();
 	}
 	alarm(0);
@@ -118,7 +118,7 @@ static void run_random(unsigned mode)
 		rnd_state = seed * 0xd1342543de82ef95ull ^ (u64)mode << 56 ^ i << 8;
 		rnd();
 		generate_random(&sample, mode);
-		alarm(20);
+		alarm(200);
 		failed += !run_sample();
 		count.samples++;
 	}
@@ -182,5 +182,7 @@ int main(int argc, char **argv)
 	       "%lu without an encoding\n",
 	       count.samples, count.rows, count.failed, count.rows_failed, count.lacking, count.excluded,
 	       count.no_encoding);
+	if (!native_only)
+		guest_close();
 	return count.failed != 0;
 }
