@@ -30,7 +30,9 @@ void block_flush_jumps(struct soft_vcpu *soft, bool keep_global)
 void block_flush_all(struct soft_vcpu *soft)
 {
 	memset(soft->hash, 0, sizeof(soft->hash));
+	memset(soft->jump, 0, sizeof(soft->jump)); /* not by generation alone: a guest can make that come round */
 	soft->arena_used = 0;
+	soft->flushes++;
 	block_flush_jumps(soft, false);
 	translate_flush(soft);
 }
@@ -240,15 +242,19 @@ static void stamp(struct block *b, u32 version, u64 epoch)
 		*b->stamp = (struct block_stamp){ .version = version, .epoch = epoch };
 }
 
-/* Notes from when on the block's bytes are known to be those in memory. False: no memory for the page's record. */
+/*
+ * Notes from when on the block's bytes are known to be those in memory. False: no memory for the page's record; or, while
+ * waiting for other vCPUs, this one had to drop all blocks (the slots have changed): this one and its host are void.
+ */
 static bool arm(struct vcpu *vcpu, struct block *b)
 {
 	struct soft_vcpu *soft = vcpu->engine;
 	unsigned offset = b->gpa & (PAGE_SIZE - 1);
 	unsigned len = b->spans ? (unsigned)(PAGE_SIZE - offset) : b->len;
+	u64 flushes = soft->flushes;
 
 	b->page = code_page_arm(vcpu, (u64)b->host & PAGE_MASK, offset, len);
-	if (!b->page)
+	if (!b->page || soft->flushes != flushes)
 		return false;
 	b->checked = b->spans ? ~0ull : atomic_read_acquire(&soft->vm->code_epoch);
 	stamp(b, atomic_read_acquire(&b->page->version), soft->epoch);
@@ -304,14 +310,18 @@ static struct block *find_or_make(struct vcpu *vcpu, const struct fetch_entry *f
 	u32 key = block_key(&vcpu->cpu);
 	struct fetch_entry here = *fetch;
 	struct block **link = &soft->hash[block_hash(here.gpa + offset)];
+	u64 flushes = soft->flushes;
 	struct x86_insn first;
 	struct block *b;
 
+	*miss = 0;
 	while ((b = *link)) {
 		bool wanted = b->gpa == here.gpa + offset && b->key == key && b->host == s.host;
 
 		if (wanted && (fresh(vcpu, b) || revalidate(vcpu, b, linear)))
 			return b;
+		if (unlikely(soft->flushes != flushes))
+			return NULL; /* the chain is gone, and what fetch said: look again */
 		if (b->host)
 			link = &b->next;
 		else
@@ -325,7 +335,8 @@ static struct block *find_or_make(struct vcpu *vcpu, const struct fetch_entry *f
 	*link = b;
 	if (!revalidate(vcpu, b, linear)) {
 		/* written between decoding and arming: decode again at the next round, with the page armed */
-		*link = b->next;
+		if (likely(*link == b))
+			*link = b->next;
 		*miss = 0;
 		return NULL;
 	}

@@ -107,6 +107,7 @@ struct soft_vcpu {
 	const struct x86_insn *insn;	/* the one being executed; for faults of the host */
 	u64 epoch;			/* moves when memory may have been written behind our back */
 	u32 generation[2];		/* of jump entries: of non-global, of global pages */
+	u64 flushes;			/* of all blocks: no pointer to one outlives a change */
 	u64 slots_generation[VM_ADDRESS_SPACES];
 	bool single;			/* of the block just found only the first instruction may run */
 	bool debug_exit;		/* the instruction asked for KVM_EXIT_DEBUG */
