@@ -449,7 +449,7 @@ static int run_uninitialized(struct vcpu *vcpu)
 	if (atomic_read(&vcpu->run->immediate_exit))
 		return -EINTR;
 	do {
-		atomic_and(&vcpu->cpu.stop, ~(X86_STOP_KICK | X86_STOP_EVENT));
+		atomic_and(&vcpu->cpu.stop, ~(X86_STOP_KICK | X86_STOP_EVENT | X86_STOP_CODE));
 		vcpu_irq_accept_init_sipi(vcpu);
 		if (atomic_read(&vcpu->mp_state) != KVM_MP_STATE_UNINITIALIZED)
 			return -EAGAIN;
