@@ -68,6 +68,21 @@ static bool traps(const struct x86_cpu *cpu, const struct x86_insn *insn, enum x
 	}
 }
 
+/*
+ * Tries again when the code changed while it was decoded: the caller may be completing an instruction that userspace has
+ * answered, and what does not run now asks again. Not for ever: there may be no memory for the page's record.
+ */
+static struct block *lookup(struct vcpu *vcpu, enum block_miss *miss)
+{
+	struct block *b;
+	unsigned tries = 0;
+
+	do
+		b = block_lookup(vcpu, miss);
+	while (unlikely(!b && !*miss) && ++tries < 100);
+	return b;
+}
+
 enum soft_next soft_step(struct vcpu *vcpu, enum engine_exit *exit)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
@@ -82,7 +97,7 @@ enum soft_next soft_step(struct vcpu *vcpu, enum engine_exit *exit)
 
 	if (breakpoint(cpu))
 		return soft_deliver_fault(vcpu, exit);
-	b = block_lookup(vcpu, &miss);
+	b = lookup(vcpu, &miss);
 	if (!b) {
 		if (miss == BLOCK_FAULT)
 			return soft_deliver_fault(vcpu, exit);
