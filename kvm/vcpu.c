@@ -650,15 +650,18 @@ static int vcpu_publish(struct vcpu *vcpu)
 	int fd;
 
 	vm_get(vm);
+	/* The descriptor works before its number is known: another thread that guesses it waits here. Nobody holds v yet. */
+	host_mutex_lock(&vcpu->mutex);
 	fd = host_file_create(&vcpu_file_ops, vcpu, VCPU_MMAP_SIZE, &mapping);
-	if (fd < 0) {
-		vm_put(vm);
-		return fd;
+	if (fd >= 0) {
+		vcpu->run = mapping;
+		vcpu->pio_page = (u8 *)mapping + KVM_PIO_PAGE_OFFSET * 4096;
+		vm->vcpu[vcpu->index] = vcpu;
+		atomic_set_release(&vm->nr_vcpus, vcpu->index + 1);
 	}
-	vcpu->run = mapping;
-	vcpu->pio_page = (u8 *)mapping + KVM_PIO_PAGE_OFFSET * 4096;
-	vm->vcpu[vcpu->index] = vcpu;
-	atomic_set_release(&vm->nr_vcpus, vcpu->index + 1);
+	host_mutex_unlock(&vcpu->mutex);
+	if (fd < 0)
+		vm_put(vm);
 	return fd;
 }
 
