@@ -121,7 +121,13 @@ static enum soft_next lookup_failed(struct vcpu *vcpu, enum block_miss miss, enu
 static enum soft_next look_at_stop(struct vcpu *vcpu, enum engine_exit *exit)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
+	struct soft_vcpu *soft = vcpu->engine;
 
+	if (soft->pinned) {
+		atomic_add(&soft->pinned->version, 1);
+		code_moved(soft->vm);
+		soft->pinned = NULL;
+	}
 	if (cpu->pending_dr6 && !(cpu->shadow & KVM_X86_SHADOW_INT_MOV_SS)) {
 		u64 dr6 = cpu->pending_dr6;
 

@@ -109,6 +109,7 @@ struct soft_vcpu {
 	u32 generation[2];		/* of jump entries: of non-global, of global pages */
 	u64 flushes;			/* of all blocks: no pointer to one outlives a change */
 	u64 slots_generation[VM_ADDRESS_SPACES];
+	struct code_page *pinned;	/* the instruction writes code through a pin: its version moves again after it */
 	bool single;			/* of the block just found only the first instruction may run */
 	bool debug_exit;		/* the instruction asked for KVM_EXIT_DEBUG */
 	u8 *arena;			/* blocks; all thrown away when full */

@@ -238,9 +238,10 @@ static enum x86_result write_piece(struct x86_cpu *cpu, const struct piece *p, c
 {
 	if (unlikely(!p->host))
 		return cpu->env->mmio_write(cpu, p->gpa, src, p->size);
+	copy_out(p->host, src, p->size);
+	/* after the bytes: whoever sees the new version must see them */
 	if (unlikely(code_page_armed(p->code)))
 		code_page_write(vcpu_of(cpu), p->code, p->gpa & (PAGE_SIZE - 1), p->size);
-	copy_out(p->host, src, p->size);
 	return X86_OK;
 }
 
@@ -325,8 +326,10 @@ static enum x86_result soft_pin(struct x86_cpu *cpu, u64 gva, unsigned size, uns
 	r = translate(cpu, access, &p);
 	if (r || !p.host || ((access & X86_ACCESS_WRITE) && (p.slot->flags & KVM_MEM_READONLY)))
 		return r;
-	if ((access & X86_ACCESS_WRITE) && code_page_armed(p.code))
+	if ((access & X86_ACCESS_WRITE) && code_page_armed(p.code)) {
 		code_page_write(vcpu_of(cpu), p.code, p.gpa & (PAGE_SIZE - 1), size);
+		soft_of(cpu)->pinned = p.code;
+	}
 	*host = p.host;
 	return X86_OK;
 }
