@@ -493,6 +493,9 @@ static long vm_get_pit(void *object, unsigned long arg)
 	struct pit *pit = get_pit(object);
 	struct kvm_pit_state2 s;
 
+	/* KVM reads the structure before it looks for a PIT */
+	if (host_copy_from_user(s.channels, arg, sizeof(struct kvm_pit_state)))
+		return -EFAULT;
 	if (!pit)
 		return -ENXIO;
 	pit_get_state(pit, &s);

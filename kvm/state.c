@@ -403,8 +403,7 @@ static long vcpu_set_guest_debug(void *object, unsigned long arg)
 
 	if (host_copy_from_user(&dbg, arg, sizeof(dbg)))
 		return -EFAULT;
-	if (dbg.control & ~(u32)GUESTDBG_SUPPORTED)
-		return -EINVAL;
+	dbg.control &= GUESTDBG_SUPPORTED; /* KVM on x86 looks at no others */
 	if (dbg.control & (KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_INJECT_BP)) {
 		if (vcpu->exception.pending)
 			return -EBUSY;
