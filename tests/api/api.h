@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The answers of the KVM API, one line each; the same program asks genuine KVM (tests/oracle) and AnyKVM. */
+#ifndef ANYKVM_TESTS_API_H
+#define ANYKVM_TESTS_API_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct machine {
+	int kvm, vm, vcpu;
+	struct kvm_run *run;
+	size_t run_size;
+	uint8_t *ram;
+};
+
+#define RAM (64 * 4096ul)
+
+struct machine machine_open(bool irqchip, bool vcpu);
+void machine_ram(struct machine *m);	/* slot 0: RAM at 0 */
+void machine_close(struct machine *m);
+const char *answer(long r);		/* "ok", or the error's name; r: 0 or more, or -1 with errno */
+long ask(int fd, unsigned long request, void *arg);	/* 0.. or -errno */
+void tell(const char *name, long r);	/* "name: ok"; r as ask() returns it */
+
+void test_matrix(void);
+void test_slots(void);
+void test_vcpus(void);
+void test_fds(void);
+void test_state(void);
+#endif

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "tests/api/api.h"
+
+long ask(int fd, unsigned long request, void *arg)
+{
+	long r = ioctl(fd, request, arg);
+
+	return r < 0 ? -errno : r;
+}
+
+const char *answer(long r)
+{
+	return r < 0 ? strerrorname_np((int)-r) : "ok";
+}
+
+/* KVM_CREATE_VM may be interrupted by the alarm. */
+static int make(int fd, unsigned long request)
+{
+	long r;
+
+	do
+		r = ask(fd, request, NULL);
+	while (r == -EINTR);
+	return (int)r;
+}
+
+void tell(const char *name, long r)
+{
+	printf("%s: %s\n", name, answer(r));
+}
+
+struct machine machine_open(bool irqchip, bool vcpu)
+{
+	struct machine m = { .vcpu = -1, .run = MAP_FAILED };
+
+	m.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	m.vm = make(m.kvm, KVM_CREATE_VM);
+	m.run_size = (size_t)ask(m.kvm, KVM_GET_VCPU_MMAP_SIZE, NULL);
+	if (irqchip)
+		make(m.vm, KVM_CREATE_IRQCHIP);
+	if (vcpu) {
+		m.vcpu = make(m.vm, KVM_CREATE_VCPU);
+		m.run = mmap(NULL, m.run_size, PROT_READ | PROT_WRITE, MAP_SHARED, m.vcpu, 0);
+	}
+	return m;
+}
+
+void machine_ram(struct machine *m)
+{
+	struct kvm_userspace_memory_region region = { .memory_size = RAM };
+
+	m->ram = mmap(NULL, RAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	region.userspace_addr = (uintptr_t)m->ram;
+	ask(m->vm, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
+void machine_close(struct machine *m)
+{
+	if (m->run != MAP_FAILED)
+		munmap(m->run, m->run_size);
+	if (m->ram)
+		munmap(m->ram, RAM);
+	close(m->vcpu);
+	close(m->vm);
+	close(m->kvm);
+}
+
+static void tick(int signal_number)
+{
+	(void)signal_number;
+}
+
+int main(void)
+{
+	static const struct {
+		const char *name;
+		void (*run)(void);
+	} groups[] = { { "matrix", test_matrix }, { "slots", test_slots }, { "vcpus", test_vcpus }, { "fds", test_fds },
+		       { "state", test_state } };
+	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
+	struct itimerval each = { { 0, 200000 }, { 0, 200000 } };
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &each, NULL);
+	for (unsigned i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+		printf("[%s]\n", groups[i].name);
+		groups[i].run();
+	}
+	printf("[end]\n");
+	return 0;
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* See fuzz.h. fuzz insn|ioctl|threads [SEED [CASES [FIRST]]]: a case is repeatable by its number. */
+#define _GNU_SOURCE 1
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tests/fuzz/fuzz.h"
+
+#define PAGE 4096ul
+#define CANARY 0xa5
+
+u64 fuzz_case;
+static unsigned patience;
+static const char *what = "";
+
+void fuzz_fail(const char *format, ...)
+{
+	va_list args;
+
+	fflush(stdout);
+	fprintf(stderr, "%s, case %llu: ", what, (unsigned long long)fuzz_case);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	_exit(1);
+}
+
+u64 odd_number(struct rng *r)
+{
+	static const u64 edges[] = { 0, 1, 0xfff, 0x1000, 0x7fff, 0xffff, 0x10000, 0xfffff, 0x100000, 0x7fffffff, 0x80000000,
+		0xffffffff, 0x100000000, 0x7fffffffffff, 0x800000000000, 0xffff800000000000, ~0ull, ~0xfffull, 1ull << 63,
+		0xfee00000, 0xfec00000 };
+	u64 n = edges[below(r, sizeof(edges) / sizeof(edges[0]))];
+
+	switch (below(r, 4)) {
+	case 0:
+		return next(r) >> below(r, 64);
+	case 1:
+		return n + below(r, 64) - 32;
+	}
+	return n;
+}
+
+/* ---- guarded memory -------------------------------------------------------------------------------------- */
+
+void ram_create(struct ram *m, size_t size)
+{
+	m->size = size;
+	m->mapping = mmap(NULL, size + 6 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m->mapping == MAP_FAILED || mprotect(m->mapping + PAGE, size + 4 * PAGE, PROT_READ | PROT_WRITE))
+		fuzz_fail("no memory");
+	memset(m->mapping + PAGE, CANARY, size + 4 * PAGE);
+	m->base = m->mapping + 3 * PAGE;
+}
+
+void ram_destroy(struct ram *m)
+{
+	munmap(m->mapping, m->size + 6 * PAGE);
+}
+
+static void check_canary(const u8 *p, const char *when)
+{
+	for (size_t i = 0; i < 2 * PAGE; i++)
+		if (p[i] != CANARY)
+			fuzz_fail("host memory beside the slot was changed (%s)", when);
+}
+
+void ram_check(const struct ram *m, const char *when)
+{
+	check_canary(m->mapping + PAGE, when);
+	check_canary(m->base + m->size, when);
+}
+
+/* ---- the program --------------------------------------------------------------------------------------------- */
+
+static void crashed(int signal_number)
+{
+	char text[96];
+	int n = snprintf(text, sizeof(text), "%s, case %llu: signal %d\n", what, (unsigned long long)fuzz_case, signal_number);
+
+	if (write(2, text, (size_t)n) < 0)
+		_exit(3);
+	signal(signal_number, SIG_DFL);
+	raise(signal_number);
+}
+
+static void *watch(void *arg)
+{
+	u64 last = ~0ull;
+	unsigned same = 0;
+
+	(void)arg;
+	for (;;) {
+		sleep(1);
+		same = last == fuzz_case ? same + 1 : 0;
+		last = fuzz_case;
+		if (same >= patience)
+			fuzz_fail("hangs");
+	}
+	return NULL;
+}
+
+void fuzz_watch(unsigned seconds)
+{
+	pthread_t thread;
+
+	patience = seconds;
+	if (pthread_create(&thread, NULL, watch, NULL))
+		fuzz_fail("pthread_create");
+}
+
+int kvm_open(void)
+{
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		fuzz_fail("/dev/kvm: %s", strerror(errno));
+	return fd;
+}
+
+int main(int argc, char **argv)
+{
+	u64 seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1, cases = argc > 3 ? strtoull(argv[3], NULL, 0) : 1000;
+
+	what = argc > 1 ? argv[1] : "";
+	fuzz_case = argc > 4 ? strtoull(argv[4], NULL, 0) : 0;
+	signal(SIGSEGV, crashed);
+	signal(SIGBUS, crashed);
+	signal(SIGILL, crashed);
+	signal(SIGFPE, crashed);
+	fuzz_watch(30);
+	if (!strcmp(what, "insn"))
+		fuzz_insns(seed, cases);
+	else if (!strcmp(what, "ioctl"))
+		fuzz_ioctls(seed, cases, 1);
+	else if (!strcmp(what, "threads"))
+		fuzz_ioctls(seed, cases, 3);
+	else
+		fuzz_fail("fuzz insn|ioctl|threads [SEED [CASES [FIRST]]]");
+	printf("%s: %llu cases, seed %llu\n", what, (unsigned long long)fuzz_case, (unsigned long long)seed);
+	return 0;
+}
