@@ -299,6 +299,7 @@ bool vcpu_io_answered(struct vcpu *vcpu)
 		io->msr_answered = true;
 	}
 	io->replayed = 0;
+	io->nr_writes = io->next_write = 0; /* of its first part: it makes them again */
 	io->pending = VCPU_IO_NONE;
 	io->restart = true;
 	return false;

@@ -137,10 +137,18 @@ static void bind(struct vcpu *vcpu, struct x86_insn *insn, unsigned off)
 	}
 }
 
+/* The page after the one that holds linear, as the mode counts addresses. */
+static u64 next_page(const struct vcpu *vcpu, u64 linear)
+{
+	u64 next = (linear & PAGE_MASK) + PAGE_SIZE;
+
+	return vcpu->cpu.code_bits == 64 ? next : next & 0xffffffffull;
+}
+
 /* The instruction at RIP reaches into the next page: fetches from both. */
 static bool join_pages(struct vcpu *vcpu, struct source *s, u64 linear, enum block_miss *miss)
 {
-	struct fetch_entry *e = fetch_page(vcpu, (linear & PAGE_MASK) + PAGE_SIZE, miss);
+	struct fetch_entry *e = fetch_page(vcpu, next_page(vcpu, linear), miss);
 
 	if (!e)
 		return false;
@@ -258,7 +266,8 @@ static bool arm(struct vcpu *vcpu, struct block *b)
 		return false;
 	b->checked = b->spans ? ~0ull : atomic_read_acquire(&soft->vm->code_epoch);
 	stamp(b, atomic_read_acquire(&b->page->version), soft->epoch);
-	return true;
+	/* A writer that took the page for data meanwhile cleared the chunks before it moved the version. */
+	return code_page_holds(b->page, offset, len);
 }
 
 static bool unchanged(struct vcpu *vcpu, const struct block *b, u64 linear)
@@ -271,7 +280,7 @@ static bool unchanged(struct vcpu *vcpu, const struct block *b, u64 linear)
 		return false;
 	if (!b->spans)
 		return true;
-	e = fetch_page(vcpu, (linear & PAGE_MASK) + PAGE_SIZE, &miss);
+	e = fetch_page(vcpu, next_page(vcpu, linear), &miss);
 	return e && !memcmp(b->bytes + first, e->host, b->len - first);
 }
 

@@ -93,6 +93,13 @@ static u64 chunk_mask(unsigned offset, unsigned len)
 	return (~0ull << first) & (~0ull >> (63 - last));
 }
 
+bool code_page_holds(const struct code_page *page, unsigned offset, unsigned len)
+{
+	u64 mask = chunk_mask(offset, len);
+
+	return (atomic_read(&page->chunks) & mask) == mask;
+}
+
 struct code_page *code_page_arm(struct vcpu *vcpu, u64 hva, unsigned offset, unsigned len)
 {
 	struct code_page *p = code_page_find(vcpu->vm, hva);

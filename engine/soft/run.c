@@ -117,17 +117,22 @@ static enum soft_next lookup_failed(struct vcpu *vcpu, enum block_miss miss, enu
 	return SOFT_ON; /* the code changed while it was decoded */
 }
 
+/* The instruction that wrote code through a pin is over: now its bytes are there. */
+static void soft_unpin(struct soft_vcpu *soft)
+{
+	if (!soft->pinned)
+		return;
+	atomic_add(&soft->pinned->version, 1);
+	code_moved(soft->vm);
+	soft->pinned = NULL;
+}
+
 /* cpu->stop is set: what concerns this engine alone is dealt with here. */
 static enum soft_next look_at_stop(struct vcpu *vcpu, enum engine_exit *exit)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
-	struct soft_vcpu *soft = vcpu->engine;
 
-	if (soft->pinned) {
-		atomic_add(&soft->pinned->version, 1);
-		code_moved(soft->vm);
-		soft->pinned = NULL;
-	}
+	soft_unpin(vcpu->engine);
 	if (cpu->pending_dr6 && !(cpu->shadow & KVM_X86_SHADOW_INT_MOV_SS)) {
 		u64 dr6 = cpu->pending_dr6;
 
@@ -212,6 +217,7 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 		exit = ENGINE_EXIT_HOST_FAULT;
 	}
 	x86_fpu_leave(&vcpu->cpu);
+	soft_unpin(soft);
 	return exit;
 }
 

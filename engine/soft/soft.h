@@ -142,6 +142,9 @@ void soft_vm_destroy(struct vm *vm);
 struct code_page *code_page_find(struct vm *vm, u64 hva);
 /* Marks [offset, offset + len) of the page as code and withdraws write tags; NULL without memory. */
 struct code_page *code_page_arm(struct vcpu *vcpu, u64 hva, unsigned offset, unsigned len);
+/* Whether all of [offset, offset + len) is still marked as code. */
+bool code_page_holds(const struct code_page *page, unsigned offset, unsigned len);
+
 /* Bytes under decoded code may have changed: blocks look at their page's version and their vCPU's epoch again. */
 static inline void code_moved(struct soft_vm *vm)
 {

@@ -311,6 +311,18 @@ static enum x86_result soft_write(struct x86_cpu *cpu, u64 gva, const void *src,
 	return r;
 }
 
+/* One page at a time is remembered; of an instruction that pins two, the first one's version moves now. */
+static void soft_pinned(struct x86_cpu *cpu, struct code_page *page)
+{
+	struct soft_vcpu *soft = soft_of(cpu);
+
+	if (soft->pinned && soft->pinned != page) {
+		atomic_add(&soft->pinned->version, 1);
+		code_moved(soft->vm);
+	}
+	soft->pinned = page;
+}
+
 static enum x86_result soft_pin(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access, void **host)
 {
 	struct piece p;
@@ -328,7 +340,7 @@ static enum x86_result soft_pin(struct x86_cpu *cpu, u64 gva, unsigned size, uns
 		return r;
 	if ((access & X86_ACCESS_WRITE) && code_page_armed(p.code)) {
 		code_page_write(vcpu_of(cpu), p.code, p.gpa & (PAGE_SIZE - 1), size);
-		soft_of(cpu)->pinned = p.code;
+		soft_pinned(cpu, p.code);
 	}
 	*host = p.host;
 	return X86_OK;
