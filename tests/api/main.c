@@ -83,7 +83,10 @@ int main(void)
 	static const struct {
 		const char *name;
 		void (*run)(void);
-	} groups[] = { { "matrix", test_matrix }, { "slots", test_slots }, { "vcpus", test_vcpus }, { "fds", test_fds },
+	} groups[] = { { "matrix", test_matrix },
+		       { "slots", test_slots },
+		       { "vcpus", test_vcpus },
+		       { "fds", test_fds },
 		       { "state", test_state } };
 	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
 	struct itimerval each = { { 0, 200000 }, { 0, 200000 } };

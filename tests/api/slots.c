@@ -65,7 +65,8 @@ static void shapes(void)
 	slot("slots/readonly-flip", 1, KVM_MEM_READONLY, 0x20000, 0x1000, hva + 0x10000);
 	slot("slots/log-on", 1, KVM_MEM_LOG_DIRTY_PAGES, 0x20000, 0x1000, hva + 0x10000);
 	slot("slots/readonly", 2, KVM_MEM_READONLY, 0x30000, 0x1000, hva + 0x11000);
-	slot("slots/readonly-log", 2, KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES, 0x30000, 0x1000, hva + 0x11000);
+	slot("slots/readonly-log", 2, KVM_MEM_READONLY | KVM_MEM_LOG_DIRTY_PAGES, 0x30000, 0x1000,
+	     hva + 0x11000);
 	slot("slots/unknown-flag", 3, 4, 0x40000, 0x1000, hva + 0x12000);
 	slot("slots/unaligned-gpa", 3, 0, 0x40800, 0x1000, hva + 0x12000);
 	slot("slots/unaligned-size", 3, 0, 0x40000, 0x800, hva + 0x12000);

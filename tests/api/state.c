@@ -29,7 +29,8 @@ static void round_trips(bool irqchip)
 	machine_close(&m);
 }
 
-static void sregs(struct machine *m, const char *name, uint64_t cr0, uint64_t cr4, uint64_t efer, uint64_t cr3, uint64_t cr8)
+static void sregs(struct machine *m, const char *name, uint64_t cr0, uint64_t cr4, uint64_t efer,
+		  uint64_t cr3, uint64_t cr8)
 {
 	struct kvm_sregs s;
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Guest code made of random bytes and of valid instructions with random changes, in random modes with random segments,
- * control registers, page tables and event state. What it does is nobody's concern; but it may not end, hang or touch
- * the process outside its slots.
+ * Guest code made of random bytes and of valid instructions with random changes, in random modes with random
+ * segments, control registers, page tables and event state. What it does is nobody's concern; but it may not
+ * end, hang or touch the process outside its slots.
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
@@ -34,7 +34,7 @@ static void stop(int signal_number)
 		running->immediate_exit = 1;
 }
 
-/* ---- the machine ------------------------------------------------------------------------------------------- */
+/* ---- the machine --------------------------------------------------------------------------------- */
 
 static void slot(struct machine *m, unsigned id, unsigned flags, u64 gpa, u64 size, void *memory)
 {
@@ -87,20 +87,62 @@ static void destroy(struct machine *m)
 	ram_destroy(&m->other);
 }
 
-/* ---- code ---------------------------------------------------------------------------------------------------- */
+/* ---- code ---------------------------------------------------------------------------------------- */
 
 static unsigned put_valid(struct rng *r, u8 *p)
 {
 	static const u8 opcodes[][4] = {
-		{ 2, 0x89, 0x03 }, { 2, 0x8b, 0x03 }, { 2, 0x01, 0x0b }, { 2, 0xf3, 0xa4 }, { 2, 0xf3, 0xaa }, { 2, 0xf3, 0xa5 },
-		{ 1, 0x50 }, { 1, 0x58 }, { 3, 0x0f, 0x22, 0xd8 }, { 3, 0x0f, 0x22, 0xc0 }, { 3, 0x0f, 0x22, 0xe0 },
-		{ 2, 0x8e, 0xd8 }, { 2, 0x8e, 0xd0 }, { 2, 0x0f, 0x30 }, { 2, 0x0f, 0x32 }, { 1, 0xcf }, { 1, 0xcb }, { 2, 0xcd, 0x80 },
-		{ 2, 0x0f, 0x05 }, { 2, 0x0f, 0x07 }, { 3, 0x0f, 0x01, 0x3b }, { 3, 0x0f, 0x01, 0x13 }, { 3, 0x0f, 0x01, 0x1b },
-		{ 3, 0x0f, 0xae, 0x03 }, { 3, 0x0f, 0xae, 0x0b }, { 3, 0x0f, 0xae, 0x23 }, { 3, 0x0f, 0xae, 0x2b }, { 2, 0xd9, 0x03 },
-		{ 2, 0xdd, 0x33 }, { 3, 0x0f, 0x10, 0x03 }, { 3, 0x0f, 0x11, 0x03 }, { 3, 0x0f, 0xc7, 0x0b }, { 2, 0xff, 0x23 },
-		{ 2, 0xff, 0x2b }, { 2, 0xff, 0x13 }, { 1, 0x6d }, { 1, 0x6f }, { 1, 0xec }, { 1, 0xef }, { 3, 0x0f, 0x00, 0xd8 },
-		{ 2, 0x0f, 0xaa }, { 1, 0x9d }, { 1, 0xf4 }, { 3, 0x0f, 0x23, 0xf8 }, { 1, 0xc9 }, { 3, 0xc8, 0x40, 0x05 },
-		{ 2, 0xeb, 0xfe }, { 2, 0xe2, 0xf0 }, { 3, 0x0f, 0xab, 0x03 }, { 2, 0x87, 0x03 }, { 3, 0x0f, 0xb1, 0x0b },
+		{ 2, 0x89, 0x03 },
+		{ 2, 0x8b, 0x03 },
+		{ 2, 0x01, 0x0b },
+		{ 2, 0xf3, 0xa4 },
+		{ 2, 0xf3, 0xaa },
+		{ 2, 0xf3, 0xa5 },
+		{ 1, 0x50 },
+		{ 1, 0x58 },
+		{ 3, 0x0f, 0x22, 0xd8 },
+		{ 3, 0x0f, 0x22, 0xc0 },
+		{ 3, 0x0f, 0x22, 0xe0 },
+		{ 2, 0x8e, 0xd8 },
+		{ 2, 0x8e, 0xd0 },
+		{ 2, 0x0f, 0x30 },
+		{ 2, 0x0f, 0x32 },
+		{ 1, 0xcf },
+		{ 1, 0xcb },
+		{ 2, 0xcd, 0x80 },
+		{ 2, 0x0f, 0x05 },
+		{ 2, 0x0f, 0x07 },
+		{ 3, 0x0f, 0x01, 0x3b },
+		{ 3, 0x0f, 0x01, 0x13 },
+		{ 3, 0x0f, 0x01, 0x1b },
+		{ 3, 0x0f, 0xae, 0x03 },
+		{ 3, 0x0f, 0xae, 0x0b },
+		{ 3, 0x0f, 0xae, 0x23 },
+		{ 3, 0x0f, 0xae, 0x2b },
+		{ 2, 0xd9, 0x03 },
+		{ 2, 0xdd, 0x33 },
+		{ 3, 0x0f, 0x10, 0x03 },
+		{ 3, 0x0f, 0x11, 0x03 },
+		{ 3, 0x0f, 0xc7, 0x0b },
+		{ 2, 0xff, 0x23 },
+		{ 2, 0xff, 0x2b },
+		{ 2, 0xff, 0x13 },
+		{ 1, 0x6d },
+		{ 1, 0x6f },
+		{ 1, 0xec },
+		{ 1, 0xef },
+		{ 3, 0x0f, 0x00, 0xd8 },
+		{ 2, 0x0f, 0xaa },
+		{ 1, 0x9d },
+		{ 1, 0xf4 },
+		{ 3, 0x0f, 0x23, 0xf8 },
+		{ 1, 0xc9 },
+		{ 3, 0xc8, 0x40, 0x05 },
+		{ 2, 0xeb, 0xfe },
+		{ 2, 0xe2, 0xf0 },
+		{ 3, 0x0f, 0xab, 0x03 },
+		{ 2, 0x87, 0x03 },
+		{ 3, 0x0f, 0xb1, 0x0b },
 	};
 	const u8 *o = opcodes[below(r, sizeof(opcodes) / sizeof(opcodes[0]))];
 
@@ -112,7 +154,8 @@ static unsigned put_valid(struct rng *r, u8 *p)
 
 static unsigned put_insn(struct rng *r, u8 *p)
 {
-	static const u8 prefixes[] = { 0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65, 0x48, 0x41, 0x4f, 0x44 };
+	static const u8 prefixes[] = { 0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x2e, 0x36, 0x3e,
+				       0x26, 0x64, 0x65, 0x48, 0x41, 0x4f, 0x44 };
 	unsigned n = 0;
 
 	while (chance(r, 3) && n < 4)
@@ -137,7 +180,7 @@ static void put_code(struct rng *r, u8 *p, unsigned size)
 		n += put_insn(r, p + n);
 }
 
-/* ---- state ----------------------------------------------------------------------------------------------------- */
+/* ---- state --------------------------------------------------------------------------------------- */
 
 static void random_segment(struct rng *r, struct kvm_segment *s)
 {
@@ -175,7 +218,8 @@ static void random_descriptors(struct machine *m)
 		u64 d = next(m->rng);
 
 		if (!chance(m->rng, 4))
-			d = (d & 0x00ffff000000ffffull) | 0x00cf800000000000ull | (u64)(below(m->rng, 256)) << 40;
+			d = (d & 0x00ffff000000ffffull) | 0x00cf800000000000ull |
+			    (u64)(below(m->rng, 256)) << 40;
 		table[i] = d;
 	}
 }
@@ -238,8 +282,9 @@ static void random_regs(struct machine *m)
 	u64 *all = (u64 *)&regs;
 
 	for (unsigned i = 0; i < 16; i++)
-		all[i] = chance(m->rng, 2) ? below(m->rng, RAM) : chance(m->rng, 2) ? 0x100000 + below(m->rng, 0x4010) - 8
-										 : odd_number(m->rng);
+		all[i] = chance(m->rng, 2)   ? below(m->rng, RAM)
+			 : chance(m->rng, 2) ? 0x100000 + below(m->rng, 0x4010) - 8
+					     : odd_number(m->rng);
 	regs.rcx = chance(m->rng, 2) ? below(m->rng, 64) : regs.rcx;
 	regs.rip = chance(m->rng, 10) ? odd_number(m->rng) : 0x1000 + below(m->rng, 4) * 0x1000;
 	if (chance(m->rng, 4))
@@ -252,7 +297,8 @@ static void random_events(struct machine *m)
 {
 	struct kvm_vcpu_events e;
 	struct kvm_debugregs d = { .dr6 = 0xffff0ff0, .dr7 = 0x400 | (next(m->rng) & 0xffff00ff) };
-	struct kvm_guest_debug g = { .control = KVM_GUESTDBG_ENABLE | (chance(m->rng, 2) ? KVM_GUESTDBG_SINGLESTEP : 0) };
+	struct kvm_guest_debug g = { .control = KVM_GUESTDBG_ENABLE |
+						(chance(m->rng, 2) ? KVM_GUESTDBG_SINGLESTEP : 0) };
 
 	for (unsigned i = 0; i < 4; i++)
 		d.db[i] = below(m->rng, RAM);
@@ -270,7 +316,7 @@ static void random_events(struct machine *m)
 	ioctl(m->vcpu, KVM_SET_VCPU_EVENTS, &e);
 }
 
-/* ---- running ---------------------------------------------------------------------------------------------------- */
+/* ---- running ------------------------------------------------------------------------------------- */
 
 static void answer(struct machine *m)
 {
@@ -360,7 +406,8 @@ void fuzz_insns(u64 seed, u64 cases)
 
 	sigaction(SIGALRM, &action, NULL);
 	for (fuzz_case &= ~63ull; fuzz_case < end;) {
-		struct rng rng = { (seed + 1) * 0x9e3779b97f4a7c15ull ^ (fuzz_case + 1) * 0xd1342543de82ef95ull };
+		struct rng rng = { (seed + 1) * 0x9e3779b97f4a7c15ull ^
+				   (fuzz_case + 1) * 0xd1342543de82ef95ull };
 		struct machine m = { .rng = &rng };
 
 		create(&m);

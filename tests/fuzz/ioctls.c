@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Random ioctls in random order on random descriptors of a few machines, by one thread or several, with random
- * structures (often read back from a GET first, then changed in places), wild pointers, memory slots over two guarded
- * regions, runs of random code, and closes in any order. With several threads every thread uses all descriptors.
+ * Random ioctls in random order on random descriptors of a few machines, by one thread or several, with
+ * random structures (often read back from a GET first, then changed in places), wild pointers, memory slots
+ * over two guarded regions, runs of random code, and closes in any order. With several threads every thread
+ * uses all descriptors.
  */
 #define _GNU_SOURCE 1
 #include <errno.h>
@@ -41,33 +42,102 @@ struct arena {
 };
 
 static const unsigned long requests[NR_KINDS][64] = {
-	[SYSTEM] = { KVM_GET_API_VERSION, KVM_CHECK_EXTENSION, KVM_GET_VCPU_MMAP_SIZE, KVM_GET_SUPPORTED_CPUID,
-		     KVM_GET_EMULATED_CPUID, KVM_GET_MSR_INDEX_LIST, KVM_GET_MSR_FEATURE_INDEX_LIST, KVM_GET_MSRS,
-		     KVM_X86_GET_MCE_CAP_SUPPORTED, KVM_GET_DEVICE_ATTR, KVM_HAS_DEVICE_ATTR, KVM_CREATE_VCPU, KVM_RUN, 0x1234 },
-	[VM] = { KVM_SET_TSS_ADDR, KVM_SET_IDENTITY_MAP_ADDR, KVM_CREATE_IRQCHIP, KVM_CREATE_PIT2, KVM_GET_IRQCHIP,
-		 KVM_SET_IRQCHIP, KVM_IRQ_LINE, KVM_IRQ_LINE_STATUS, KVM_GET_PIT2, KVM_SET_PIT2, KVM_SET_GSI_ROUTING, KVM_IRQFD,
-		 KVM_IOEVENTFD, KVM_SIGNAL_MSI, KVM_GET_CLOCK, KVM_SET_CLOCK, KVM_ENABLE_CAP, KVM_GET_DIRTY_LOG,
-		 KVM_CLEAR_DIRTY_LOG, KVM_REGISTER_COALESCED_MMIO, KVM_UNREGISTER_COALESCED_MMIO, KVM_CHECK_EXTENSION,
-		 KVM_SET_BOOT_CPU_ID, KVM_REINJECT_CONTROL, KVM_X86_SET_MSR_FILTER, KVM_CREATE_DEVICE, KVM_GET_STATS_FD,
-		 KVM_SET_NR_MMU_PAGES, KVM_CREATE_PIT, KVM_SET_TSC_KHZ, KVM_GET_TSC_KHZ, KVM_SET_PMU_EVENT_FILTER,
-		 KVM_MEMORY_ENCRYPT_OP, KVM_RUN, 0x4321 },
-	[VCPU] = { KVM_GET_REGS, KVM_SET_REGS, KVM_GET_SREGS, KVM_SET_SREGS, KVM_GET_SREGS2, KVM_SET_SREGS2, KVM_GET_FPU,
-		   KVM_SET_FPU, KVM_GET_XSAVE, KVM_SET_XSAVE, KVM_GET_XCRS, KVM_SET_XCRS, KVM_GET_MSRS, KVM_SET_MSRS,
-		   KVM_SET_CPUID2, KVM_GET_CPUID2, KVM_SET_CPUID, KVM_GET_LAPIC, KVM_SET_LAPIC, KVM_INTERRUPT, KVM_NMI, KVM_SMI,
-		   KVM_GET_MP_STATE, KVM_SET_MP_STATE, KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS, KVM_GET_DEBUGREGS,
-		   KVM_SET_DEBUGREGS, KVM_SET_GUEST_DEBUG, KVM_TRANSLATE, KVM_SET_SIGNAL_MASK, KVM_TPR_ACCESS_REPORTING,
-		   KVM_SET_VAPIC_ADDR, KVM_X86_SETUP_MCE, KVM_X86_SET_MCE, KVM_ENABLE_CAP, KVM_SET_TSC_KHZ, KVM_GET_TSC_KHZ,
-		   KVM_KVMCLOCK_CTRL, KVM_GET_XSAVE2, KVM_GET_STATS_FD, KVM_GET_DEVICE_ATTR, KVM_SET_DEVICE_ATTR,
-		   KVM_GET_NESTED_STATE, KVM_SET_NESTED_STATE, KVM_CREATE_VM, 0x7777 },
+	[SYSTEM] = { KVM_GET_API_VERSION, KVM_CHECK_EXTENSION, KVM_GET_VCPU_MMAP_SIZE,
+		     KVM_GET_SUPPORTED_CPUID, KVM_GET_EMULATED_CPUID, KVM_GET_MSR_INDEX_LIST,
+		     KVM_GET_MSR_FEATURE_INDEX_LIST, KVM_GET_MSRS, KVM_X86_GET_MCE_CAP_SUPPORTED,
+		     KVM_GET_DEVICE_ATTR, KVM_HAS_DEVICE_ATTR, KVM_CREATE_VCPU, KVM_RUN, 0x1234 },
+	[VM] = { KVM_SET_TSS_ADDR,
+		 KVM_SET_IDENTITY_MAP_ADDR,
+		 KVM_CREATE_IRQCHIP,
+		 KVM_CREATE_PIT2,
+		 KVM_GET_IRQCHIP,
+		 KVM_SET_IRQCHIP,
+		 KVM_IRQ_LINE,
+		 KVM_IRQ_LINE_STATUS,
+		 KVM_GET_PIT2,
+		 KVM_SET_PIT2,
+		 KVM_SET_GSI_ROUTING,
+		 KVM_IRQFD,
+		 KVM_IOEVENTFD,
+		 KVM_SIGNAL_MSI,
+		 KVM_GET_CLOCK,
+		 KVM_SET_CLOCK,
+		 KVM_ENABLE_CAP,
+		 KVM_GET_DIRTY_LOG,
+		 KVM_CLEAR_DIRTY_LOG,
+		 KVM_REGISTER_COALESCED_MMIO,
+		 KVM_UNREGISTER_COALESCED_MMIO,
+		 KVM_CHECK_EXTENSION,
+		 KVM_SET_BOOT_CPU_ID,
+		 KVM_REINJECT_CONTROL,
+		 KVM_X86_SET_MSR_FILTER,
+		 KVM_CREATE_DEVICE,
+		 KVM_GET_STATS_FD,
+		 KVM_SET_NR_MMU_PAGES,
+		 KVM_CREATE_PIT,
+		 KVM_SET_TSC_KHZ,
+		 KVM_GET_TSC_KHZ,
+		 KVM_SET_PMU_EVENT_FILTER,
+		 KVM_MEMORY_ENCRYPT_OP,
+		 KVM_RUN,
+		 0x4321 },
+	[VCPU] = { KVM_GET_REGS,
+		   KVM_SET_REGS,
+		   KVM_GET_SREGS,
+		   KVM_SET_SREGS,
+		   KVM_GET_SREGS2,
+		   KVM_SET_SREGS2,
+		   KVM_GET_FPU,
+		   KVM_SET_FPU,
+		   KVM_GET_XSAVE,
+		   KVM_SET_XSAVE,
+		   KVM_GET_XCRS,
+		   KVM_SET_XCRS,
+		   KVM_GET_MSRS,
+		   KVM_SET_MSRS,
+		   KVM_SET_CPUID2,
+		   KVM_GET_CPUID2,
+		   KVM_SET_CPUID,
+		   KVM_GET_LAPIC,
+		   KVM_SET_LAPIC,
+		   KVM_INTERRUPT,
+		   KVM_NMI,
+		   KVM_SMI,
+		   KVM_GET_MP_STATE,
+		   KVM_SET_MP_STATE,
+		   KVM_GET_VCPU_EVENTS,
+		   KVM_SET_VCPU_EVENTS,
+		   KVM_GET_DEBUGREGS,
+		   KVM_SET_DEBUGREGS,
+		   KVM_SET_GUEST_DEBUG,
+		   KVM_TRANSLATE,
+		   KVM_SET_SIGNAL_MASK,
+		   KVM_TPR_ACCESS_REPORTING,
+		   KVM_SET_VAPIC_ADDR,
+		   KVM_X86_SETUP_MCE,
+		   KVM_X86_SET_MCE,
+		   KVM_ENABLE_CAP,
+		   KVM_SET_TSC_KHZ,
+		   KVM_GET_TSC_KHZ,
+		   KVM_KVMCLOCK_CTRL,
+		   KVM_GET_XSAVE2,
+		   KVM_GET_STATS_FD,
+		   KVM_GET_DEVICE_ATTR,
+		   KVM_SET_DEVICE_ATTR,
+		   KVM_GET_NESTED_STATE,
+		   KVM_SET_NESTED_STATE,
+		   KVM_CREATE_VM,
+		   0x7777 },
 	[OTHER] = { KVM_RUN, KVM_GET_REGS, KVM_SET_DEVICE_ATTR, KVM_GET_API_VERSION },
 };
 
 /* A SET with its GET: the structure is read, changed in places, and written. */
 static const unsigned long pairs[][2] = {
-	{ KVM_GET_REGS, KVM_SET_REGS }, { KVM_GET_SREGS, KVM_SET_SREGS }, { KVM_GET_SREGS2, KVM_SET_SREGS2 },
-	{ KVM_GET_FPU, KVM_SET_FPU }, { KVM_GET_XSAVE, KVM_SET_XSAVE }, { KVM_GET_XCRS, KVM_SET_XCRS },
-	{ KVM_GET_LAPIC, KVM_SET_LAPIC }, { KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS }, { KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS },
-	{ KVM_GET_MP_STATE, KVM_SET_MP_STATE },
+	{ KVM_GET_REGS, KVM_SET_REGS },           { KVM_GET_SREGS, KVM_SET_SREGS },
+	{ KVM_GET_SREGS2, KVM_SET_SREGS2 },       { KVM_GET_FPU, KVM_SET_FPU },
+	{ KVM_GET_XSAVE, KVM_SET_XSAVE },         { KVM_GET_XCRS, KVM_SET_XCRS },
+	{ KVM_GET_LAPIC, KVM_SET_LAPIC },         { KVM_GET_VCPU_EVENTS, KVM_SET_VCPU_EVENTS },
+	{ KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS }, { KVM_GET_MP_STATE, KVM_SET_MP_STATE },
 };
 
 /* A signal to the thread that calls, again and again: KVM_RUN ends by one that comes while it is inside. */
@@ -90,7 +160,7 @@ static void kicked(int signal_number)
 	(void)signal_number;
 }
 
-/* ---- descriptors ------------------------------------------------------------------------------------------- */
+/* ---- descriptors --------------------------------------------------------------------------------- */
 
 static void add(struct arena *a, int fd, enum kind kind)
 {
@@ -145,7 +215,7 @@ static void drop(struct arena *a, struct rng *r)
 	pthread_mutex_unlock(&a->lock);
 }
 
-/* ---- steps ----------------------------------------------------------------------------------------------------- */
+/* ---- steps --------------------------------------------------------------------------------------- */
 
 static void change(struct rng *r, u8 *p, unsigned size)
 {
@@ -157,7 +227,8 @@ static void change(struct rng *r, u8 *p, unsigned size)
 	}
 }
 
-/* Pointers inside the structures must not lead to our own memory: those that could carry one stay small or wild. */
+/* Pointers inside the structures must not lead to our own memory: those that could carry one stay small or
+ * wild. */
 static void random_struct(struct rng *r, u8 *p, unsigned size)
 {
 	memset(p, 0, size);
@@ -212,7 +283,8 @@ static void any_slot(struct arena *a, struct rng *r)
 	struct handle h = pick(a, r, VM);
 	struct ram *m = &a->ram[below(r, 2)];
 	u64 size = chance(r, 4) ? 0 : (u64)below(r, 17) << 12, offset = (u64)below(r, 16) << 12;
-	struct kvm_userspace_memory_region region = { below(r, 4), below(r, 5), (u64)below(r, 40) << 12, size, 0 };
+	struct kvm_userspace_memory_region region = { below(r, 4), below(r, 5), (u64)below(r, 40) << 12, size,
+						      0 };
 
 	if (offset + size > REGION)
 		offset = REGION - size;
@@ -228,7 +300,9 @@ static void any_slot(struct arena *a, struct rng *r)
 static void any_run(struct arena *a, struct rng *r)
 {
 	struct handle h = pick(a, r, VCPU);
-	struct kvm_regs regs = { .rip = below(r, 40) << 12, .rflags = 2, .rsp = below(r, 0x20000), .rbx = below(r, 0x20000) };
+	struct kvm_regs regs = {
+		.rip = below(r, 40) << 12, .rflags = 2, .rsp = below(r, 0x20000), .rbx = below(r, 0x20000)
+	};
 	struct kvm_sregs s;
 
 	if (h.fd < 0 || h.kind != VCPU || !h.run)
@@ -262,7 +336,8 @@ static void any_descriptor(struct arena *a, struct rng *r)
 		drop(a, r);
 		break;
 	case 4:
-		fd = ioctl(h.fd, h.kind == SYSTEM ? KVM_CREATE_VM : KVM_CREATE_VCPU, (unsigned long)below(r, 4));
+		fd = ioctl(h.fd, h.kind == SYSTEM ? KVM_CREATE_VM : KVM_CREATE_VCPU,
+			   (unsigned long)below(r, 4));
 		add(a, fd, h.kind == SYSTEM ? VM : VCPU);
 		break;
 	default:
@@ -276,7 +351,9 @@ static void any_event(struct arena *a, struct rng *r)
 	struct handle h = pick(a, r, VM);
 	int fd = eventfd(0, EFD_NONBLOCK);
 	struct kvm_irqfd irqfd = { .fd = (u32)fd, .gsi = below(r, 30), .flags = below(r, 3) };
-	struct kvm_ioeventfd io = { .addr = below(r, 0x200), .len = below(r, 9), .fd = fd, .flags = below(r, 8) };
+	struct kvm_ioeventfd io = {
+		.addr = below(r, 0x200), .len = below(r, 9), .fd = fd, .flags = below(r, 8)
+	};
 	u64 one = 1;
 
 	ioctl(h.fd, chance(r, 2) ? KVM_IRQFD : KVM_IOEVENTFD, chance(r, 2) ? (void *)&irqfd : (void *)&io);
@@ -312,7 +389,7 @@ static void steps(struct arena *a, struct rng *r)
 	kick_every(0);
 }
 
-/* ---- arenas ------------------------------------------------------------------------------------------------------ */
+/* ---- arenas -------------------------------------------------------------------------------------- */
 
 struct worker {
 	struct arena *arena;
@@ -395,5 +472,6 @@ void fuzz_ioctls(u64 seed, u64 cases, unsigned threads)
 
 	sigaction(SIGALRM, &action, NULL);
 	for (; fuzz_case < end; fuzz_case++)
-		one_arena((seed + 1) * 0x9e3779b97f4a7c15ull ^ (fuzz_case + 1) * 0xd1342543de82ef95ull, threads);
+		one_arena((seed + 1) * 0x9e3779b97f4a7c15ull ^ (fuzz_case + 1) * 0xd1342543de82ef95ull,
+			  threads);
 }

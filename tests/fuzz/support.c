@@ -33,9 +33,27 @@ void fuzz_fail(const char *format, ...)
 
 u64 odd_number(struct rng *r)
 {
-	static const u64 edges[] = { 0, 1, 0xfff, 0x1000, 0x7fff, 0xffff, 0x10000, 0xfffff, 0x100000, 0x7fffffff, 0x80000000,
-		0xffffffff, 0x100000000, 0x7fffffffffff, 0x800000000000, 0xffff800000000000, ~0ull, ~0xfffull, 1ull << 63,
-		0xfee00000, 0xfec00000 };
+	static const u64 edges[] = { 0,
+				     1,
+				     0xfff,
+				     0x1000,
+				     0x7fff,
+				     0xffff,
+				     0x10000,
+				     0xfffff,
+				     0x100000,
+				     0x7fffffff,
+				     0x80000000,
+				     0xffffffff,
+				     0x100000000,
+				     0x7fffffffffff,
+				     0x800000000000,
+				     0xffff800000000000,
+				     ~0ull,
+				     ~0xfffull,
+				     1ull << 63,
+				     0xfee00000,
+				     0xfec00000 };
 	u64 n = edges[below(r, sizeof(edges) / sizeof(edges[0]))];
 
 	switch (below(r, 4)) {
@@ -47,7 +65,8 @@ u64 odd_number(struct rng *r)
 	return n;
 }
 
-/* ---- guarded memory -------------------------------------------------------------------------------------- */
+/* ---- guarded memory --------------------------------------------------------------------------------------
+ */
 
 void ram_create(struct ram *m, size_t size)
 {
@@ -77,12 +96,13 @@ void ram_check(const struct ram *m, const char *when)
 	check_canary(m->base + m->size, when);
 }
 
-/* ---- the program --------------------------------------------------------------------------------------------- */
+/* ---- the program --------------------------------------------------------------------------------- */
 
 static void crashed(int signal_number)
 {
 	char text[96];
-	int n = snprintf(text, sizeof(text), "%s, case %llu: signal %d\n", what, (unsigned long long)fuzz_case, signal_number);
+	int n = snprintf(text, sizeof(text), "%s, case %llu: signal %d\n", what,
+			 (unsigned long long)fuzz_case, signal_number);
 
 	if (write(2, text, (size_t)n) < 0)
 		_exit(3);
@@ -126,7 +146,8 @@ int kvm_open(void)
 
 int main(int argc, char **argv)
 {
-	u64 seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1, cases = argc > 3 ? strtoull(argv[3], NULL, 0) : 1000;
+	u64 seed = argc > 2 ? strtoull(argv[2], NULL, 0) : 1,
+	    cases = argc > 3 ? strtoull(argv[3], NULL, 0) : 1000;
 
 	what = argc > 1 ? argv[1] : "";
 	fuzz_case = argc > 4 ? strtoull(argv[4], NULL, 0) : 0;

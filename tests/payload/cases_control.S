@@ -2,7 +2,7 @@
 /* Control registers, EFER, XCR0, MSRs, SYSCALL and SYSENTER, CPUID. */
 #include "tests/payload/case.inc"
 
-/* ---- CR0, CR4, EFER, XCR0 -------------------------------------------------------------------------- */
+/* ---- CR0, CR4, EFER, XCR0 ------------------------------------------------------------------------ */
 
 #define WRITE_CR(cr, name, value) \
 	CASE control/cr-name, LONG; mov $value, %rax; mov %rax, %cr; mov %cr, %rcx; END
@@ -142,7 +142,7 @@ CASE control/osxsave-cpuid, LONG, cr4=CR4_OSXSAVE
 	and $1 << 27, %ecx
 END
 
-/* ---- MSRs ---------------------------------------------------------------------------------------------- */
+/* ---- MSRs ---------------------------------------------------------------------------------------- */
 
 #define MSR_WRITE(name, index, low, high) \
 	CASE control/msr-name, LONG; mov $index, %ecx; mov $low, %eax; mov $high, %edx; wrmsr; \
@@ -242,7 +242,7 @@ CASE control/rdtscp-aux, LONG
 	xor %edx, %edx
 END
 
-/* ---- SYSCALL, SYSRET, SYSENTER, SYSEXIT ------------------------------------------------------------------- */
+/* ---- SYSCALL, SYSRET, SYSENTER, SYSEXIT ---------------------------------------------------------- */
 
 .macro SYSCALL_TARGETS		/* must run at CPL 0: HLT at the entries */
 	movb $0xf4, CODE_USER
@@ -348,7 +348,7 @@ CASE control/sysenter-real, REAL
 	sysenter
 END
 
-/* ---- CPUID, HLT, MONITOR and other privileged things ------------------------------------------------------- */
+/* ---- CPUID, HLT, MONITOR and other privileged things --------------------------------------------- */
 
 .irp leaf, 0, 1, 7, 0xd, 0x80000000, 0x80000001, 0x80000008, 0x40000000, 2, 4, 5, 0xb, 0x14, 0x80000005
 CASE control/cpuid-\leaf, LONG

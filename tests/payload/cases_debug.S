@@ -69,7 +69,7 @@ CASE debug/step-v86, V86, cont=5, fl=FL_IOPL
 	nop
 END
 
-/* ---- breakpoints ---------------------------------------------------------------------------------------- */
+/* ---- breakpoints --------------------------------------------------------------------------------- */
 
 .macro BREAK addr, dr7
 	mov $\addr, %eax
@@ -219,7 +219,7 @@ CASE debug/dr6-sticky, LONG, cont=1
 	STEP_OFF
 END
 
-/* ---- shadows: exceptions and traps behind MOV SS and STI ---------------------------------------------------- */
+/* ---- shadows: exceptions and traps behind MOV SS and STI ----------------------------------------- */
 
 CASE debug/shadow-sti, LONG
 	sti
@@ -252,7 +252,7 @@ CASE debug/shadow-int3, LONG
 	int3
 END
 
-/* ---- modified code ------------------------------------------------------------------------------------------- */
+/* ---- modified code ------------------------------------------------------------------------------- */
 
 CASE code/next, LONG
 	movb $0x41, ADDR(1f) + 2
@@ -358,7 +358,7 @@ CASE code/real-prefetch, REAL
 	loop 1b
 END
 
-/* ---- x87, SSE, state ---------------------------------------------------------------------------------------------- */
+/* ---- x87, SSE, state ----------------------------------------------------------------------------- */
 
 CASE fpu/div-zero-ne, LONG
 	movw $0x340, (%rbx)

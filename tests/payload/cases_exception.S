@@ -202,7 +202,7 @@ CASE exception/lds-long, LONG
 	.byte 0xc5, 0x03
 END
 
-/* ---- non-canonical addresses -------------------------------------------------------------------- */
+/* ---- non-canonical addresses --------------------------------------------------------------------- */
 
 CASE exception/noncanonical-read, LONG
 	movabs $0x800000000000, %rax
@@ -246,7 +246,7 @@ CASE exception/noncanonical-ret-user, LONG, cpl=3
 	ret
 END
 
-/* ---- double and triple faults ------------------------------------------------------------------- */
+/* ---- double and triple faults -------------------------------------------------------------------- */
 
 .irp mode, real, p16, p32, pae, long, compat
 CASE exception/no-idt-\mode, \mode
@@ -330,7 +330,7 @@ CASE exception/de-bad-idt-limit-long, LONG
 	mov TEST_LA, %eax
 END
 
-/* ---- IST ------------------------------------------------------------------------------------------ */
+/* ---- IST ----------------------------------------------------------------------------------------- */
 
 CASE exception/ist1, LONG, cont=1
 	movb $1, IDT + 6 * 16 + 4
@@ -358,7 +358,7 @@ CASE exception/ist-error-code, LONG
 	mov %ax, %ds
 END
 
-/* ---- priorities ------------------------------------------------------------------------------------ */
+/* ---- priorities ---------------------------------------------------------------------------------- */
 
 CASE exception/prio-nm-pf, LONG, cr0=CR0_TS
 	flds TEST_LA

@@ -65,7 +65,7 @@ ON_STACK(ss-code, K32, 0x100, nop)
 ON_STACK(ss-absent, D_ABSENT, 0x100, nop)
 ON_STACK(ss-call-past, D_SMALL, 20, call 1f; 1: nop)
 
-/* ---- 64-bit mode: no limits, null SS ---------------------------------------------------------------- */
+/* ---- 64-bit mode: no limits, null SS ------------------------------------------------------------- */
 
 #define LONG64(name, privilege, ...) CASE segment/name, LONG, cpl=privilege; __VA_ARGS__; END
 LONG64(long-limit-ignored, 0, mov $D_SMALL, %eax; mov %eax, %ds; mov %eax, %es; mov 0x8000, %ecx)
@@ -127,7 +127,7 @@ CASE segment/\insn-mem, LONG, cpl=3
 END
 .endr
 
-/* ---- LDT, TR, tables ---------------------------------------------------------------------------------- */
+/* ---- LDT, TR, tables ----------------------------------------------------------------------------- */
 
 CASE segment/ldt-use, P32
 	movl $0x0000ffff, LDT + 8
@@ -216,7 +216,7 @@ CASE segment/gdt-fault, LONG
 	mov %eax, %es
 END
 
-/* ---- LAR, LSL, VERR, VERW, ARPL ------------------------------------------------------------------------ */
+/* ---- LAR, LSL, VERR, VERW, ARPL ------------------------------------------------------------------ */
 
 .macro QUERY selector
 	mov $\selector, %eax
@@ -271,7 +271,7 @@ CASE segment/arpl-real, REAL
 	arpl %ax, %cx
 END
 
-/* ---- real and unreal mode -------------------------------------------------------------------------------- */
+/* ---- real and unreal mode ------------------------------------------------------------------------ */
 
 CASE segment/real-limit, REAL
 	mov 0xffff, %ax

@@ -24,7 +24,9 @@ const struct group groups[] = {
 	GROUP(far),
 	GROUP(control),
 	GROUP(io),
-	{ .name = "watch", .run = run_watch, .no_oracle = true }, /* data breakpoints in a nested guest crash QEMU 7.2 */
+	{ .name = "watch",
+	  .run = run_watch,
+	  .no_oracle = true }, /* data breakpoints in a nested guest crash QEMU 7.2 */
 	GROUP(code),
 	GROUP(fpu),
 	GROUP(debug), /* last: it leaves the oracle's processor in a state */

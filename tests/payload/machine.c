@@ -21,12 +21,12 @@ static void put(u64 gpa, u64 value, unsigned size)
 	memcpy(ram + gpa, &value, size);
 }
 
-/* ---- descriptors --------------------------------------------------------------------------------------- */
+/* ---- descriptors --------------------------------------------------------------------------------- */
 
 u64 machine_descriptor(u32 base, u32 limit, unsigned access, unsigned flags)
 {
-	return (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)access << 40 | (u64)(limit >> 16 & 15) << 48 |
-	       (u64)flags << 52 | (u64)(base >> 24) << 56;
+	return (limit & 0xffff) | (u64)(base & 0xffffff) << 16 | (u64)access << 40 |
+	       (u64)(limit >> 16 & 15) << 48 | (u64)flags << 52 | (u64)(base >> 24) << 56;
 }
 
 u64 machine_gate(unsigned selector, u32 offset, unsigned access, unsigned count)
@@ -88,7 +88,8 @@ static void build_flat(void)
 	};
 
 	for (unsigned i = 0; i < sizeof(flat) / sizeof(flat[0]); i++)
-		machine_gdt(flat[i].selector, machine_descriptor(0, 0xfffff, flat[i].access, flat[i].flags), 0);
+		machine_gdt(flat[i].selector, machine_descriptor(0, 0xfffff, flat[i].access, flat[i].flags),
+			    0);
 }
 
 static void build_gdt(void)
@@ -116,7 +117,8 @@ static void build_gdt(void)
 	machine_gdt(D_TASKGATE, machine_gate(SEL_TSS_B, 0, 0xe5, 0), 0);
 }
 
-/* Stubs for all vectors, and an IDT of 32-bit (16 in P16, 64 in long mode) interrupt gates; DPL 3 for INT n at CPL 3. */
+/* Stubs for all vectors, and an IDT of 32-bit (16 in P16, 64 in long mode) interrupt gates; DPL 3 for INT n
+ * at CPL 3. */
 static void build_vectors(void)
 {
 	static const u8 stub[3] = { 0xf4, 0xcf }, stub64[3] = { 0xf4, 0x48, 0xcf };
@@ -146,7 +148,7 @@ static void use_out_stubs(void)
 	}
 }
 
-/* ---- task state ---------------------------------------------------------------------------------------- */
+/* ---- task state ---------------------------------------------------------------------------------- */
 
 static void build_tss32(void)
 {
@@ -205,14 +207,15 @@ static void build_tasks(void)
 	build_other_tasks();
 }
 
-/* ---- page tables --------------------------------------------------------------------------------------- */
+/* ---- page tables --------------------------------------------------------------------------------- */
 
 unsigned machine_entry_size(void)
 {
 	return mode == P32PG ? 4 : 8;
 }
 
-/* Level 1: the entry of the 4K page. The tables lie in the order of their levels; each has one page at a level > 1. */
+/* Level 1: the entry of the 4K page. The tables lie in the order of their levels; each has one page at a
+ * level > 1. */
 void *machine_entry(u64 la, unsigned level)
 {
 	if (mode == P32PG)
@@ -282,7 +285,7 @@ static void build_paging(const struct payload *p)
 	}
 }
 
-/* ---- registers ----------------------------------------------------------------------------------------- */
+/* ---- registers ----------------------------------------------------------------------------------- */
 
 static struct kvm_segment from_gdt(unsigned selector)
 {
@@ -313,7 +316,9 @@ static struct kvm_segment from_real(unsigned selector, unsigned type, unsigned d
 static unsigned start_cs(unsigned cpl)
 {
 	static const u8 kernel[NR_MODES] = { 0, K16, K32, K32, K32, 0, K64, K32, K16 };
-	static const u8 user[NR_MODES] = { 0, U16 | 3, U32 | 3, U32 | 3, U32 | 3, 0, U64 | 3, U32 | 3, U16 | 3 };
+	static const u8 user[NR_MODES] = {
+		0, U16 | 3, U32 | 3, U32 | 3, U32 | 3, 0, U64 | 3, U32 | 3, U16 | 3
+	};
 
 	return cpl == 3 ? user[mode] : kernel[mode];
 }
@@ -331,7 +336,9 @@ static void build_segments(const struct payload *p)
 	} else {
 		s->cs = from_gdt(start_cs(p->cpl));
 		s->ds = s->es = s->fs = s->gs = from_gdt(data);
-		s->ss = from_gdt((data & ~3u) == KDATA16 ? KDATA : (data & ~3u) == UDATA16 ? UDATA | 3 : data);
+		s->ss = from_gdt((data & ~3u) == KDATA16   ? KDATA
+				 : (data & ~3u) == UDATA16 ? UDATA | 3
+							   : data);
 	}
 	s->tr = from_gdt(SEL_TSS);
 	s->tr.type &= ~2; /* KVM shows it busy on AMD in any case; QEMU's TCG aborts on a busy one */
@@ -350,7 +357,7 @@ static void build_control(const struct payload *p)
 	s->cr8 = 0;
 	s->efer = (is_long() ? 0x500 | 1 | 0x800 : mode == PAE ? 0x800 : 0) ^ p->efer;
 	s->gdt = (struct kvm_dtable) { .base = GDT, .limit = GDT_END - 1 };
-	s->idt = (struct kvm_dtable) { .base = mode == REAL ? 0 : IDT, .limit = mode == REAL ? 0x3ff : 0xfff };
+	s->idt = (struct kvm_dtable){ .base = mode == REAL ? 0 : IDT, .limit = mode == REAL ? 0x3ff : 0xfff };
 	if (mode != REAL && !is_long())
 		s->idt.limit = 0x7ff;
 }
@@ -360,9 +367,15 @@ static void build_registers(const struct payload *p)
 	struct kvm_regs *r = &start.regs;
 	u64 mask = mode == LONG ? ~0ull : 0xffffffff;
 
-	*r = (struct kvm_regs) { .rax = 0x8877665544332211 & mask, .rbx = DATA, .rcx = 5,
-		.rdx = 0xd0d1d2d3d4d5d6d7 & mask, .rsi = DATA + 0x100, .rdi = DATA + 0x800, .rbp = DATA + 0x400,
-		.rip = CODE, .rflags = 2 | p->rflags };
+	*r = (struct kvm_regs){ .rax = 0x8877665544332211 & mask,
+				.rbx = DATA,
+				.rcx = 5,
+				.rdx = 0xd0d1d2d3d4d5d6d7 & mask,
+				.rsi = DATA + 0x100,
+				.rdi = DATA + 0x800,
+				.rbp = DATA + 0x400,
+				.rip = CODE,
+				.rflags = 2 | p->rflags };
 	r->rsp = p->cpl == 3 ? STACK_USER : STACK;
 	if (mode == REAL || mode == V86)
 		r->rsp = mode == REAL ? 0x2000 : 0x4000;

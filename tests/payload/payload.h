@@ -2,10 +2,10 @@
 /*
  * Guest payloads: what the driver (C) and the payloads (assembly) agree about.
  *
- * A case is a piece of guest code with a starting mode. The driver puts the machine into a fixed state, lets the
- * code run, and prints in one line everything that happened: exits, exceptions with their frames, and what differs
- * from the fixed state at the end. Every vector leads to a stub "hlt; iret" of its own, so that an exception shows as
- * an exit, with RIP telling the vector; the driver may let the stub return (cont=N).
+ * A case is a piece of guest code with a starting mode. The driver puts the machine into a fixed state, lets
+ * the code run, and prints in one line everything that happened: exits, exceptions with their frames, and
+ * what differs from the fixed state at the end. Every vector leads to a stub "hlt; iret" of its own, so that
+ * an exception shows as an exit, with RIP telling the vector; the driver may let the stub return (cont=N).
  */
 #ifndef ANYKVM_TESTS_PAYLOAD_H
 #define ANYKVM_TESTS_PAYLOAD_H
@@ -96,7 +96,7 @@
 #define NR_MODES 9
 
 /* Flags of a case */
-#define F_IRQCHIP 1		/* in the machine with in-kernel irqchip and PIT: stubs leave by OUT to port 0xe0 */
+#define F_IRQCHIP 1 /* in the machine with in-kernel irqchip and PIT: stubs leave by OUT to port 0xe0 */
 #define F_NOREPEAT 2		/* results legitimately differ when run again */
 #define F_KEEP 4		/* memory and CPU state of the previous case stay; for sequences */
 
@@ -199,7 +199,8 @@ void report_changes(void);
 
 /* run.c */
 void run_case(struct payload *p);	/* twice, and prints its line */
-void run_quiet(struct payload *p, char *result, unsigned size); /* outcome of the first event, as a short token */
+void run_quiet(struct payload *p, char *result,
+	       unsigned size); /* outcome of the first event, as a short token */
 extern void (*quiet_setup)(struct payload *p); /* setup of those that have none */
 void run_table(const char *group);	/* the cases of cases_*.S in this group */
 

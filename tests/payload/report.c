@@ -20,12 +20,12 @@ void say(const char *format, ...)
 	va_end(args);
 }
 
-/* ---- exceptions ---------------------------------------------------------------------------------------- */
+/* ---- exceptions ---------------------------------------------------------------------------------- */
 
 static const char *vector_name(unsigned v)
 {
-	static const char *const names[20] = { "DE", "DB", "NMI", "BP", "OF", "BR", "UD", "NM", "DF", "9", "TS", "NP",
-					       "SS", "GP", "PF", "15", "MF", "AC", "MC", "XM" };
+	static const char *const names[20] = { "DE", "DB", "NMI", "BP", "OF", "BR", "UD", "NM", "DF", "9",
+					       "TS", "NP", "SS",  "GP", "PF", "15", "MF", "AC", "MC", "XM" };
 	static char number[8];
 
 	if (v < 20)
@@ -153,7 +153,7 @@ static bool report_halt(const struct payload *p, unsigned *exceptions)
 	return false;
 }
 
-/* ---- exits --------------------------------------------------------------------------------------------- */
+/* ---- exits --------------------------------------------------------------------------------------- */
 
 static void say_bytes(const u8 *p, unsigned n)
 {
@@ -171,7 +171,8 @@ static bool report_io(const struct payload *p, unsigned *exceptions)
 		vm_finish_io();
 		return report_halt(p, exceptions);
 	}
-	say("%s %x size=%d count=%d", run->io.direction ? "out" : "in", run->io.port, run->io.size, run->io.count);
+	say("%s %x size=%d count=%d", run->io.direction ? "out" : "in", run->io.port, run->io.size,
+	    run->io.count);
 	if (run->io.direction) {
 		say(" ");
 		say_bytes(data, n);
@@ -234,7 +235,7 @@ bool report_exit(const struct payload *p, unsigned *exceptions)
 	return true;
 }
 
-/* ---- what changed -------------------------------------------------------------------------------------- */
+/* ---- what changed -------------------------------------------------------------------------------- */
 
 #define R(name) { #name, offsetof(struct state, regs.name) }
 #define S(name) { #name, offsetof(struct state, sregs.name) }
@@ -243,11 +244,35 @@ static const struct {
 	const char *name;
 	size_t offset;
 } words[] = {
-	R(rax), R(rbx), R(rcx), R(rdx), R(rsi), R(rdi), R(rsp), R(rbp), R(r8), R(r9), R(r10), R(r11), R(r12), R(r13),
-	R(r14), R(r15), R(rflags), S(cr0), S(cr2), S(cr3), S(cr4), S(cr8), S(efer),
-	{ "dr0", offsetof(struct state, debug.db[0]) }, { "dr1", offsetof(struct state, debug.db[1]) },
-	{ "dr2", offsetof(struct state, debug.db[2]) }, { "dr3", offsetof(struct state, debug.db[3]) },
-	{ "dr6", offsetof(struct state, debug.dr6) }, { "dr7", offsetof(struct state, debug.dr7) },
+	R(rax),
+	R(rbx),
+	R(rcx),
+	R(rdx),
+	R(rsi),
+	R(rdi),
+	R(rsp),
+	R(rbp),
+	R(r8),
+	R(r9),
+	R(r10),
+	R(r11),
+	R(r12),
+	R(r13),
+	R(r14),
+	R(r15),
+	R(rflags),
+	S(cr0),
+	S(cr2),
+	S(cr3),
+	S(cr4),
+	S(cr8),
+	S(efer),
+	{ "dr0", offsetof(struct state, debug.db[0]) },
+	{ "dr1", offsetof(struct state, debug.db[1]) },
+	{ "dr2", offsetof(struct state, debug.db[2]) },
+	{ "dr3", offsetof(struct state, debug.db[3]) },
+	{ "dr6", offsetof(struct state, debug.dr6) },
+	{ "dr7", offsetof(struct state, debug.dr7) },
 };
 
 static const struct {
@@ -272,7 +297,8 @@ static void say_segment(const struct state *now, unsigned i)
 	const struct kvm_segment *b = (const void *)((const u8 *)now + segments[i].offset);
 
 	if (a->selector == b->selector && a->base == b->base && a->limit == b->limit &&
-	    ((a->type ^ b->type) & ~2) == 0 && a->dpl == b->dpl && a->db == b->db && a->l == b->l && a->unusable == b->unusable)
+	    ((a->type ^ b->type) & ~2) == 0 && a->dpl == b->dpl && a->db == b->db && a->l == b->l &&
+	    a->unusable == b->unusable)
 		return;
 	say(" %s=%x", segments[i].name, b->selector);
 	if (b->unusable || (b->selector == 0 && segments[i].offset == offsetof(struct state, sregs.ldt)))

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Running cases, and the driver's command line: payload [--oracle] [GROUP...|CASE] prints their lines, or all. */
+/* Running cases, and the driver's command line: payload [--oracle] [GROUP...|CASE] prints their lines, or
+ * all. */
 #define _GNU_SOURCE 1
 #include <fnmatch.h>
 #include <errno.h>
@@ -83,7 +84,8 @@ static void shorten(char *result, unsigned size)
 	if (!strncmp(line, "end;", 4))
 		snprintf(result, size, "ok");
 	else
-		snprintf(result, size, "%.*s", end ? (int)(end - line) : 20, line[0] == '#' ? line + 1 : line);
+		snprintf(result, size, "%.*s", end ? (int)(end - line) : 20,
+			 line[0] == '#' ? line + 1 : line);
 }
 
 void run_quiet(struct payload *p, char *result, unsigned size)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Page faults: every access x rights of the entries x CR0.WP, SMEP, SMAP, AC, NX in the three formats, with the
- * accessed and dirty bits that result (a read-modify-write faults as a write, TCG's does not: see cases_paging.S); reserved bits; crossing pages; walks that meet no memory.
+ * Page faults: every access x rights of the entries x CR0.WP, SMEP, SMAP, AC, NX in the three formats, with
+ * the accessed and dirty bits that result (a read-modify-write faults as a write, TCG's does not: see
+ * cases_paging.S); reserved bits; crossing pages; walks that meet no memory.
  */
 #include "tests/payload/payload.h"
 
@@ -16,7 +17,8 @@
 
 enum { READ, WRITE, FETCH, NR_ACCESSES };
 
-static const u8 code_read[] = { 0x8b, 0x03, 0xf4 }, code_write[] = { 0x89, 0x0b, 0xf4 }, code_fetch[] = { 0xff, 0xe3, 0xf4 };
+static const u8 code_read[] = { 0x8b, 0x03, 0xf4 }, code_write[] = { 0x89, 0x0b, 0xf4 },
+		code_fetch[] = { 0xff, 0xe3, 0xf4 };
 static const struct {
 	const u8 *code, *end;
 	char letter;
@@ -87,10 +89,11 @@ static void all_accesses(struct payload *p, unsigned level)
 
 static void say_entry(u64 e)
 {
-	printf("%s%s%s%s", e & PTE_P ? "P" : "-", e & PTE_W ? "W" : "r", e & PTE_U ? "U" : "s", e & PTE_NX ? "N" : "x");
+	printf("%s%s%s%s", e & PTE_P ? "P" : "-", e & PTE_W ? "W" : "r", e & PTE_U ? "U" : "s",
+	       e & PTE_NX ? "N" : "x");
 }
 
-/* ---- rights -------------------------------------------------------------------------------------------- */
+/* ---- rights -------------------------------------------------------------------------------------- */
 
 static const struct {
 	const char *name;
@@ -103,8 +106,11 @@ static const struct {
 
 static void sweep_rights(unsigned mode, unsigned control, unsigned level, u64 pa)
 {
-	struct payload p = { .name = "paging", .mode = mode, .cr0 = controls[control].cr0,
-			     .cr4 = controls[control].cr4 | (mode == P32PG ? CR4_PSE : 0), .rflags = controls[control].rflags };
+	struct payload p = { .name = "paging",
+			     .mode = mode,
+			     .cr0 = controls[control].cr0,
+			     .cr4 = controls[control].cr4 | (mode == P32PG ? CR4_PSE : 0),
+			     .rflags = controls[control].rflags };
 
 	for (unsigned rights = 0; rights < (mode == P32PG ? 8 : 16); rights++) {
 		u64 e = (rights & 7) | (rights & 8 ? PTE_NX : 0);
@@ -147,11 +153,13 @@ static void sweep_upper(unsigned mode)
 	}
 }
 
-/* ---- reserved bits ------------------------------------------------------------------------------------- */
+/* ---- reserved bits ------------------------------------------------------------------------------- */
 
 static void reserved(unsigned mode, const char *name, unsigned level, u64 entry, u64 efer)
 {
-	struct payload p = { .name = "paging", .mode = mode, .cr4 = mode == P32PG ? CR4_PSE : 0, .efer = efer };
+	struct payload p = {
+		.name = "paging", .mode = mode, .cr4 = mode == P32PG ? CR4_PSE : 0, .efer = efer
+	};
 
 	reset_map(TEST_LA);
 	if (level > 1)
@@ -193,7 +201,7 @@ static void sweep_reserved(unsigned mode)
 	reserved(mode, "pml4-bit8", 4, (TABLES + 0x1000) | ALL | 0x100, 0);
 }
 
-/* ---- crossing, holes ----------------------------------------------------------------------------------- */
+/* ---- crossing, holes ----------------------------------------------------------------------------- */
 
 static void crossing(unsigned mode, const char *name, u64 first, u64 second)
 {
@@ -205,7 +213,8 @@ static void crossing(unsigned mode, const char *name, u64 first, u64 second)
 		reset_map(TEST_LA + 0xffe);
 		set_entry(1, first);
 		memcpy(&map.entry[0], &second, 8);
-		snprintf(full, sizeof(full), "paging/%s-crossing-%s-%c", mode_names[mode], name, accesses[access].letter);
+		snprintf(full, sizeof(full), "paging/%s-crossing-%s-%c", mode_names[mode], name,
+			 accesses[access].letter);
 		p.name = full;
 		p.code = accesses[access].code;
 		p.end = accesses[access].end;
@@ -232,7 +241,8 @@ static void all_crossing(unsigned mode)
 	crossing(mode, "second-supervisor", a, b & ~PTE_U);
 }
 
-/* Entries and pages in no slot, in MMIO; pages in the read-only slot (with a table there KVM on AMD never returns). */
+/* Entries and pages in no slot, in MMIO; pages in the read-only slot (with a table there KVM on AMD never
+ * returns). */
 static void holes(unsigned mode)
 {
 	static const struct {
@@ -240,19 +250,24 @@ static void holes(unsigned mode)
 		unsigned level;
 		u64 entry;
 	} list[] = {
-		{ "page-rom", 1, ROM_PA | ALL }, { "page-mmio", 1, MMIO_PA | ALL }, { "page-nowhere", 1, 0x30000000 | ALL },
+		{ "page-rom", 1, ROM_PA | ALL },
+		{ "page-mmio", 1, MMIO_PA | ALL },
+		{ "page-nowhere", 1, 0x30000000 | ALL },
 		{ "table-nowhere", 2, 0x30000000 | ALL },
 	};
 	static const char letters[] = "rw";
 
 	for (unsigned i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
 		for (unsigned access = 0; access < FETCH; access++) {
-			struct payload p = { .mode = mode, .code = accesses[access].code, .end = accesses[access].end };
+			struct payload p = { .mode = mode,
+					     .code = accesses[access].code,
+					     .end = accesses[access].end };
 			char full[64];
 
 			reset_map(TEST_LA);
 			set_entry(list[i].level, list[i].entry);
-			snprintf(full, sizeof(full), "paging/%s-%s-%c", mode_names[mode], list[i].name, letters[access]);
+			snprintf(full, sizeof(full), "paging/%s-%s-%c", mode_names[mode], list[i].name,
+				 letters[access]);
 			p.name = full;
 			p.setup = apply_map;
 			run_case(&p);

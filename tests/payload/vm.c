@@ -41,7 +41,7 @@ bool vm_is_irqchip(void)
 	return irqchip_now;
 }
 
-/* ---- time ---------------------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------------------------------- */
 
 static void tick(int signal_number)
 {
@@ -52,7 +52,8 @@ static void tick(int signal_number)
 
 static void start_ticks(void)
 {
-	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART }; /* KVM_RUN ends nevertheless */
+	struct sigaction action = { .sa_handler = tick,
+				    .sa_flags = SA_RESTART }; /* KVM_RUN ends nevertheless */
 	struct itimerval each = { { 0, TICK_MS * 1000 }, { 0, TICK_MS * 1000 } };
 
 	sigaction(SIGALRM, &action, NULL);
@@ -82,7 +83,7 @@ void vm_finish_io(void)
 	run->immediate_exit = 0;
 }
 
-/* ---- the processor ------------------------------------------------------------------------------------- */
+/* ---- the processor ------------------------------------------------------------------------------- */
 
 /* What both QEMU's TCG and ordinary hosts have. */
 static const struct {
@@ -146,7 +147,7 @@ static void set_cpuid(void)
 	free(c);
 }
 
-/* ---- the machine --------------------------------------------------------------------------------------- */
+/* ---- the machine --------------------------------------------------------------------------------- */
 
 static void add_slot(unsigned slot, unsigned flags, u64 gpa, u64 size, void *memory)
 {
@@ -181,8 +182,8 @@ static void create(bool irqchip)
 	add_slot(1, KVM_MEM_READONLY, ROM_PA, ROM_SIZE, rom);
 	vcpu_fd = vm_ioctl(vm_fd, KVM_CREATE_VCPU, 0);
 	must(vcpu_fd, "KVM_CREATE_VCPU");
-	run = mmap(NULL, (size_t)vm_ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL), PROT_READ | PROT_WRITE, MAP_SHARED,
-		   vcpu_fd, 0);
+	run = mmap(NULL, (size_t)vm_ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL), PROT_READ | PROT_WRITE,
+		   MAP_SHARED, vcpu_fd, 0);
 	if (run == MAP_FAILED)
 		err(2, "mmap of the vCPU");
 	set_cpuid();
@@ -212,17 +213,18 @@ void vm_open(bool irqchip)
 	opened = true;
 }
 
-/* ---- state --------------------------------------------------------------------------------------------- */
+/* ---- state --------------------------------------------------------------------------------------- */
 
 static void load_msrs(void)
 {
 	static const struct kvm_msr_entry values[] = {
-		{ .index = 0xc0000081, .data = (u64)(U32 | 3) << 48 | (u64)K64 << 32 | (CODE_USER + 0x200) }, /* STAR */
-		{ .index = 0xc0000082, .data = CODE_USER },			/* LSTAR */
-		{ .index = 0xc0000083, .data = CODE_USER + 0x100 },		/* CSTAR */
-		{ .index = 0xc0000084, .data = FL_TF | FL_IF | FL_AC },	/* SFMASK */
-		{ .index = 0xc0000102, .data = 0x123456789000 },		/* KERNEL_GS_BASE */
-		{ .index = 0xc0000103, .data = 0x77 },				/* TSC_AUX */
+		{ .index = 0xc0000081,
+		  .data = (u64)(U32 | 3) << 48 | (u64)K64 << 32 | (CODE_USER + 0x200) }, /* STAR */
+		{ .index = 0xc0000082, .data = CODE_USER }, /* LSTAR */
+		{ .index = 0xc0000083, .data = CODE_USER + 0x100 }, /* CSTAR */
+		{ .index = 0xc0000084, .data = FL_TF | FL_IF | FL_AC }, /* SFMASK */
+		{ .index = 0xc0000102, .data = 0x123456789000 }, /* KERNEL_GS_BASE */
+		{ .index = 0xc0000103, .data = 0x77 }, /* TSC_AUX */
 		{ .index = 0x174, .data = K64 },
 		{ .index = 0x175, .data = STACK_RSP0 },
 		{ .index = 0x176, .data = CODE_USER },
