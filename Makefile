@@ -52,7 +52,8 @@ $(B)/%.o: %.c
 $(B)/libanykvm.so: $(LIB_O) $(SHIM_O) shim/exports.map
 	@echo '  LD $@'
 	$(Q)$(CC) $(LINK) -shared -Wl,-z,defs -Wl,-z,noexecstack -Wl,-soname,libanykvm.so \
-		-Wl,--version-script=shim/exports.map $(LDFLAGS) -o $@ $(filter %.o,$^) -lpthread -ldl
+		-Wl,--version-script=shim/exports.map $(LDFLAGS) -o $@.new $(filter %.o,$^) -lpthread -ldl
+	$(Q)mv $@.new $@ # never half there for a program that starts now
 
 $(B)/anykvm: $(CLI_O) $(LIB_O)
 	@echo '  LD $@'
