@@ -120,43 +120,47 @@ static long set_table(struct vcpu *vcpu, struct kvm_cpuid_entry2 *e, u32 n)
 	return 0;
 }
 
-static long vcpu_set_cpuid2(void *object, unsigned long arg)
+/* Both forms of the ioctl begin with a count, then entries. *e is host_alloc'ed for that many. */
+static long new_table(unsigned long arg, struct kvm_cpuid_entry2 **e, u32 *n)
 {
-	struct vcpu *vcpu = object;
-	struct kvm_cpuid_entry2 *e;
 	struct kvm_cpuid2 header;
 
 	if (host_copy_from_user(&header, arg, sizeof(header)))
 		return -EFAULT;
 	if (header.nent > MAX_CPUID_ENTRIES)
 		return -E2BIG;
-	e = host_alloc(header.nent ? header.nent * sizeof(*e) : 1);
-	if (!e)
-		return -ENOMEM;
-	if (host_copy_from_user(e, arg + sizeof(header), header.nent * sizeof(*e))) {
+	*n = header.nent;
+	*e = host_alloc(*n ? *n * sizeof(**e) : 1);
+	return *e ? 0 : -ENOMEM;
+}
+
+static long vcpu_set_cpuid2(void *object, unsigned long arg)
+{
+	struct kvm_cpuid_entry2 *e;
+	u32 n;
+	long r = new_table(arg, &e, &n);
+
+	if (r)
+		return r;
+	if (host_copy_from_user(e, arg + sizeof(struct kvm_cpuid2), n * sizeof(*e))) {
 		host_free(e);
 		return -EFAULT;
 	}
-	return set_table(vcpu, e, header.nent);
+	return set_table(object, e, n);
 }
 
 /* The first form of the ioctl: entries without sub-leaves (document, section 4.20). */
 static long vcpu_set_cpuid(void *object, unsigned long arg)
 {
-	struct vcpu *vcpu = object;
 	struct kvm_cpuid_entry2 *e;
 	struct kvm_cpuid_entry in;
-	struct kvm_cpuid header;
+	u32 n;
+	long r = new_table(arg, &e, &n);
 
-	if (host_copy_from_user(&header, arg, sizeof(header)))
-		return -EFAULT;
-	if (header.nent > MAX_CPUID_ENTRIES)
-		return -E2BIG;
-	e = host_alloc(header.nent ? header.nent * sizeof(*e) : 1);
-	if (!e)
-		return -ENOMEM;
-	for (u32 i = 0; i < header.nent; i++) {
-		if (host_copy_from_user(&in, arg + sizeof(header) + i * sizeof(in), sizeof(in))) {
+	if (r)
+		return r;
+	for (u32 i = 0; i < n; i++) {
+		if (host_copy_from_user(&in, arg + sizeof(struct kvm_cpuid) + i * sizeof(in), sizeof(in))) {
 			host_free(e);
 			return -EFAULT;
 		}
@@ -166,7 +170,7 @@ static long vcpu_set_cpuid(void *object, unsigned long arg)
 		e[i].ecx = in.ecx;
 		e[i].edx = in.edx;
 	}
-	return set_table(vcpu, e, header.nent);
+	return set_table(object, e, n);
 }
 
 /* The table with its dynamic bits as they are now. */
