@@ -27,6 +27,14 @@ void block_flush_jumps(struct soft_vcpu *soft, bool keep_global)
 	}
 }
 
+void block_enter_context(struct soft_vcpu *soft, unsigned context, bool fresh)
+{
+	if (context == soft->context && !fresh)
+		return;
+	soft->context = context;
+	block_flush_jumps(soft, true);
+}
+
 void block_flush_all(struct soft_vcpu *soft)
 {
 	memset(soft->hash, 0, sizeof(soft->hash));

@@ -87,6 +87,8 @@ struct jump {
 	struct block *block;
 };
 
+#define SOFT_CONTEXTS 8
+
 #define FETCH_BITS 10
 struct fetch_entry {
 	u64 tag;		/* linear page, + 1 if for CPL 3; ~0: none */
@@ -106,6 +108,7 @@ struct soft_vcpu {
 	struct jit *jit;		/* NULL: the interpreter alone */
 	const struct x86_insn *insn;	/* the one being executed; for faults of the host */
 	u64 epoch;			/* moves when memory may have been written behind our back */
+	unsigned context;		/* block_enter_context() */
 	u32 generation[2];		/* of jump entries: of non-global, of global pages */
 	u64 flushes;			/* of all blocks: no pointer to one outlives a change */
 	u64 slots_generation[VM_ADDRESS_SPACES];
@@ -202,8 +205,16 @@ static inline struct block *block_lookup(struct vcpu *vcpu, enum block_miss *mis
 	return block_lookup_slow(vcpu, miss);
 }
 
+/*
+ * The address space that code is fetched through from now on: one of SOFT_CONTEXTS that tlb.c tells apart. What was
+ * found in another one is kept for its return; fresh: what was found under this number before is void, but for global
+ * pages, which are the same in all of them.
+ */
+void block_enter_context(struct soft_vcpu *soft, unsigned context, bool fresh);
+/* Everything found in the current context is void; without keep_global everything, in all of them. */
 void block_flush_jumps(struct soft_vcpu *soft, bool keep_global);
 void block_flush_all(struct soft_vcpu *soft);
+/* The page at gva: in the current context, and if it is global in all. */
 void block_fetch_flush_page(struct soft_vcpu *soft, u64 gva);
 
 /* ---- step.c, run.c ---------------------------------------------------------------------------------------------------- */
