@@ -13,7 +13,7 @@ X86 += $(addprefix x86/emulate/, \
 ENGINE := $(addprefix engine/soft/, \
 	block.o code.o codepage.o emit.o jit_access.o jit_branch.o jit_frame.o jit_integer.o \
 	jit_vector.o native.o native_mask.o native_slow.o native_stub.o native_vector.o native_vsib.o \
-	native_x87.o rename.o run.o step.o tlb.o translate.o)
+	native_x87.o perfmap.o rename.o run.o step.o tlb.o translate.o)
 HOST := $(addprefix host/user/, \
 	api.o clock.o copy.o eventfd.o fault.o file.o lock.o memory.o probe.o process.o service.o \
 	signals.o string.o)

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "engine/soft/code.h"
+#include "engine/soft/perfmap.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010u /* Linux 6.3; wanted where vm.memfd_noexec is set */
@@ -54,34 +55,53 @@ static int open_backing(size_t size)
 	return fd;
 }
 
-int code_create(struct code_region *r, size_t size)
+static int no_executable_mapping(void)
 {
-	int fd, error;
-	void *w, *x;
+	return fail("the system forbids mapping generated code executable (SELinux execmem/execmod, "
+		    "a noexec policy, or a seccomp filter)");
+}
 
-	size = (size + 4095) & ~(size_t)4095;
-	fd = open_backing(size);
+static int map_memfd(size_t size, void **w, void **x)
+{
+	int error = 0, fd = open_backing(size);
+
 	if (fd < 0)
 		return fd;
-	w = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (w == MAP_FAILED) {
+	*w = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (*w == MAP_FAILED)
 		error = fail("no address space for the code memory");
-		goto out_close;
-	}
-	x = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-	if (x == MAP_FAILED) {
-		error = fail("the system forbids mapping generated code executable (SELinux execmem/execmod, "
-			     "a noexec policy, or a seccomp filter)");
-		goto out_unmap;
-	}
+	else if ((*x = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0)) == MAP_FAILED)
+		error = no_executable_mapping();
 	close(fd);
-	*r = (struct code_region){ .write = w, .exec = x, .size = size };
-	return 0;
+	return error;
+}
 
-out_unmap:
-	munmap(w, size);
-out_close:
-	close(fd);
+/* perf looks into its map of names for anonymous memory alone. mremap of no bytes maps shared memory once more. */
+static int map_anonymous(size_t size, void **w, void **x)
+{
+	*w = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (*w != MAP_FAILED)
+		*x = mremap(*w, 0, size, MREMAP_MAYMOVE);
+	if (*x == MAP_FAILED)
+		return fail("no address space for the code memory");
+	return mprotect(*x, size, PROT_READ | PROT_EXEC) ? no_executable_mapping() : 0;
+}
+
+int code_create(struct code_region *r, size_t size)
+{
+	void *w = MAP_FAILED, *x = MAP_FAILED;
+	int error;
+
+	size = (size + 4095) & ~(size_t)4095;
+	error = perfmap_wanted() ? map_anonymous(size, &w, &x) : map_memfd(size, &w, &x);
+	if (!error) {
+		*r = (struct code_region){ .write = w, .exec = x, .size = size };
+		return 0;
+	}
+	if (w != MAP_FAILED)
+		munmap(w, size);
+	if (x != MAP_FAILED)
+		munmap(x, size);
 	return error;
 }
 

@@ -37,6 +37,7 @@
 #include <stdlib.h>
 
 #include "engine/soft/jit.h"
+#include "engine/soft/perfmap.h"
 #include "engine/soft/translate.h"
 #include "host/host.h"
 #include "x86/opcodes.h"
@@ -191,6 +192,7 @@ static void translate(struct jit *jit, struct block *b)
 		return;
 	jit->region.used = used + (size_t)(t.e.p - start);
 	b->code = start + t.delta;
+	perfmap_add(b->code, (size_t)(t.e.p - start), code_linear_rip(jit->cpu), b->key & 0xff);
 }
 
 /* ---- from the loop --------------------------------------------------------------------------------- */
@@ -325,6 +327,8 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 		goto out_free;
 	if (!jit_make_frame(jit))
 		goto out_destroy;
+	perfmap_open();
+	perfmap_add_fixed(jit->region.exec, jit->fixed);
 	soft->jit = jit;
 	return;
 

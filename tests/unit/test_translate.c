@@ -19,6 +19,7 @@
 #include <linux/kvm.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -621,6 +622,30 @@ static void test_kick(void **state)
 	assert_int_equal(o.regs.rip, CODE + 16);
 }
 
+/* What has been translated has a line for perf. */
+static void test_perf_map(void **state)
+{
+	static const char wanted[] = " anykvm:%lx:64\n";
+	char path[64], line[128], end[64];
+	struct outcome o;
+	bool found = false;
+	FILE *map;
+
+	(void)state;
+	setenv("ANYKVM_PERF_MAP", "1", 1);
+	run("jit", 1, make_self_modifying, 0, &o);
+	unsetenv("ANYKVM_PERF_MAP");
+	snprintf(path, sizeof(path), "/tmp/perf-%d.map", (int)getpid());
+	snprintf(end, sizeof(end), wanted, (unsigned long)CODE + 16);
+	map = fopen(path, "r");
+	assert_non_null(map);
+	while (fgets(line, sizeof(line), map))
+		found |= strstr(line, end) != NULL;
+	fclose(map);
+	unlink(path);
+	assert_true(found);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -629,6 +654,7 @@ int main(void)
 		cmocka_unit_test(test_random_programs),
 		cmocka_unit_test(test_self_modifying),
 		cmocka_unit_test(test_kick),
+		cmocka_unit_test(test_perf_map),
 	};
 
 	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
