@@ -66,11 +66,19 @@ void host_preempt_watch(struct host_preempt *p);
 void host_preempt_unwatch(struct host_preempt *p);
 
 /*
- * Between these the x87/SSE/AVX registers and XCR0, XSS, PKRU are the caller's: the thread's own are saved and come back.
- * No sleeping in between. [atomic]
+ * The guest's x87/SSE/AVX state, one a vCPU. Between load and put (same thread, which may sleep and migrate) it is the
+ * thread's own: the kernel saves and loads it with the thread. ready(), interrupts off, right before the guest is
+ * entered: sees to it that the registers hold it. get and set copy it, while not loaded, to and from an image in XSAVE's
+ * standard format of size bytes (PKRU apart); set: false, nothing changed, if the image is not valid.
  */
-void host_fpu_begin(void);
-void host_fpu_end(void);
+struct host_fpu;
+struct host_fpu *host_fpu_create(void);
+void host_fpu_destroy(struct host_fpu *f);
+void host_fpu_load(struct host_fpu *f);
+void host_fpu_put(struct host_fpu *f);
+void host_fpu_ready(void); /* [atomic] */
+void host_fpu_get(struct host_fpu *f, void *image, unsigned size);
+bool host_fpu_set(struct host_fpu *f, const void *image, unsigned size);
 
 /* MSRs that may not exist: false if the access faulted. [atomic] */
 bool host_rdmsr_safe(u32 msr, u64 *value);
