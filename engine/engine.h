@@ -39,6 +39,12 @@ struct engine_ops {
 	void (*flush_tlb)(struct vcpu *vcpu);
 	/* The VMM or a device may have written guest memory behind the engine's back. Caller: vCPU's thread. */
 	void (*memory_changed)(struct vcpu *vcpu);
+	/* optional: the processor itself delivers this IRQ or NMI at its next entry; without, the core writes the frame. */
+	void (*inject)(struct vcpu *vcpu, bool nmi, u8 vector);
+	/* optional: cpu.stop was set by another thread or an interrupt; a vCPU in the guest must come out and look. */
+	void (*kick)(struct vcpu *vcpu);
+	/* optional: the VMM is about to look at registers: what the engine keeps of them goes to vcpu->cpu. v held. */
+	void (*sync)(struct vcpu *vcpu);
 };
 
 extern const struct engine_ops engine_soft;

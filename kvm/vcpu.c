@@ -21,6 +21,8 @@ void vcpu_kick(struct vcpu *vcpu)
 	atomic_or(&vcpu->cpu.stop, X86_STOP_KICK);
 	if (atomic_read(&vcpu->blocked))
 		host_wake(&vcpu->cpu.stop);
+	else if (vcpu->vm->ops->kick)
+		vcpu->vm->ops->kick(vcpu);
 }
 
 void vcpu_request(struct vcpu *vcpu, u32 request)
@@ -122,6 +124,12 @@ static int serve_requests(struct vcpu *vcpu)
 	return RUN_AGAIN;
 }
 
+static void vcpu_sync(struct vcpu *vcpu)
+{
+	if (vcpu->vm->ops->sync)
+		vcpu->vm->ops->sync(vcpu);
+}
+
 /* ---- events ------------------------------------------------------------------------------------------------- */
 
 static int internal_error(struct vcpu *vcpu, u32 suberror)
@@ -149,6 +157,10 @@ static int deliver_vector(struct vcpu *vcpu, enum x86_event_kind kind, u8 vector
 {
 	struct x86_exception e = { .vector = vector };
 
+	if (vcpu->vm->ops->inject && kind != X86_EVENT_EXCEPTION) {
+		vcpu->vm->ops->inject(vcpu, kind == X86_EVENT_NMI, vector);
+		return RUN_AGAIN;
+	}
 	return deliver(vcpu, kind, &e);
 }
 
@@ -465,6 +477,8 @@ static int run_prepare(struct vcpu *vcpu)
 
 	if ((run->kvm_valid_regs | run->kvm_dirty_regs) & ~(u64)KVM_SYNC_X86_VALID_FIELDS)
 		return -EINVAL;
+	if (run->kvm_dirty_regs)
+		vcpu_sync(vcpu);
 	r = vcpu_load_sync_regs(vcpu);
 	if (r)
 		return r;
@@ -502,6 +516,8 @@ static void run_finish(struct vcpu *vcpu)
 	run->cr8 = vcpu_irq_get_cr8(vcpu);
 	run->apic_base = vcpu->apic_base;
 	run->ready_for_interrupt_injection = vcpu->vm->irqchip_mode == IRQCHIP_KERNEL || ready_for_injection(vcpu);
+	if (run->kvm_valid_regs)
+		vcpu_sync(vcpu);
 	vcpu_store_sync_regs(vcpu);
 }
 
@@ -581,6 +597,7 @@ static long vcpu_ioctl(void *object, unsigned int request, unsigned long arg)
 		r = vcpu_set_signal_mask(vcpu, arg);
 	} else {
 		vcpu_guest_enter(vcpu);
+		vcpu_sync(vcpu);
 		r = ioctl_dispatch(tables, vcpu, request, arg);
 		vcpu_guest_leave(vcpu);
 	}
