@@ -241,6 +241,7 @@ struct x86_cpu {
 	u8 code_bits;		/* 16, 32, 64: default size of CS */
 	u8 stack_size;		/* 2, 4, 8: bytes of SP that count */
 	struct x86_tlb_entry *tlb; /* the set for data accesses at this CPL, CR4.SMAP and AC */
+	u64 code_page;		/* engine/soft's translated code: linear address of the page that it runs in */
 	u64 seg_base[X86_NR_SREGS]; /* bases that address formation adds: 0 for ES, CS, SS, DS in 64-bit mode */
 	u8 seg_flat;		/* bit s: segment s (ES..GS) needs no limit or type check for data access */
 	u8 canonical_bits;	/* 48 or 57 */

@@ -35,8 +35,16 @@ static void emit16(struct emit *e, u16 value)
 	emit8(e, (u8)(value >> 8));
 }
 
+/* Without a base: a SIB byte that says base 5 under mod 0. */
+static void modrm_no_base(struct emit *e, unsigned reg, struct emit_mem m)
+{
+	emit8(e, (u8)((reg & 7) << 3 | 4));
+	emit8(e, (u8)(m.scale << 6 | (m.index & 7) << 3 | 5));
+	emit32(e, (u32)m.disp);
+}
+
 /* Base 5 and 13 have no form without displacement; base 4 and 12 need a SIB byte. */
-static void modrm_mem(struct emit *e, unsigned reg, struct emit_mem m, bool disp8)
+static void modrm_with_base(struct emit *e, unsigned reg, struct emit_mem m, bool disp8)
 {
 	bool sib = m.index != EMIT_NO_INDEX || (m.base & 7) == 4;
 	unsigned mod = 2;
@@ -52,6 +60,20 @@ static void modrm_mem(struct emit *e, unsigned reg, struct emit_mem m, bool disp
 		emit8(e, (u8)m.disp);
 	else if (mod == 2)
 		emit32(e, (u32)m.disp);
+}
+
+static void modrm_mem(struct emit *e, unsigned reg, struct emit_mem m, bool disp8)
+{
+	if (m.base == EMIT_NO_BASE)
+		modrm_no_base(e, reg, m);
+	else
+		modrm_with_base(e, reg, m, disp8);
+}
+
+void emit_segment(struct emit *e, struct emit_mem m)
+{
+	if (m.gs)
+		emit8(e, 0x65);
 }
 
 void emit_modrm_mem(struct emit *e, unsigned reg, struct emit_mem m)
@@ -85,6 +107,7 @@ void emit_op_mem(struct emit *e, unsigned size, unsigned opcode, unsigned reg, s
 {
 	unsigned index = m.index == EMIT_NO_INDEX ? 0 : m.index;
 
+	emit_segment(e, m);
 	emit_prefix(e, size, reg, index, m.base, size == 1 && reg >= 4);
 	emit_opcode(e, opcode);
 	emit_modrm_mem(e, reg, m);
@@ -174,6 +197,13 @@ void emit_shift(struct emit *e, enum emit_shift op, unsigned size, unsigned reg,
 {
 	emit_op_reg(e, size, size == 1 ? 0xc0 : 0xc1, op, reg);
 	emit8(e, (u8)count);
+}
+
+void emit_bswap(struct emit *e, unsigned size, unsigned reg)
+{
+	emit_prefix(e, size, 0, 0, reg, false);
+	emit8(e, 0x0f);
+	emit8(e, (u8)(0xc8 | (reg & 7)));
 }
 
 void emit_setcc(struct emit *e, unsigned cond, unsigned reg)
@@ -273,4 +303,30 @@ void emit_call_reg(struct emit *e, unsigned reg)
 void emit_jmp_mem(struct emit *e, struct emit_mem m)
 {
 	emit_op_mem(e, 4, 0xff, 4, m);
+}
+
+/* ---- cells ------------------------------------------------------------------------------------------- */
+
+/* RIP-relative; the distance is the same in both views. */
+static void op_cell(struct emit *e, bool wide, unsigned opcode, unsigned reg, const u64 *cell)
+{
+	emit_prefix(e, wide ? 8 : 4, reg, 0, 0, false);
+	emit8(e, (u8)opcode);
+	emit8(e, (u8)((reg & 7) << 3 | 5));
+	emit32(e, (u32)((u64)cell - ((u64)e->p + 4)));
+}
+
+void emit_cmp_cell(struct emit *e, unsigned reg, const u64 *cell)
+{
+	op_cell(e, true, 0x3b, reg, cell);
+}
+
+void emit_lea_cell(struct emit *e, unsigned reg, const u64 *cell)
+{
+	op_cell(e, true, 0x8d, reg, cell);
+}
+
+void emit_jmp_cell(struct emit *e, const u64 *cell)
+{
+	op_cell(e, false, 0xff, 4, cell);
 }

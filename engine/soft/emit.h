@@ -15,14 +15,18 @@ struct emit {
 	bool overflow;
 };
 
-/* [base + index << scale + disp]; index EMIT_NO_INDEX for none. */
+/* [base + index << scale + disp], in segment GS if so; base EMIT_NO_BASE, index EMIT_NO_INDEX for none. */
+#define EMIT_NO_BASE 0xf0
 #define EMIT_NO_INDEX 4
 struct emit_mem {
 	u8 base, index, scale;
+	bool gs;
 	s32 disp;
 };
 
 #define EMIT_MEM(b, d) ((struct emit_mem){ .base = (b), .index = EMIT_NO_INDEX, .disp = (d) })
+#define EMIT_MEM_INDEX(b, i, d) ((struct emit_mem){ .base = (b), .index = (i), .disp = (d) })
+#define EMIT_GS(d) ((struct emit_mem){ .base = EMIT_NO_BASE, .index = EMIT_NO_INDEX, .gs = true, .disp = (d) })
 
 /* The eight operations of opcodes 00..3F and 80..83, in encoding order. */
 enum emit_alu { EMIT_ADD, EMIT_OR, EMIT_ADC, EMIT_SBB, EMIT_AND, EMIT_SUB, EMIT_XOR, EMIT_CMP };
@@ -59,12 +63,15 @@ void emit_alu(struct emit *e, enum emit_alu op, unsigned size, unsigned dst, uns
 void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned size, unsigned reg, s32 value);
 void emit_alu_load(struct emit *e, enum emit_alu op, unsigned size, unsigned reg, struct emit_mem m);
 void emit_shift(struct emit *e, enum emit_shift op, unsigned size, unsigned reg, unsigned count);
+void emit_bswap(struct emit *e, unsigned size, unsigned reg); /* 4 or 8 */
 void emit_setcc(struct emit *e, unsigned cond, unsigned reg);
 void emit_push(struct emit *e, unsigned reg);
 void emit_pop(struct emit *e, unsigned reg);
 void emit_lahf(struct emit *e);
 void emit_sahf(struct emit *e);
 void emit_ret(struct emit *e);
+/* The segment prefix that m needs: before all other prefixes. emit_op_mem() does it by itself. */
+void emit_segment(struct emit *e, struct emit_mem m);
 
 /*
  * Branches with a 32-bit displacement, to an address in the executable view; delta = exec - write of the
@@ -80,5 +87,13 @@ void emit_patch(struct emit *e, u8 *place);
 void emit_jmp_reg(struct emit *e, unsigned reg);
 void emit_call_reg(struct emit *e, unsigned reg);
 void emit_jmp_mem(struct emit *e, struct emit_mem m);
+
+/*
+ * Words of data in the code's own region, within 2 GiB of it: cell is the address in the view that is written
+ * through; the code uses the other one.
+ */
+void emit_cmp_cell(struct emit *e, unsigned reg, const u64 *cell); /* 64 bits, reg with the cell */
+void emit_lea_cell(struct emit *e, unsigned reg, const u64 *cell);
+void emit_jmp_cell(struct emit *e, const u64 *cell);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Between the files of the translator: translate.c (blocks, exits, the way in), jit_frame.c (the fixed
- * pieces of code), jit_access.c (registers, flags, memory), jit_integer.c, jit_branch.c, jit_vector.c
- * (instructions).
+ * Between the files of the translator: translate.c (life, links, the way in), jit_block.c (the translation of
+ * one block), jit_frame.c (the fixed pieces of code), jit_access.c (registers, flags, memory), jit_integer.c,
+ * jit_stack.c, jit_branch.c, jit_vector.c (instructions).
  */
 #ifndef ANYKVM_ENGINE_SOFT_JIT_H
 #define ANYKVM_ENGINE_SOFT_JIT_H
@@ -12,15 +12,16 @@
 #include "engine/soft/soft.h"
 
 /*
- * Host registers in translated code. Guest rAX..rDI (without rSP) and r8..r10 are in the host's of the
- * same name; r11..r15 stay in cpu->regs.
+ * Host registers in translated code. Guest rCX, rDX, rBX, rBP, rSI, rDI, r8 and r12..r15 are in the host's of
+ * the same name. RAX is a scratch register, as flags are saved through it. r9..r11, which compilers use least,
+ * stay in cpu->regs. struct x86_cpu is at the host's GS base (host/user/gs.h). RIP is nowhere: a block knows
+ * its offset in its page, and cpu->code_page is the page's linear address, written by branches that leave it.
  */
 enum {
-	JIT_SP = 11,	/* guest RSP */
-	JIT_B = 12,	/* scratch; at a block's entry: the slot it was reached through, or 0 */
-	JIT_A = 13,	/* scratch; after a probe: the operand's host address */
-	JIT_RIP = 14,	/* RIP of the block's first instruction: cpu->regs[X86_REG_RIP] */
-	JIT_CPU = 15,
+	JIT_B = X86_RAX, /* scratch; at a block's entry: the slot it was reached through, or 0 */
+	JIT_SP = 9,	/* guest RSP */
+	JIT_AX = 10,	/* guest RAX */
+	JIT_A = 11,	/* scratch; after a probe: the operand's host address */
 	JIT_IN_MEMORY = 0xff,
 };
 
@@ -56,11 +57,14 @@ struct jit {
 	u32 used_slots;
 	/* fixed code, executable addresses */
 	enum x86_result (*enter)(struct x86_cpu *cpu, const u8 *code);
-	/* r13: struct x86_insn: executes it by its handler, returns if the block may go on */
+	/*
+	 * JIT_A: struct x86_insn, JIT_B: offset of its block in the page: executes it by its handler, returns if
+	 * the block may go on.
+	 */
 	const u8 *call_insn;
-	const u8 *unlinked;	/* leaves, r12: slot */
-	const u8 *decline;
-	const u8 *dispatch;	/* to the code for RIP */
+	const u8 *unlinked;	/* leaves for offset JIT_A in the page; JIT_B: slot or 0 */
+	const u8 *decline;	/* leaves for offset JIT_A, which is to be interpreted */
+	const u8 *dispatch;	/* to the code for RIP JIT_A */
 	struct jit_jump jump[1u << JIT_JUMP_BITS];
 	struct jit_target target[JIT_SLOTS];
 };
@@ -82,6 +86,18 @@ struct jit_exit {
 	bool dirty;	/* flags are in the host's alone */
 };
 
+/* A slot that is not linked: leads to code that leaves for offset in the page. */
+struct jit_leave {
+	u64 *slot;
+	unsigned offset;
+};
+
+/* A test at the block's entry that has failed. */
+struct jit_refusal {
+	u8 *place;
+	bool decline;	/* the block is to be interpreted; else: let the loop look */
+};
+
 struct jit_block {
 	struct emit e;
 	struct jit *jit;
@@ -89,34 +105,47 @@ struct jit_block {
 	struct block *b;
 	s64 delta;		/* from the writable to the executable view */
 	unsigned now;		/* index of the instruction at hand */
+	unsigned offset;	/* of the block in its page */
 	bool in_host, in_mem;	/* where the guest's status flags are: host's RFLAGS, cpu->cc */
 	bool no_vector;		/* the entry's check of vector state holds no longer */
-	unsigned nr_cold, nr_exits;
+	unsigned nr_cold, nr_exits, nr_leaves, nr_refusals;
+	struct jit_refusal refusal[8];
 	struct jit_cold cold[6 * BLOCK_MAX_INSNS];
 	struct jit_exit exit[BLOCK_MAX_INSNS];
+	struct jit_leave leave[BLOCK_MAX_INSNS + 1];
 };
 
-static inline struct emit_mem jit_cpu_field(size_t offset)
-{
-	return EMIT_MEM(JIT_CPU, (s32)offset);
-}
+#define JIT_FIELD(name) EMIT_GS((s32)offsetof(struct x86_cpu, name))
+#define JIT_REG(n) EMIT_GS((s32)(offsetof(struct x86_cpu, regs) + (n) * sizeof(u64)))
 
-#define JIT_FIELD(name) jit_cpu_field(offsetof(struct x86_cpu, name))
-#define JIT_REG(n) jit_cpu_field(offsetof(struct x86_cpu, regs) + (n) * sizeof(u64))
+/* Whether a distance from the block's start fits a displacement, also with the block's offset added. */
+static inline bool jit_near(s64 delta)
+{
+	return delta == (s32)delta && delta + 4096 == (s32)(delta + 4096);
+}
 
 /* The host's register for a guest's, or JIT_IN_MEMORY. */
 static inline unsigned jit_host(unsigned guest)
 {
+	if (guest == X86_RAX)
+		return JIT_AX;
 	if (guest == X86_RSP)
 		return JIT_SP;
-	return guest <= X86_R10 ? guest : (unsigned)JIT_IN_MEMORY;
+	return guest >= X86_R9 && guest <= X86_R11 ? (unsigned)JIT_IN_MEMORY : guest;
 }
+
+/* jit_block.c: makes b->code, unless it cannot be had. */
+void jit_translate(struct jit *jit, struct block *b);
+/* At the entry, nothing done yet: not into the block if cond. */
+void jit_refuse_if(struct jit_block *t, unsigned cond, bool decline);
 
 /* jit_frame.c */
 bool jit_make_frame(struct jit *jit);
 
 /* jit_access.c */
 unsigned jit_get(struct jit_block *t, unsigned guest, unsigned scratch);
+/* RIP of the block's start + delta. */
+void jit_rip(struct jit_block *t, unsigned dst, s64 delta);
 void jit_save_flags(struct jit_block *t);
 void jit_load_flags(struct jit_block *t);
 bool jit_flags_needed(const struct x86_insn *insn);
@@ -145,6 +174,8 @@ bool jit_vector_inline(const struct x86_insn *insn);
 /* jit_branch.c: leaves the block for the code at its start + delta; flags are saved. */
 void jit_exit_direct(struct jit_block *t, s64 delta, unsigned insn);
 void jit_exits(struct jit_block *t);
+/* The code that unlinked slots lead to. */
+void jit_leaves(struct jit_block *t);
 
 enum { JIT_IF_NOT_EQUAL = 5, JIT_IF_EQUAL = 4, JIT_IF_ABOVE = 7 };
 

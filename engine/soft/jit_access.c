@@ -2,7 +2,7 @@
 /*
  * Registers, flags and memory in translated code.
  *
- * Flags. The guest's status flags are in the host's RFLAGS (in_host), in cpu->cc in LAHF's form (in_mem),
+ * Flags. The guest's status flags are in the host's RFLAGS (in_host), in AH and AL of cpu->cc (in_mem),
  * or both. Before anything of ours that changes RFLAGS, and before anything that may leave the block,
  * they are saved; an instruction that reads them, or leaves some of them as they were, has them loaded.
  * So the slow path of a memory access finds exact flags.
@@ -24,6 +24,15 @@ unsigned jit_get(struct jit_block *t, unsigned guest, unsigned scratch)
 	return scratch;
 }
 
+void jit_rip(struct jit_block *t, unsigned dst, s64 delta)
+{
+	s32 disp = (s32)((s64)t->offset + delta);
+
+	emit_load(&t->e, 8, dst, JIT_FIELD(code_page));
+	if (disp)
+		emit_lea(&t->e, 8, dst, EMIT_MEM((u8)dst, disp));
+}
+
 /* ---- flags ----------------------------------------------------------------------------------------- */
 
 void jit_save_flags(struct jit_block *t)
@@ -32,11 +41,9 @@ void jit_save_flags(struct jit_block *t)
 
 	if (t->in_mem)
 		return;
-	emit_mov(e, 8, JIT_B, X86_RAX);
 	emit_lahf(e);
 	emit_setcc(e, 0, X86_RAX);
-	emit_store(e, 2, JIT_FIELD(cc), X86_RAX);
-	emit_mov(e, 8, X86_RAX, JIT_B);
+	emit_store(e, 4, JIT_FIELD(cc), X86_RAX);
 	t->in_mem = true;
 }
 
@@ -47,11 +54,9 @@ void jit_load_flags(struct jit_block *t)
 
 	if (t->in_host)
 		return;
-	emit_mov(e, 8, JIT_B, X86_RAX);
-	emit_load(e, 2, X86_RAX, JIT_FIELD(cc));
+	emit_load(e, 4, X86_RAX, JIT_FIELD(cc));
 	emit_alu_imm(e, EMIT_ADD, 1, X86_RAX, 0x7f);
 	emit_sahf(e);
-	emit_mov(e, 8, X86_RAX, JIT_B);
 	t->in_host = true;
 }
 
@@ -83,7 +88,13 @@ void jit_wrote_flags(struct jit_block *t)
 
 bool jit_ea_possible(const struct x86_insn *insn)
 {
-	return insn->disp == (s32)insn->disp && insn->asize != 2 && insn->has_modrm;
+	return jit_near(insn->disp) && insn->asize != 2 && insn->has_modrm;
+}
+
+static unsigned page_base(struct jit_block *t)
+{
+	emit_load(&t->e, 8, JIT_A, JIT_FIELD(code_page));
+	return JIT_A;
 }
 
 void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsigned size)
@@ -91,17 +102,17 @@ void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsi
 	struct emit *e = &t->e;
 	struct emit_mem m = { .index = EMIT_NO_INDEX, .scale = insn->scale };
 
-	if (insn->index != X86_REG_ZERO)
-		m.index = (u8)jit_get(t, insn->index, JIT_B);
-	if (insn->base == X86_REG_ZERO) {
-		emit_mov_imm(e, JIT_A, insn->asize == 4 ? (u32)insn->disp : (u64)insn->disp);
-		m.base = JIT_A;
-	} else {
-		m.base = (u8)(insn->base == X86_REG_RIP ? (unsigned)JIT_RIP : jit_get(t, insn->base, JIT_A));
-		m.disp = (s32)insn->disp;
-	}
 	if (insn->asize == 4 && size == 8)
 		size = 4;
+	if (insn->index != X86_REG_ZERO)
+		m.index = (u8)jit_get(t, insn->index, JIT_B);
+	m.disp = (s32)insn->disp;
+	if (insn->base == X86_REG_RIP) {
+		m.base = (u8)page_base(t);
+		m.disp += (s32)t->offset;
+	} else {
+		m.base = insn->base == X86_REG_ZERO ? EMIT_NO_BASE : (u8)jit_get(t, insn->base, JIT_A);
+	}
 	emit_lea(e, size, dst, m);
 }
 
@@ -110,7 +121,7 @@ void jit_linear(struct jit_block *t, const struct x86_insn *insn)
 	jit_ea(t, insn, JIT_A, 8);
 	if (insn->seg == X86_FS || insn->seg == X86_GS)
 		emit_alu_load(&t->e, EMIT_ADD, 8, JIT_A,
-			      jit_cpu_field(offsetof(struct x86_cpu, seg_base) + insn->seg * sizeof(u64)));
+			      EMIT_GS((s32)(offsetof(struct x86_cpu, seg_base) + insn->seg * sizeof(u64))));
 }
 
 void jit_probe(struct jit_block *t, unsigned size, bool write)
@@ -158,6 +169,7 @@ void jit_finish(struct jit_block *t)
 void jit_call_handler(struct jit_block *t, unsigned insn)
 {
 	emit_mov_imm(&t->e, JIT_A, (u64)&t->b->insn[insn]);
+	emit_mov_imm(&t->e, JIT_B, t->offset);
 	emit_call(&t->e, t->delta, t->jit->call_insn);
 	t->in_host = false;
 	t->in_mem = true;

@@ -24,46 +24,58 @@ static bool same_page(const struct jit_block *t, s64 delta)
 	return (u64)((s64)(t->b->gpa & (PAGE_SIZE - 1)) + delta) < PAGE_SIZE;
 }
 
+/* The target is checked, unless it is in the page. JIT_A and JIT_B are lost. */
 static void check_target(struct jit_block *t, s64 delta)
 {
 	if (same_page(t, delta))
 		return;
-	emit_lea(&t->e, 8, JIT_B, EMIT_MEM(JIT_RIP, (s32)delta));
+	jit_rip(t, JIT_B, delta);
 	check_canonical(t);
 }
 
-/* JIT_B = address of a new slot for a target in this page, and the jump through it. */
+/* Through a new slot, for a target in this page. */
 static void jump_by_slot(struct jit_block *t, s64 delta)
 {
 	struct jit *jit = t->jit;
-	struct emit *e = &t->e;
 	u32 n = jit->used_slots;
 	u64 *slot = (u64 *)(jit->region.write + JIT_CODE_SIZE) + n;
 
-	if (n == JIT_SLOTS) {
-		e->overflow = true;
+	if (n == JIT_SLOTS || t->nr_leaves == ARRAY_SIZE(t->leave)) {
+		t->e.overflow = true;
 		return;
 	}
 	jit->used_slots++;
 	jit->target[n] = (struct jit_target){ .gpa = t->b->gpa + (u64)delta, .key = t->b->key };
-	*slot = (u64)jit->unlinked;
-	emit8(e, 0x4c); /* lea r12, [rip + ...] */
-	emit8(e, 0x8d);
-	emit8(e, 0x25);
-	emit32(e, (u32)((u64)slot - ((u64)e->p + 4)));
-	emit_jmp_mem(e, EMIT_MEM(JIT_B, 0));
+	t->leave[t->nr_leaves++] = (struct jit_leave){ slot, (unsigned)(t->offset + (u64)delta) };
+	emit_lea_cell(&t->e, JIT_B, slot);
+	emit_jmp_mem(&t->e, EMIT_MEM(JIT_B, 0));
+}
+
+void jit_leaves(struct jit_block *t)
+{
+	for (unsigned i = 0; i < t->nr_leaves; i++) {
+		atomic_set(t->leave[i].slot, (u64)t->e.p + (u64)t->delta);
+		emit_mov_imm(&t->e, JIT_A, t->leave[i].offset);
+		emit_jmp(&t->e, t->delta, t->jit->unlinked);
+	}
+}
+
+/* To a target that has been checked. */
+static void go(struct jit_block *t, s64 delta)
+{
+	if (same_page(t, delta)) {
+		jump_by_slot(t, delta);
+		return;
+	}
+	jit_rip(t, JIT_A, delta);
+	emit_jmp(&t->e, t->delta, t->jit->dispatch);
 }
 
 void jit_exit_direct(struct jit_block *t, s64 delta, unsigned insn)
 {
 	t->now = insn;
 	check_target(t, delta);
-	if (delta)
-		emit_lea(&t->e, 8, JIT_RIP, EMIT_MEM(JIT_RIP, (s32)delta));
-	if (same_page(t, delta))
-		jump_by_slot(t, delta);
-	else
-		emit_jmp(&t->e, t->delta, t->jit->dispatch);
+	go(t, delta);
 	jit_finish(t);
 }
 
@@ -88,7 +100,7 @@ static void push_return(struct jit_block *t, const struct x86_insn *insn)
 
 	emit_lea(e, 8, JIT_A, EMIT_MEM(JIT_SP, -8));
 	jit_probe(t, 8, true);
-	emit_lea(e, 8, JIT_B, EMIT_MEM(JIT_RIP, insn->next));
+	jit_rip(t, JIT_B, insn->next);
 	emit_store(e, 8, EMIT_MEM(JIT_A, 0), JIT_B);
 	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
 }
@@ -114,11 +126,7 @@ static void call(struct jit_block *t, const struct x86_insn *insn)
 	jit_save_flags(t);
 	check_target(t, delta);
 	push_return(t, insn);
-	emit_lea(&t->e, 8, JIT_RIP, EMIT_MEM(JIT_RIP, (s32)delta));
-	if (same_page(t, delta))
-		jump_by_slot(t, delta);
-	else
-		emit_jmp(&t->e, t->delta, t->jit->dispatch);
+	go(t, delta);
 }
 
 static void ret(struct jit_block *t, const struct x86_insn *insn)
@@ -131,7 +139,7 @@ static void ret(struct jit_block *t, const struct x86_insn *insn)
 	emit_load(e, 8, JIT_B, EMIT_MEM(JIT_A, 0));
 	check_canonical(t);
 	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, 8 + (s32)(insn->imm & 0xffff)));
-	emit_mov(e, 8, JIT_RIP, JIT_B);
+	emit_mov(e, 8, JIT_A, JIT_B);
 	emit_jmp(e, t->delta, t->jit->dispatch);
 }
 
@@ -162,7 +170,7 @@ static bool jmp_ind(struct jit_block *t, const struct x86_insn *insn)
 {
 	if (!indirect_target(t, insn))
 		return false;
-	emit_mov(&t->e, 8, JIT_RIP, JIT_B);
+	emit_mov(&t->e, 8, JIT_A, JIT_B);
 	emit_jmp(&t->e, t->delta, t->jit->dispatch);
 	return true;
 }
@@ -174,7 +182,7 @@ static bool call_ind(struct jit_block *t, const struct x86_insn *insn)
 		return false;
 	emit_store(&t->e, 8, EMIT_MEM(X86_RSP, 0), JIT_B);
 	push_return(t, insn);
-	emit_load(&t->e, 8, JIT_RIP, EMIT_MEM(X86_RSP, 0));
+	emit_load(&t->e, 8, JIT_A, EMIT_MEM(X86_RSP, 0));
 	emit_jmp(&t->e, t->delta, t->jit->dispatch);
 	return true;
 }
@@ -188,7 +196,7 @@ bool jit_branch(struct jit_block *t, const struct x86_insn *insn)
 {
 	s64 delta = (s64)(insn->next + insn->imm);
 
-	if (insn->osize != 8 || (is_relative(insn) && delta != (s32)delta))
+	if (insn->osize != 8 || (is_relative(insn) && !jit_near(delta)))
 		return false;
 	switch (insn->op) {
 	case X86_OP_JCC:

@@ -2,8 +2,8 @@
 /*
  * The fixed pieces of translated code: the way in and out, handlers called, jumps by RIP.
  *
- * While translated code runs, cpu->cc has the form that LAHF and SETO AL leave in AX: converted here, on
- * every way to and from C. The host's stack pointer is 8 modulo 16 there, so that a handler's call by way
+ * While translated code runs, cpu->cc has in its low half the form that LAHF and SETO AL leave in AX: converted
+ * here, on every way to and from C. The host's stack pointer is 8 modulo 16 there, so that a handler's call by way
  * of a call is aligned; two words at its top are free for blocks to use.
  */
 #include "engine/soft/jit.h"
@@ -14,15 +14,18 @@ static const u8 saved[] = { X86_RBX, X86_RBP, 12, 13, 14, 15 };
 
 static void spill(struct emit *e)
 {
-	for (unsigned g = X86_RAX; g <= X86_R10; g++)
-		emit_store(e, 8, JIT_REG(g), jit_host(g));
-	emit_store(e, 8, JIT_REG(X86_REG_RIP), JIT_RIP);
+	for (unsigned g = X86_RAX; g <= X86_R15; g++) {
+		if (jit_host(g) != JIT_IN_MEMORY)
+			emit_store(e, 8, JIT_REG(g), jit_host(g));
+	}
 }
 
 static void reload(struct emit *e)
 {
-	for (unsigned g = X86_RAX; g <= X86_R10; g++)
-		emit_load(e, 8, jit_host(g), JIT_REG(g));
+	for (unsigned g = X86_RAX; g <= X86_R15; g++) {
+		if (jit_host(g) != JIT_IN_MEMORY)
+			emit_load(e, 8, jit_host(g), JIT_REG(g));
+	}
 }
 
 /* cpu->cc to RFLAGS positions; eax and edx are free. */
@@ -46,7 +49,7 @@ static void cc_to_ax(struct emit *e)
 	emit_alu_imm(e, EMIT_AND, 4, X86_RAX, 0xff00);
 	emit_shift(e, EMIT_SHR, 4, X86_RDX, 11);
 	emit_alu(e, EMIT_OR, 4, X86_RAX, X86_RDX);
-	emit_store(e, 2, JIT_FIELD(cc), X86_RAX);
+	emit_store(e, 4, JIT_FIELD(cc), X86_RAX);
 }
 
 static void enter(struct emit *e)
@@ -54,10 +57,11 @@ static void enter(struct emit *e)
 	for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
 		emit_push(e, saved[i]);
 	emit_alu_imm(e, EMIT_SUB, 8, X86_RSP, FRAME_WORDS * 8);
-	emit_mov(e, 8, JIT_CPU, X86_RDI);
 	emit_mov(e, 8, JIT_A, X86_RSI);
 	cc_to_ax(e);
-	emit_load(e, 8, JIT_RIP, JIT_REG(X86_REG_RIP));
+	emit_load(e, 8, X86_RAX, JIT_REG(X86_REG_RIP));
+	emit_alu_imm(e, EMIT_AND, 8, X86_RAX, -4096);
+	emit_store(e, 8, JIT_FIELD(code_page), X86_RAX);
 	reload(e);
 	emit_alu(e, EMIT_XOR, 4, JIT_B, JIT_B);
 	emit_jmp_reg(e, JIT_A);
@@ -73,29 +77,38 @@ static void leave(struct emit *e)
 	emit_ret(e);
 }
 
+/* RIP is stored, registers are not. */
 static void leave_branched(struct emit *e)
 {
-	emit_mov_imm(e, JIT_A, X86_BRANCH);
 	spill(e);
 	cc_to_flags(e);
+	emit_mov_imm(e, JIT_A, X86_BRANCH);
 	leave(e);
 }
 
-static void store_word(struct emit *e, void *where, unsigned reg)
+static void store_word(struct emit *e, unsigned size, void *where, unsigned reg, unsigned scratch)
 {
-	emit_mov_imm(e, JIT_A, (u64)where);
-	emit_store(e, 8, EMIT_MEM(JIT_A, 0), reg);
+	emit_mov_imm(e, scratch, (u64)where);
+	emit_store(e, size, EMIT_MEM((u8)scratch, 0), reg);
+}
+
+/* RIP from the offset in reg, which is lost. */
+static void store_rip(struct emit *e, unsigned reg)
+{
+	emit_alu_load(e, EMIT_ADD, 8, reg, JIT_FIELD(code_page));
+	emit_store(e, 8, JIT_REG(X86_REG_RIP), reg);
 }
 
 static void call_insn(struct emit *e, struct jit *jit)
 {
 	u8 *out;
 
+	store_rip(e, JIT_B);
 	spill(e);
 	cc_to_flags(e);
-	emit_mov_imm(e, JIT_B, (u64)&jit->soft->insn);
-	emit_store(e, 8, EMIT_MEM(JIT_B, 0), JIT_A);
-	emit_mov(e, 8, X86_RDI, JIT_CPU);
+	emit_mov_imm(e, X86_RDI, (u64)&jit->soft->insn);
+	emit_store(e, 8, EMIT_MEM(X86_RDI, 0), JIT_A);
+	emit_mov_imm(e, X86_RDI, (u64)jit->cpu);
 	emit_mov(e, 8, X86_RSI, JIT_A);
 	emit_op_mem(e, 4, 0xff, 2, EMIT_MEM(JIT_A, (s32)offsetof(struct x86_insn, exec)));
 	emit_mov(e, 4, JIT_A, X86_RAX);
@@ -114,25 +127,31 @@ static void dispatch(struct emit *e, struct jit *jit)
 {
 	u8 *miss[3];
 
-	emit_mov(e, 8, JIT_A, JIT_RIP);
-	emit_shift(e, EMIT_SHR, 8, JIT_A, JIT_JUMP_BITS);
-	emit_alu(e, EMIT_XOR, 8, JIT_A, JIT_RIP);
-	emit_alu_imm(e, EMIT_AND, 4, JIT_A, ARRAY_SIZE(jit->jump) - 1);
-	emit_shift(e, EMIT_SHL, 4, JIT_A, 5);
-	emit_mov_imm(e, JIT_B, (u64)jit->jump);
-	emit_alu(e, EMIT_ADD, 8, JIT_A, JIT_B);
-	emit_alu_load(e, EMIT_CMP, 8, JIT_RIP, EMIT_MEM(JIT_A, offsetof(struct jit_jump, rip)));
+	emit_store(e, 8, JIT_REG(X86_REG_RIP), JIT_A);
+	emit_mov(e, 8, JIT_B, JIT_A);
+	emit_shift(e, EMIT_SHR, 8, JIT_B, JIT_JUMP_BITS);
+	emit_alu(e, EMIT_XOR, 8, JIT_B, JIT_A);
+	emit_alu_imm(e, EMIT_AND, 4, JIT_B, ARRAY_SIZE(jit->jump) - 1);
+	emit_shift(e, EMIT_SHL, 4, JIT_B, 5);
+	emit_mov_imm(e, JIT_A, (u64)jit->jump);
+	emit_alu(e, EMIT_ADD, 8, JIT_B, JIT_A);
+	emit_load(e, 8, JIT_A, JIT_REG(X86_REG_RIP));
+	emit_alu_load(e, EMIT_CMP, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, rip)));
 	miss[0] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
-	emit_load(e, 8, JIT_B, EMIT_MEM(JIT_A, offsetof(struct jit_jump, current)));
-	emit_load(e, 4, JIT_B, EMIT_MEM(JIT_B, 0));
-	emit_alu_load(e, EMIT_CMP, 4, JIT_B, EMIT_MEM(JIT_A, offsetof(struct jit_jump, generation)));
+	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, current)));
+	emit_load(e, 4, JIT_A, EMIT_MEM(JIT_A, 0));
+	emit_alu_load(e, EMIT_CMP, 4, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, generation)));
 	miss[1] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
-	emit_mov_imm(e, JIT_B, (u64)&jit->key);
-	emit_load(e, 4, JIT_B, EMIT_MEM(JIT_B, 0));
-	emit_alu_load(e, EMIT_CMP, 4, JIT_B, EMIT_MEM(JIT_A, offsetof(struct jit_jump, key)));
+	emit_mov_imm(e, JIT_A, (u64)&jit->key);
+	emit_load(e, 4, JIT_A, EMIT_MEM(JIT_A, 0));
+	emit_alu_load(e, EMIT_CMP, 4, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, key)));
 	miss[2] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
+	emit_load(e, 8, JIT_A, JIT_REG(X86_REG_RIP));
+	emit_alu_imm(e, EMIT_AND, 8, JIT_A, -4096);
+	emit_store(e, 8, JIT_FIELD(code_page), JIT_A);
+	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
 	emit_alu(e, EMIT_XOR, 4, JIT_B, JIT_B);
-	emit_jmp_mem(e, EMIT_MEM(JIT_A, offsetof(struct jit_jump, code)));
+	emit_jmp_reg(e, JIT_A);
 	for (unsigned i = 0; i < ARRAY_SIZE(miss); i++)
 		emit_patch(e, miss[i]);
 	leave_branched(e);
@@ -149,12 +168,13 @@ bool jit_make_frame(struct jit *jit)
 	jit->call_insn = e.p + delta;
 	call_insn(&e, jit);
 	jit->unlinked = e.p + delta;
-	store_word(&e, &jit->link, JIT_B);
+	store_rip(&e, JIT_A);
+	store_word(&e, 8, &jit->link, JIT_B, JIT_A);
 	leave_branched(&e);
 	jit->decline = e.p + delta;
+	store_rip(&e, JIT_A);
 	emit_mov_imm(&e, JIT_B, 1);
-	emit_mov_imm(&e, JIT_A, (u64)&jit->declined);
-	emit_store(&e, 1, EMIT_MEM(JIT_A, 0), JIT_B);
+	store_word(&e, 1, &jit->declined, JIT_B, JIT_A);
 	leave_branched(&e);
 	jit->dispatch = e.p + delta;
 	dispatch(&e, jit);

@@ -3,7 +3,8 @@
  * Integer instructions as themselves. One whose registers are all in the host's of the same name, and
  * that has no memory operand, is copied byte for byte; others are put together again with other registers
  * (SDM vol. 2, 2.1 and 2.2.1), a register that stays in memory by way of a scratch register or as a
- * memory operand.
+ * memory operand. Where rAX is not named by ModRM (MUL, CMPXCHG, AH...) guest rAX is brought into the host's
+ * for the instruction.
  *
  * Not here, so left to their handlers: DIV and IDIV, which may fault; what is not innocuous; VEX-encoded
  * ones that cannot be copied.
@@ -63,6 +64,23 @@ static bool runs_as_itself(const struct jit_block *t, const struct x86_insn *ins
 	}
 }
 
+/* rAX as an operand that no field of the encoding names: read, and written. */
+static bool implies_ax(const struct x86_insn *insn)
+{
+	switch (insn->op) {
+	case X86_OP_MUL:
+	case X86_OP_IMUL1:
+	case X86_OP_CMPXCHG:
+	case X86_OP_CBW:
+	case X86_OP_CWD:
+	case X86_OP_LAHF:
+	case X86_OP_SAHF:
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* ---- copied ---------------------------------------------------------------------------------------- */
 
 static bool may_copy(const struct x86_insn *insn)
@@ -70,10 +88,31 @@ static bool may_copy(const struct x86_insn *insn)
 	for (unsigned i = 0; i < insn->nr_operands; i++) {
 		const struct x86_operand *o = &insn->operand[i];
 
-		if (o->kind == X86_OPD_MEM || (o->kind == X86_OPD_REG && jit_host(o->reg) != o->reg))
+		if (o->kind == X86_OPD_MEM || o->kind == X86_OPD_REGH ||
+		    (o->kind == X86_OPD_REG && jit_host(o->reg) != o->reg))
+			return false;
+	}
+	return !implies_ax(insn);
+}
+
+/* Whether it may be copied with guest rAX in the host's. */
+static bool may_copy_with_ax(const struct x86_insn *insn)
+{
+	for (unsigned i = 0; i < insn->nr_operands; i++) {
+		const struct x86_operand *o = &insn->operand[i];
+
+		if (o->kind == X86_OPD_MEM ||
+		    (o->kind == X86_OPD_REG && o->reg != X86_RAX && jit_host(o->reg) != o->reg))
 			return false;
 	}
 	return true;
+}
+
+static void copy_with_ax(struct jit_block *t, const struct x86_insn *insn)
+{
+	emit_mov(&t->e, 8, X86_RAX, JIT_AX);
+	emit_bytes(&t->e, insn->bytes, insn->len);
+	emit_mov(&t->e, 8, JIT_AX, X86_RAX);
 }
 
 /* ---- put together ---------------------------------------------------------------------------------- */
@@ -136,6 +175,8 @@ static void encode(struct emit *e, const struct x86_insn *insn, unsigned reg, bo
 {
 	unsigned rex = (rex_bits(insn) & 8) | (reg >> 3 & 1) << 2 | ((mem ? m.base : rm) >> 3 & 1);
 
+	if (mem)
+		emit_segment(e, m);
 	if (insn->prefix & X86_PFX_LOCK)
 		emit8(e, 0xf0);
 	if ((insn->prefix & X86_PFX_OSIZE) || insn->mandatory == 0x66)
@@ -194,8 +235,12 @@ static void with_registers(struct jit_block *t, const struct x86_insn *insn)
 	bool mem = rm_may_be_memory(insn, m) && (ext || g != m);
 
 	if (!mem)
-		rm = !ext && g == m ? reg : get_operand(t, insn, m, JIT_B);
+		rm = !ext && g == m ? reg : get_operand(t, insn, m, implies_ax(insn) ? JIT_A : JIT_B);
+	if (implies_ax(insn))
+		emit_mov(&t->e, 8, X86_RAX, JIT_AX);
 	encode(&t->e, insn, reg, mem, rm, JIT_REG(m));
+	if (implies_ax(insn))
+		emit_mov(&t->e, 8, JIT_AX, X86_RAX);
 	if (!ext)
 		put_operand(t, insn, g, reg);
 	if (!mem && (ext || g != m))
@@ -218,11 +263,25 @@ static void with_memory(struct jit_block *t, const struct x86_insn *insn)
 	jit_probe(t, size, access & X86_ACC_W);
 	if (jit_flags_needed(insn))
 		jit_load_flags(t);
+	if (implies_ax(insn))
+		emit_mov(&t->e, 8, X86_RAX, JIT_AX);
 	if (!ext)
 		reg = get_operand(t, insn, g, JIT_B);
 	encode(&t->e, insn, reg, true, 0, EMIT_MEM(JIT_A, 0));
+	if (implies_ax(insn))
+		emit_mov(&t->e, 8, JIT_AX, X86_RAX);
 	if (!ext)
 		put_operand(t, insn, g, reg);
+}
+
+/* Whether all its registers find a place: rAX takes a scratch register away. */
+static bool fits(const struct x86_insn *insn)
+{
+	if (!implies_ax(insn))
+		return true;
+	if (has_mem(insn))
+		return reg_is_opcode(insn) || jit_host(modrm_reg(insn)) != JIT_IN_MEMORY;
+	return reg_is_opcode(insn);
 }
 
 /* ---- the cases ------------------------------------------------------------------------------------- */
@@ -244,17 +303,91 @@ static bool lea(struct jit_block *t, const struct x86_insn *insn)
 	return true;
 }
 
+static void put_immediate(struct emit *e, u64 value, unsigned n)
+{
+	while (n--) {
+		emit8(e, (u8)value);
+		value >>= 8;
+	}
+}
+
+/* opcode /ext with a register or a register's place, and the instruction's immediate. */
+static void with_immediate(struct jit_block *t, const struct x86_insn *insn, unsigned opcode, unsigned ext)
+{
+	unsigned reg = insn->operand[0].reg, size = insn->operand[0].size, host = jit_host(reg);
+
+	if (host == JIT_IN_MEMORY)
+		emit_op_mem(&t->e, size, opcode, ext, JIT_REG(reg));
+	else
+		emit_op_reg(&t->e, size, opcode, ext, host);
+	put_immediate(&t->e, insn->imm, size == 8 ? 4 : size);
+}
+
 /* B8+r and its like, for registers that are not where they were. */
 static bool mov_imm(struct jit_block *t, const struct x86_insn *insn)
 {
 	unsigned reg = insn->operand[0].reg, host = jit_host(reg);
 
-	if (insn->operand[0].size < 4)
-		return false;
+	if (insn->operand[0].size < 4) {
+		with_immediate(t, insn, insn->operand[0].size == 1 ? 0xc6 : 0xc7, 0);
+		return true;
+	}
 	emit_mov_imm(&t->e, host == JIT_IN_MEMORY ? (unsigned)JIT_A : host,
 		     insn->operand[0].size == 4 ? (u32)insn->imm : insn->imm);
 	if (host == JIT_IN_MEMORY)
 		emit_store(&t->e, 8, JIT_REG(reg), JIT_A);
+	return true;
+}
+
+/* XCHG with rAX in the opcode. */
+static void xchg_ax(struct jit_block *t, const struct x86_insn *insn)
+{
+	unsigned reg = insn->operand[0].reg, size = insn->osize, host = jit_host(reg);
+
+	if (host != JIT_IN_MEMORY) {
+		emit_op_reg(&t->e, size, 0x87, JIT_AX, host);
+		return;
+	}
+	emit_load(&t->e, 8, JIT_A, JIT_REG(reg));
+	emit_op_reg(&t->e, size, 0x87, JIT_AX, JIT_A);
+	emit_store(&t->e, 8, JIT_REG(reg), JIT_A);
+}
+
+static void bswap(struct jit_block *t, const struct x86_insn *insn)
+{
+	unsigned reg = insn->operand[0].reg, host = jit_get(t, reg, JIT_A);
+
+	emit_bswap(&t->e, insn->osize, host);
+	if (host == JIT_A)
+		emit_store(&t->e, 8, JIT_REG(reg), JIT_A);
+}
+
+/* Forms without ModRM: false if it is none of them. */
+static bool short_form(struct jit_block *t, const struct x86_insn *insn)
+{
+	bool imm = insn->nr_operands == 2 && insn->operand[1].kind == X86_OPD_IMM;
+	unsigned byte = insn->nr_operands && insn->operand[0].size == 1, op = insn->opcode;
+
+	if (insn->has_modrm || !insn->nr_operands || insn->operand[0].kind != X86_OPD_REG)
+		return false;
+	if (insn->op == X86_OP_XCHG) {
+		xchg_ax(t, insn);
+		return true;
+	}
+	if (insn->op == X86_OP_BSWAP && insn->osize >= 4) {
+		bswap(t, insn);
+		return true;
+	}
+	if (!imm || insn->map)
+		return false;
+	if (insn->op == X86_OP_MOV)
+		return mov_imm(t, insn);
+	if (insn->op == X86_OP_TEST)
+		with_immediate(t, insn, byte ? 0xf6 : 0xf7, 0);
+	else if ((op & 7) == 4 || (op & 7) == 5)
+		with_immediate(t, insn, byte ? 0x80 : 0x81, op >> 3 & 7);
+	else
+		return false;
 	return true;
 }
 
@@ -263,106 +396,43 @@ static bool can_encode(const struct x86_insn *insn)
 	unsigned encodings = X86_PFX_VEX | X86_PFX_EVEX;
 
 	return insn->has_modrm && !(insn->prefix & encodings) && !has_high_byte(insn) && insn->map <= 3 &&
-	       (insn->modrm >> 6 == 3 || jit_ea_possible(insn));
+	       fits(insn) && (insn->modrm >> 6 == 3 || jit_ea_possible(insn));
+}
+
+/* Chooses the way; flags are where the instruction wants them unless it has a memory operand. */
+static bool transform(struct jit_block *t, const struct x86_insn *insn)
+{
+	if (insn->op == X86_OP_LEA)
+		return lea(t, insn);
+	if (has_mem(insn)) {
+		if (!can_encode(insn))
+			return false;
+		with_memory(t, insn);
+		return true;
+	}
+	if (jit_flags_needed(insn))
+		jit_load_flags(t);
+	if (may_copy(insn)) {
+		emit_bytes(&t->e, insn->bytes, insn->len);
+	} else if (short_form(t, insn)) {
+		/* done */
+	} else if (can_encode(insn)) {
+		with_registers(t, insn);
+	} else if (may_copy_with_ax(insn)) {
+		copy_with_ax(t, insn);
+	} else {
+		return false;
+	}
+	return true;
 }
 
 bool jit_integer(struct jit_block *t, const struct x86_insn *insn)
 {
-	bool reads;
-
 	if (insn->op == X86_OP_NOP || insn->op == X86_OP_PREFETCH)
 		return true;
-	if (!runs_as_itself(t, insn))
+	if (!runs_as_itself(t, insn) || !transform(t, insn))
 		return false;
-	if (insn->op == X86_OP_LEA)
-		return lea(t, insn);
-	reads = jit_flags_needed(insn);
-	if (may_copy(insn)) {
-		if (reads)
-			jit_load_flags(t);
-		emit_bytes(&t->e, insn->bytes, insn->len);
-	} else if (insn->op == X86_OP_MOV && insn->operand[0].kind == X86_OPD_REG && !insn->has_modrm &&
-		   insn->operand[1].kind == X86_OPD_IMM) {
-		return mov_imm(t, insn);
-	} else if (!can_encode(insn)) {
-		return false;
-	} else if (has_mem(insn)) {
-		with_memory(t, insn);
-	} else {
-		if (reads)
-			jit_load_flags(t);
-		with_registers(t, insn);
-	}
 	if (insn->desc->flags_written)
 		jit_wrote_flags(t);
 	return true;
-}
-
-/* ---- the stack ------------------------------------------------------------------------------------- */
-
-static bool push(struct jit_block *t, const struct x86_insn *insn)
-{
-	const struct x86_operand *o = &insn->operand[0];
-	struct emit *e = &t->e;
-
-	if (o->kind != X86_OPD_REG && (o->kind != X86_OPD_IMM || insn->imm != (u64)(s32)insn->imm))
-		return false;
-	jit_save_flags(t);
-	emit_lea(e, 8, JIT_A, EMIT_MEM(JIT_SP, -8));
-	jit_probe(t, 8, true);
-	if (o->kind == X86_OPD_IMM)
-		emit_store_imm(e, 8, EMIT_MEM(JIT_A, 0), (s32)insn->imm);
-	else
-		emit_store(e, 8, EMIT_MEM(JIT_A, 0), jit_get(t, o->reg, JIT_B));
-	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
-	return true;
-}
-
-static bool pop(struct jit_block *t, const struct x86_insn *insn)
-{
-	const struct x86_operand *o = &insn->operand[0];
-	struct emit *e = &t->e;
-	unsigned host;
-
-	if (o->kind != X86_OPD_REG)
-		return false;
-	jit_save_flags(t);
-	emit_mov(e, 8, JIT_A, JIT_SP);
-	jit_probe(t, 8, false);
-	host = jit_host(o->reg);
-	emit_load(e, 8, host == JIT_IN_MEMORY ? (unsigned)JIT_B : host, EMIT_MEM(JIT_A, 0));
-	if (host == JIT_IN_MEMORY)
-		emit_store(e, 8, JIT_REG(o->reg), JIT_B);
-	if (host != JIT_SP)
-		emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, 8));
-	return true;
-}
-
-static bool leave(struct jit_block *t)
-{
-	struct emit *e = &t->e;
-
-	jit_save_flags(t);
-	emit_mov(e, 8, JIT_A, X86_RBP);
-	jit_probe(t, 8, false);
-	emit_load(e, 8, JIT_B, EMIT_MEM(JIT_A, 0));
-	emit_lea(e, 8, JIT_SP, EMIT_MEM(X86_RBP, 8));
-	emit_mov(e, 8, X86_RBP, JIT_B);
-	return true;
-}
-
-bool jit_stack(struct jit_block *t, const struct x86_insn *insn)
-{
-	if (insn->osize != 8)
-		return false;
-	switch (insn->op) {
-	case X86_OP_PUSH:
-		return push(t, insn);
-	case X86_OP_POP:
-		return pop(t, insn);
-	case X86_OP_LEAVE:
-		return leave(t);
-	default:
-		return false;
-	}
 }

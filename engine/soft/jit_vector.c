@@ -32,7 +32,7 @@ static void demand(struct jit_block *t, struct emit_mem m, u32 mask)
 	emit_load(&t->e, 4, JIT_A, m);
 	emit_alu_imm(&t->e, EMIT_AND, 4, JIT_A, (s32)mask);
 	emit_alu_imm(&t->e, EMIT_CMP, 4, JIT_A, (s32)mask);
-	emit_jcc(&t->e, JIT_IF_NOT_EQUAL, t->delta, t->jit->decline);
+	jit_refuse_if(t, JIT_IF_NOT_EQUAL, true);
 }
 
 static void forbid(struct jit_block *t, unsigned size, struct emit_mem m, u32 mask)
@@ -41,7 +41,7 @@ static void forbid(struct jit_block *t, unsigned size, struct emit_mem m, u32 ma
 		return;
 	emit_load(&t->e, size, JIT_A, m);
 	emit_alu_imm(&t->e, EMIT_AND, 4, JIT_A, (s32)mask);
-	emit_jcc(&t->e, JIT_IF_NOT_EQUAL, t->delta, t->jit->decline);
+	jit_refuse_if(t, JIT_IF_NOT_EQUAL, true);
 }
 
 void jit_vector_entry(struct jit_block *t)
@@ -63,6 +63,12 @@ void jit_vector_entry(struct jit_block *t)
 	demand(t, JIT_FIELD(cr4), cr4_set);
 	demand(t, JIT_FIELD(xcr0), xcr0_set);
 	forbid(t, 1, JIT_FIELD(fpu_unmasked), unmasked);
+}
+
+/* PCMPESTRM and PCMPESTRI: a length is in rAX. */
+static bool reads_ax(const struct x86_insn *insn)
+{
+	return insn->map == 3 && (insn->opcode == 0x60 || insn->opcode == 0x61);
 }
 
 static bool memory(struct jit_block *t, const struct x86_insn *insn, const struct native_traits *n)
@@ -101,6 +107,8 @@ bool jit_vector(struct jit_block *t, const struct x86_insn *insn)
 		gpr = insn->operand[n->gpr].reg;
 		r.gpr = (u8)jit_get(t, gpr, JIT_B);
 	}
+	if (reads_ax(insn))
+		emit_mov(&t->e, 8, X86_RAX, JIT_AX);
 	rename_insn(&t->e, insn, true, &r);
 	if (n->out == NATIVE_OUT_GPR && r.gpr == JIT_B)
 		emit_store(&t->e, 8, JIT_REG(gpr), JIT_B);

@@ -229,7 +229,7 @@ bool rename_insn(struct emit *e, const struct x86_insn *insn, bool long_mode, co
 	} else {
 		unsigned x = r->mem.index == EMIT_NO_INDEX ? 0 : r->mem.index >> 3;
 
-		emit_prefixes(e, insn, &f, x, r->mem.base >> 3);
+		emit_prefixes(e, insn, &f, x, r->mem.base >> 3 & 1);
 		if (insn->prefix & X86_PFX_EVEX)
 			emit_modrm_mem_evex(e, f.reg, r->mem);
 		else

@@ -9,6 +9,7 @@
 #include "engine/soft/soft.h"
 #include "engine/soft/translate.h"
 #include "host/user/fault.h"
+#include "host/user/gs.h"
 #include "x86/system.h"
 
 /* ---- what an instruction came to ------------------------------------------------------------------------------- */
@@ -206,6 +207,8 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 
 	soft->insn = NULL;
 	soft->debug_exit = false;
+	if (soft->jit)
+		host_gs_borrow(&vcpu->cpu);
 	x86_fpu_enter(&vcpu->cpu);
 	if (host_fault_guard(&frame) == 0) {
 		exit = body(vcpu);
@@ -217,6 +220,8 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 		exit = ENGINE_EXIT_HOST_FAULT;
 	}
 	x86_fpu_leave(&vcpu->cpu);
+	if (soft->jit)
+		host_gs_return();
 	soft_unpin(soft);
 	return exit;
 }

@@ -9,8 +9,7 @@
  * path: a memory operand that misses the TLB, a branch to a strange address, a misaligned vector operand
  * go to the handler of the whole instruction, before anything has been committed.
  *
- * State. Guest registers live in host registers across blocks (jit.h), RIP of the block's start among
- * them. Handlers are called with everything in struct x86_cpu, and look at the result and at cpu->stop as
+ * State. Guest registers live in host registers across blocks (jit.h); of RIP only the page is kept. Handlers are called with everything in struct x86_cpu, and look at the result and at cpu->stop as
  * the interpreter's loop does; faults, MMIO, modified code, single steps are all found by handlers and
  * dealt with by the loop in run.c. Status flags are in cpu->cc at every block's entry, and inside a block
  * wherever jit_access.c has put them. Vector state is the host's.
@@ -40,160 +39,10 @@
 #include "engine/soft/perfmap.h"
 #include "engine/soft/translate.h"
 #include "host/host.h"
+#include "host/user/gs.h"
 #include "x86/opcodes.h"
 
 #define WARM 24
-
-/* ---- a block --------------------------------------------------------------------------------------- */
-
-/* The block's stamp, and behind it its table of code offsets, are among the slots. */
-static bool take_cells(struct jit *jit, struct block *b)
-{
-	u32 words = sizeof(*b->stamp) / sizeof(u64) + (b->nr + 4) / 4;
-
-	if (JIT_SLOTS - jit->used_slots < words + 2 * BLOCK_MAX_INSNS)
-		return false;
-	b->stamp = (struct block_stamp *)((u64 *)(jit->region.write + JIT_CODE_SIZE) + jit->used_slots);
-	b->code_offset = (u16 *)(b->stamp + 1);
-	jit->used_slots += words;
-	*b->stamp = (struct block_stamp){ .version = b->version, .epoch = b->epoch };
-	return true;
-}
-
-/* To the loop unless the word at now is that of the stamp. */
-static void demand_same(struct jit_block *t, unsigned size, const void *now, const u64 *then)
-{
-	struct emit *e = &t->e;
-
-	emit_mov_imm(e, JIT_A, (u64)now);
-	emit_load(e, size, JIT_A, EMIT_MEM(JIT_A, 0));
-	emit8(e, 0x4c); /* cmp r13, [rip + ...] */
-	emit8(e, 0x3b);
-	emit8(e, 0x2d);
-	emit32(e, (u32)((u64)then - ((u64)e->p + 4)));
-	emit_jcc(e, JIT_IF_NOT_EQUAL, t->delta, t->jit->unlinked);
-}
-
-static void entry(struct jit_block *t)
-{
-	struct emit *e = &t->e;
-
-	demand_same(t, 4, &t->b->page->version, &t->b->stamp->version);
-	demand_same(t, 8, &t->jit->soft->epoch, &t->b->stamp->epoch);
-	emit_op_mem(e, 4, 0x83, EMIT_CMP, JIT_FIELD(stop));
-	emit8(e, 0);
-	emit_jcc(e, JIT_IF_NOT_EQUAL, t->delta, t->jit->unlinked);
-	jit_vector_entry(t);
-}
-
-/* Behind these the loop must look at the machine again, unless they changed nothing but data rights. */
-static bool ends_in_loop(const struct x86_insn *last)
-{
-	return (last->desc->flags & X86_F_END) && last->op != X86_OP_STAC && last->op != X86_OP_CLAC;
-}
-
-static bool changes_vector_state(const struct x86_insn *insn)
-{
-	return insn->desc->state != X86_STATE_INT || insn->op == X86_OP_XRSTOR || insn->op == X86_OP_XRSTORS;
-}
-
-static void by_handler(struct jit_block *t, const struct x86_insn *insn)
-{
-	jit_save_flags(t);
-	jit_call_handler(t, t->now);
-	t->no_vector |= changes_vector_state(insn);
-}
-
-/* All instructions in order; true: the last one leaves the block in any case. */
-static bool body(struct jit_block *t, const u8 *start)
-{
-	bool left = false;
-
-	for (t->now = 0; t->now < t->b->nr; t->now++) {
-		const struct x86_insn *insn = &t->b->insn[t->now];
-
-		t->b->code_offset[t->now] = (u16)(t->e.p - start);
-		left = jit_branch(t, insn) && insn->op != X86_OP_JCC;
-		if (!left && insn->op != X86_OP_JCC && !jit_integer(t, insn) && !jit_stack(t, insn) &&
-		    !jit_vector(t, insn))
-			by_handler(t, insn);
-		jit_finish(t);
-	}
-	t->b->code_offset[t->now] = (u16)(t->e.p - start);
-	return left;
-}
-
-static void end(struct jit_block *t)
-{
-	struct emit *e = &t->e;
-
-	jit_save_flags(t);
-	if (!ends_in_loop(&t->b->insn[t->b->nr - 1])) {
-		jit_exit_direct(t, t->b->len, t->b->nr);
-		return;
-	}
-	emit_lea(e, 8, JIT_RIP, EMIT_MEM(JIT_RIP, t->b->len));
-	emit_mov_imm(e, JIT_B, 0);
-	emit_jmp(e, t->delta, t->jit->unlinked);
-}
-
-/* Jumps of one instruction share the call of its handler if they come back to the same place. */
-static void cold(struct jit_block *t)
-{
-	for (unsigned i = 0; i < t->nr_cold;) {
-		const struct jit_cold *c = &t->cold[i];
-
-		for (; i < t->nr_cold && t->cold[i].insn == c->insn && t->cold[i].back == c->back; i++)
-			emit_patch(&t->e, t->cold[i].place);
-		jit_call_handler(t, c->insn);
-		if (c->flags)
-			jit_load_flags(t);
-		emit_jmp(&t->e, 0, c->back);
-	}
-}
-
-static bool has_odd_jcc(const struct block *b)
-{
-	for (unsigned i = 0; i < b->nr; i++) {
-		const struct x86_insn *insn = &b->insn[i];
-		s64 delta = (s64)(insn->next + insn->imm);
-
-		if (insn->op == X86_OP_JCC && (insn->osize != 8 || delta != (s32)delta))
-			return true;
-	}
-	return false;
-}
-
-static bool worth_it(const struct block *b)
-{
-	return (b->key & 0xff) == 64 && !b->spans && b->host && !has_odd_jcc(b);
-}
-
-static void translate(struct jit *jit, struct block *b)
-{
-	struct jit_block t = { .jit = jit, .cpu = jit->cpu, .b = b, .in_mem = true };
-	size_t used = (jit->region.used + 15) & ~15ull;
-	u8 *start = jit->region.write + used;
-
-	if (!worth_it(b))
-		return;
-	if (used + JIT_BLOCK_ROOM > JIT_CODE_SIZE || !take_cells(jit, b)) {
-		block_flush_all(jit->soft);
-		return;
-	}
-	t.e = emit_start(start, JIT_BLOCK_ROOM);
-	t.delta = jit->region.exec - jit->region.write;
-	entry(&t);
-	if (!body(&t, start))
-		end(&t);
-	jit_exits(&t);
-	cold(&t);
-	if (t.e.overflow)
-		return;
-	jit->region.used = used + (size_t)(t.e.p - start);
-	b->code = start + t.delta;
-	perfmap_add(b->code, (size_t)(t.e.p - start), code_linear_rip(jit->cpu), b->key & 0xff);
-}
 
 /* ---- from the loop --------------------------------------------------------------------------------- */
 
@@ -227,7 +76,7 @@ bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b,
 	if (!b->code) {
 		if (likely(b->heat++ != jit->warm))
 			return false;
-		translate(jit, b);
+		jit_translate(jit, b);
 		if (!b->code)
 			return false;
 	}
@@ -284,14 +133,16 @@ void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct h
 
 	if (!soft->jit || !code_contains(&soft->jit->region, pc))
 		return;
-	for (unsigned g = X86_RAX; g <= X86_R10; g++)
-		cpu->regs[g] = f->gpr[g == X86_RSP ? (unsigned)JIT_SP : g];
-	cpu->regs[X86_REG_RIP] = f->gpr[JIT_RIP];
+	for (unsigned g = X86_RAX; g <= X86_R15; g++) {
+		if (jit_host(g) != JIT_IN_MEMORY)
+			cpu->regs[g] = f->gpr[jit_host(g)];
+	}
 	cpu->cc = (ax >> 8 & (X86_FLAGS_STATUS & 0xff)) | (ax & 1) << 11;
 	soft->insn = NULL;
 	b = block_at(soft, pc);
 	if (!b)
 		return;
+	cpu->regs[X86_REG_RIP] = cpu->code_page + (b->gpa & (PAGE_SIZE - 1));
 	while (n + 1 < b->nr && pc >= b->code + b->code_offset[n + 1])
 		n++;
 	soft->insn = &b->insn[n];
@@ -316,6 +167,8 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 	u32 warm;
 
 	if (!configured(&warm))
+		return;
+	if (!host_gs_init())
 		return;
 	jit = host_alloc_pages(sizeof(*jit));
 	if (!jit)

@@ -81,6 +81,7 @@
 
 #include "host/host.h"
 #include "host/user/fault.h"
+#include "host/user/gs.h"
 #include "host/user/process.h"
 #include "host/user/signals.h"
 #include "host/user/sys.h"
@@ -347,7 +348,7 @@ static struct host_sigaction disposition_take(int sig)
 static void deliver(int sig, siginfo_t *info, void *context, bool forced)
 {
 	struct host_sigaction a = disposition_take(sig);
-	u64 mask = *context_mask(context) | a.mask;
+	u64 mask = *context_mask(context) | a.mask, gs;
 
 	/* The kernel does not let a thread ignore, or block, the fault that it is about to repeat. */
 	if (a.handler == (void *)SIG_IGN && !forced)
@@ -362,7 +363,9 @@ static void deliver(int sig, siginfo_t *info, void *context, bool forced)
 	if (mask & HOST_FAULT_SIGNALS)
 		host_thread.faults_open = false;
 	sys_sigmask(SIG_SETMASK, &mask, NULL);
+	gs = host_gs_suspend();
 	((void (*)(int, siginfo_t *, void *))a.handler)(sig, info, context);
+	host_gs_resume(gs);
 }
 
 /* ---- arrival --------------------------------------------------------------------------------- */

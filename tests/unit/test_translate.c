@@ -16,9 +16,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <asm/prctl.h>
 #include <linux/kvm.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
+#include <unistd.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -560,14 +563,31 @@ static void make_walk(void)
 	      "\xeb\xf3");			/* jmp 1b */
 }
 
+static uint64_t gs_word;
+
+static void set_gs(const void *base)
+{
+	assert_int_equal(syscall(SYS_arch_prctl, ARCH_SET_GS, base), 0);
+}
+
+static bool gs_is(const void *base)
+{
+	unsigned long now = 0;
+
+	syscall(SYS_arch_prctl, ARCH_GET_GS, &now);
+	return now == (unsigned long)base;
+}
+
 static void test_host_fault(void **state)
 {
 	struct outcome a, b;
 
 	(void)state;
+	set_gs(&gs_word);
 	run("interp", 1, make_walk, DATA + 0x2000, &a);
 	run("jit", 1, make_walk, DATA + 0x2000, &b);
 	assert_int_equal(a.error, EFAULT);
+	assert_true(gs_is(&gs_word));
 	assert_int_equal(a.regs.rbx, DATA + 0x2000);
 	assert_memory_equal(&a, &b, sizeof(a));
 }
@@ -606,6 +626,18 @@ static void on_alarm(int sig)
 {
 	(void)sig;
 	anykvm_interrupt();
+}
+
+/* The thread's GS base is borrowed and returned. */
+static void test_gs_base(void **state)
+{
+	struct outcome o;
+
+	(void)state;
+	set_gs(&gs_word);
+	run("jit", 1, make_self_modifying, 0, &o);
+	assert_true(gs_is(&gs_word));
+	set_gs(NULL);
 }
 
 /* Translated code that never comes back by itself sees a kick. */
@@ -653,6 +685,7 @@ int main(void)
 		cmocka_unit_test(test_host_fault),
 		cmocka_unit_test(test_random_programs),
 		cmocka_unit_test(test_self_modifying),
+		cmocka_unit_test(test_gs_base),
 		cmocka_unit_test(test_kick),
 		cmocka_unit_test(test_perf_map),
 	};
