@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -39,7 +40,7 @@ SHIM_EXPORT int ioctl(int fd, unsigned long request, ...)
 {
 	unsigned long arg = THIRD_ARGUMENT(request);
 
-	if (ours(fd))
+	if (ours(fd) || (_IOC_TYPE(request) == KVMIO && shim_active() && host_fd_any() && host_fd_adopt(fd)))
 		return (int)shim_result(host_fd_ioctl(fd, (unsigned int)request, arg));
 	return REAL(ioctl)(fd, request, arg);
 }

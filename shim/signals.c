@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include "host/user/signals.h"
 #include "shim/shim.h"
@@ -175,6 +176,34 @@ SHIM_EXPORT int shim_siginterrupt(int sig, int interrupt)
 		now.sa_flags |= SA_RESTART;
 	}
 	return (int)shim_result(act(sig, &now, NULL));
+}
+
+/* ---- cancellation ---------------------------------------------------------------------------------- */
+
+static void *wait_for_ever(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+/* libc installs its handler when a thread is first cancelled: we cancel one of our own, and take it over. */
+static void claim_cancellation(void)
+{
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, wait_for_ever, NULL))
+		return;
+	REAL(pthread_cancel)(thread);
+	pthread_join(thread, NULL);
+	host_signals_claim_cancellation();
+}
+
+SHIM_EXPORT int pthread_cancel(pthread_t thread)
+{
+	if (shim_active() && host_signals_want_cancellation())
+		claim_cancellation();
+	return REAL(pthread_cancel)(thread);
 }
 
 /* ---- masks ----------------------------------------------------------------------------------------- */

@@ -24,7 +24,8 @@
  * ioctls are still called (the core tells what may be done there and what is EIO), release() is not.
  *
  * Not seen: descriptors closed by raw system calls that bypass the shim. The entry remains until the
- * number is used for one of our files again.
+ * number is used for one of our files again. Descriptors that arrive in a message are found out by their
+ * first ioctl (host_fd_adopt), as long as another one has kept the file; on their own they keep nothing.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -34,6 +35,7 @@
 #include <linux/memfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "host/host.h"
@@ -279,6 +281,35 @@ bool host_fd_is_ours(int fd)
 	struct host_file **entry = entry_of(fd);
 
 	return entry && atomic_read(entry);
+}
+
+static bool same_inode(const struct stat *a, int fd)
+{
+	struct stat b;
+
+	return !sys_call3(SYS_fstat, fd, (long)&b, 0) && a->st_dev == b.st_dev && a->st_ino == b.st_ino;
+}
+
+bool host_fd_adopt(int fd)
+{
+	struct host_file *f = NULL;
+	struct stat st;
+
+	if (fd < 0 || host_in_vfork_child() || sys_call3(SYS_fstat, fd, (long)&st, 0))
+		return false;
+	host_enter();
+	host_mutex_lock(&lock);
+	for (u32 known = 0; known <= highest && !f; known++) {
+		if (host_fd_is_ours((int)known) && same_inode(&st, (int)known))
+			f = file_hold((int)known);
+	}
+	if (f && !entry_prepare(fd))
+		entry_set(fd, f);
+	else if (f)
+		__atomic_sub_fetch(&f->refs, 1, __ATOMIC_ACQ_REL); /* not the last: its entry has one */
+	host_mutex_unlock(&lock);
+	host_leave();
+	return host_fd_is_ours(fd);
 }
 
 bool host_fd_any(void)

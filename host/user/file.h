@@ -13,6 +13,12 @@ bool host_fd_is_ours(int fd);
 /* Whether any descriptor is ours. */
 bool host_fd_any(void);
 
+/*
+ * Whether fd, which is not one of ours yet, leads to one of our files by another way than ours (SCM_RIGHTS,
+ * pidfd_getfd, a raw system call): it is ours from now on.
+ */
+bool host_fd_adopt(int fd);
+
 /* These expect host_fd_is_ours(fd), and give -EBADF when it has just ceased to be. */
 long host_fd_ioctl(int fd, unsigned int request, unsigned long arg);
 int host_fd_close(int fd);

@@ -64,6 +64,12 @@
  *  assumed until the program changes its mask, where sigprocmask and friends are interposed; else each
  *  time.
  *
+ * Cancellation
+ *  libc cancels a thread by a signal whose handler never returns, wherever the thread is. It is claimed
+ *  like the program's, so that it ends KVM_RUN and unwinds the thread once the call is over, as in
+ *  Linux; else locks of ours would stay taken for ever. libc installs it when first used, by no function
+ *  that could be interposed: the shim's pthread_cancel() sees to that (host_signals_claim_cancellation).
+ *
  * Without the shim
  *  Only the fault signals and those of KVM_SET_SIGNAL_MASK are claimed. Other handlers run at once, in
  *  the midst of a call: they may call nothing of the library but anykvm_interrupt().
@@ -206,12 +212,25 @@ void host_signals_take_over(void)
 		return;
 	mask = table_lock_all();
 	for (int sig = 1; sig <= HOST_SIGNALS; sig++) {
-		if ((HOST_LIBC_SIGNALS | HOST_UNCATCHABLE_SIGNALS) & host_sigbit(sig))
+		if (sig == HOST_SETID_SIGNAL || HOST_UNCATCHABLE_SIGNALS & host_sigbit(sig))
 			continue;
 		if (!kernel_act(sig, NULL, &now) && is_function(&now))
 			claim_one(sig);
 	}
 	atomic_set(&taken_over, true);
+	table_unlock_all(mask);
+}
+
+bool host_signals_want_cancellation(void)
+{
+	return atomic_read(&taken_over) && !(atomic_read(&claimed) & host_sigbit(HOST_CANCEL_SIGNAL));
+}
+
+void host_signals_claim_cancellation(void)
+{
+	u64 mask = table_lock_all();
+
+	claim_one(HOST_CANCEL_SIGNAL);
 	table_unlock_all(mask);
 }
 

@@ -17,11 +17,13 @@ static inline u64 host_sigbit(int sig)
 /* By number, x86's: SIGILL 4, SIGTRAP 5, SIGBUS 7, SIGFPE 8, SIGKILL 9, SIGSEGV 11, SIGSTOP 19, SIGSYS 31. */
 #define HOST_FAULT_SIGNALS (1ull << 3 | 1ull << 6 | 1ull << 7 | 1ull << 10)
 #define HOST_SYNC_SIGNALS (HOST_FAULT_SIGNALS | 1ull << 4 | 1ull << 30)
-/* glibc's own two, 32 (cancellation) and 33 (set*id in all threads): never blocked, never claimed. */
-#define HOST_LIBC_SIGNALS (1ull << 31 | 1ull << 32)
+/* libc's own two, 32 (cancellation) and 33 (set*id in all threads): the program's masks and actions know nothing of them. */
+#define HOST_CANCEL_SIGNAL 32
+#define HOST_SETID_SIGNAL 33
+#define HOST_LIBC_SIGNALS (1ull << (HOST_CANCEL_SIGNAL - 1) | 1ull << (HOST_SETID_SIGNAL - 1))
 #define HOST_UNCATCHABLE_SIGNALS (1ull << 8 | 1ull << 18)
 /* What is blocked where we want no signal handler to run. */
-#define HOST_BLOCK_ALL (~(HOST_SYNC_SIGNALS | HOST_LIBC_SIGNALS))
+#define HOST_BLOCK_ALL (~(HOST_SYNC_SIGNALS | 1ull << (HOST_SETID_SIGNAL - 1)))
 
 /* struct sigaction as the kernel takes it. */
 struct host_sigaction {
@@ -67,6 +69,10 @@ void host_signals_claim(u64 set);
 /* From now on sigaction is virtual: host_signals_act() is called for every change the program makes.
  * Claims every signal that has a handler. The shim calls it when the program first opens /dev/kvm. */
 void host_signals_take_over(void);
+/* The take-over is done, but libc had no handler for cancellation by then. */
+bool host_signals_want_cancellation(void);
+/* libc has installed it: threads are cancelled outside of the library from now on. */
+void host_signals_claim_cancellation(void);
 /* rt_sigaction(2) as the program means it. 0 or -errno. Before the take-over: the kernel's, plain. */
 int host_signals_act(int sig, const struct host_sigaction *act, struct host_sigaction *old);
 /* anykvm_interrupt(): the KVM_RUN that this thread is in, or about to enter, returns EINTR. */

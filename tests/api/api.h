@@ -31,4 +31,5 @@ void test_slots(void);
 void test_vcpus(void);
 void test_fds(void);
 void test_state(void);
+void test_process(void);
 #endif

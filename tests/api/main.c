@@ -78,7 +78,8 @@ static void tick(int signal_number)
 	(void)signal_number;
 }
 
-int main(void)
+/* Arguments: only these groups. */
+int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
@@ -87,7 +88,8 @@ int main(void)
 		       { "slots", test_slots },
 		       { "vcpus", test_vcpus },
 		       { "fds", test_fds },
-		       { "state", test_state } };
+		       { "state", test_state },
+		       { "process", test_process } };
 	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
 	struct itimerval each = { { 0, 200000 }, { 0, 200000 } };
 
@@ -95,6 +97,12 @@ int main(void)
 	sigaction(SIGALRM, &action, NULL);
 	setitimer(ITIMER_REAL, &each, NULL);
 	for (unsigned i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
+		bool wanted = argc == 1;
+
+		for (int arg = 1; arg < argc; arg++)
+			wanted |= !strcmp(argv[arg], groups[i].name);
+		if (!wanted)
+			continue;
 		printf("[%s]\n", groups[i].name);
 		groups[i].run();
 	}

@@ -817,6 +817,43 @@ static void test_stress_jumps(void **state)
 	assert_false(host_mutex_is_locked(&vcpu.mutex));
 }
 
+/* ---- cancellation ---------------------------------------------------------------------------------- */
+
+static void *cancelled_loop(void *unused)
+{
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+	for (;;) {
+		run();
+		ioctl(vcpu_fd, VCPU_TOUCH, 0);
+	}
+	return unused;
+}
+
+/* ioctl is no cancellation point of glibc's, so threads that are to be cancelled in KVM_RUN say that anywhere will do. */
+static void test_cancel(void **state)
+{
+	u32 seed = 4;
+
+	(void)state;
+	for (u32 i = 0; i < stress_signals / 10 + 10; i++) {
+		pthread_t thread;
+		void *result;
+
+		watch();
+		vcpu.mode = (enum mode)(i % 3);
+		atomic_set(&vcpu.running, 0);
+		assert_int_equal(pthread_create(&thread, NULL, cancelled_loop, NULL), 0);
+		while (!atomic_read(&vcpu.running) && vcpu.mode != EXIT)
+			host_yield();
+		dawdle(&seed);
+		assert_int_equal(pthread_cancel(thread), 0);
+		assert_int_equal(pthread_join(thread, &result), 0);
+		assert_ptr_equal(result, PTHREAD_CANCELED);
+		assert_false(host_mutex_is_locked(&vcpu.mutex));
+		assert_int_equal(ioctl(vcpu_fd, VCPU_TOUCH, 0), 0);
+	}
+}
+
 /* ---- main ----------------------------------------------------------------------------------------- */
 
 #define SIGNAL_TEST(f) cmocka_unit_test_setup(f, vcpu_reset)
@@ -849,6 +886,7 @@ int main(int argc, char **argv)
 		SIGNAL_TEST(test_stress_exit),
 		SIGNAL_TEST(test_stress_masked),
 		SIGNAL_TEST(test_stress_jumps),
+		SIGNAL_TEST(test_cancel),
 	};
 	struct rlimit no_core = { 0, 0 };
 
