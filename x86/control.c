@@ -79,8 +79,7 @@ enum x86_result x86_set_cr3(struct x86_cpu *cpu, u64 value)
 	bool keep = false;
 
 	if (cpu->cr4 & X86_CR4_PCIDE) {
-		/* The engine's TLB holds one PCID: entries of another may not survive, asked for or not. */
-		keep = (value & CR3_NOFLUSH) && !((value ^ cpu->cr3) & CR3_PCID);
+		keep = value & CR3_NOFLUSH;
 		value &= ~CR3_NOFLUSH;
 	}
 	if (value & (cpu->phys_reserved | ~0x000fffffffffffffull))
@@ -89,8 +88,7 @@ enum x86_result x86_set_cr3(struct x86_cpu *cpu, u64 value)
 	    x86_load_pdptrs(cpu, value))
 		return X86_FAULT;
 	cpu->cr3 = value;
-	if (!keep)
-		cpu->mem->flush_all(cpu, true);
+	cpu->mem->switch_space(cpu, keep);
 	return X86_OK;
 }
 

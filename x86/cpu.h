@@ -163,7 +163,31 @@ struct x86_tlb_entry {
 	u64 host;	/* host address of the page: NULL never occurs in a valid entry */
 	u64 gpa;	/* guest-physical address of the page */
 };
-enum x86_tlb_set { X86_TLB_KERNEL, X86_TLB_KERNEL_NOUSER /* SMAP in force */, X86_TLB_USER, X86_NR_TLBS };
+enum x86_tlb_set { X86_TLB_KERNEL_NOUSER /* SMAP in force */, X86_TLB_KERNEL, X86_TLB_USER, X86_NR_TLBS };
+
+/*
+ * Address spaces (PCIDs) whose entries are kept side by side, each in sets of its own but for the first, which holds
+ * little but global pages and serves all.
+ */
+#define X86_TLB_CONTEXTS 8
+#define X86_TLB_SETS (1 + (X86_NR_TLBS - 1) * X86_TLB_CONTEXTS)
+
+/*
+ * A paging-structure cache (SDM vol. 3 section 4.10.3): for 2 MiB of addresses the page table that maps them, or the
+ * large page they are in. tag: bits of the address, the context, a generation.
+ */
+struct x86_walk_entry {
+	u64 tag;
+	u64 base;	/* gpa of the page table; of the 2 MiB page */
+	u64 rights;	/* what the entries above allow (paging.c) */
+	u64 leaf;	/* the large page's entry; 0: there is a page table */
+	u64 page_size;
+};
+#define X86_WALK_CACHE_BITS 8
+struct x86_walk_cache {
+	u32 generation;
+	struct x86_walk_entry entry[1u << X86_WALK_CACHE_BITS];
+};
 
 struct x86_cpu;
 struct kvm_cpuid_entry2;
@@ -182,9 +206,15 @@ struct x86_mem_ops {
 	 * marked dirty; *host = NULL with X86_OK means "no direct memory (MMIO, page crossing): use read and write".
 	 */
 	enum x86_result (*pin)(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access, void **host);
-	/* TLB maintenance; gva of one page, or all. PCID 0 when CR4.PCIDE is clear. */
+	/*
+	 * TLB maintenance. flush_page: the page of gva, in the current address space and if it is global. flush_all: in all
+	 * address spaces. flush_pcid: all but global pages of one. switch_space: CR3 has been written; keep: what is
+	 * remembered of the PCID it now names is still good.
+	 */
 	void (*flush_page)(struct x86_cpu *cpu, u64 gva);
 	void (*flush_all)(struct x86_cpu *cpu, bool keep_global);
+	void (*flush_pcid)(struct x86_cpu *cpu, unsigned pcid);
+	void (*switch_space)(struct x86_cpu *cpu, bool keep);
 };
 
 /*
@@ -290,8 +320,21 @@ struct x86_cpu {
 	void *native_spare;	/* engine/soft/native.c: this processor's stub memory when the shared one is full */
 
 	/* --- TLB storage ------------------------------------------------------------------------------------ */
-	struct x86_tlb_entry tlbs[X86_NR_TLBS][X86_TLB_SIZE];
+	struct x86_walk_cache *walk_cache; /* the engine's; NULL: every walk reads all levels */
+	u8 tlb_context;		/* the current one of X86_TLB_CONTEXTS */
+	struct x86_tlb_entry tlbs[X86_TLB_SETS][X86_TLB_SIZE]; /* see x86_tlb_of() */
 };
+
+static inline struct x86_tlb_entry *x86_tlb_of(struct x86_cpu *cpu, enum x86_tlb_set set)
+{
+	return cpu->tlbs[set == X86_TLB_KERNEL_NOUSER ? 0 : set + (X86_NR_TLBS - 1) * cpu->tlb_context];
+}
+
+/* The number of the current address space, 0 without CR4.PCIDE. */
+static inline unsigned x86_pcid(const struct x86_cpu *cpu)
+{
+	return cpu->cr4 & X86_CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
+}
 
 static inline bool x86_has(const struct x86_cpu *cpu, enum x86_feature f)
 {

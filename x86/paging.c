@@ -7,6 +7,9 @@
  * A in every entry used and D in the leaf, each by compare-and-exchange. An entry that changed meanwhile
  * restarts the walk; one that cannot be written (ROM) is used as it is.
  *
+ * In long mode the last level's tables and large pages are remembered (struct x86_walk_cache) from walks that have set the
+ * accessed bits above; whatever invalidates a TLB entry invalidates all of that.
+ *
  * PAE's page-directory-pointer entries are registers (cpu->pdptr), loaded with CR3 as on Intel; AMD
  * reads them from memory at every walk.
  */
@@ -33,6 +36,7 @@ struct walk {
 	unsigned nr;	/* entries read */
 	unsigned size;	/* of an entry: 4 or 8 bytes */
 	u64 rights;	/* P, W, U: and of all entries; NX: or of them */
+	u64 above;	/* the same without the last entry */
 	u64 reserved;	/* bits reserved at every level */
 };
 
@@ -118,21 +122,87 @@ static u64 read_entry(struct x86_cpu *cpu, struct walk *w, u64 gpa, u64 reserved
 	}
 	if (entry & reserved)
 		*error = X86_PFERR_P | X86_PFERR_RSVD;
+	w->above = w->rights;
 	w->rights &= entry | PTE_NX;
 	w->rights |= entry & PTE_NX;
 	return entry;
 }
 
-static void set_leaf(struct walk *w, struct x86_translation *t, u64 base, u64 offset, u64 size)
+static void set_leaf(u64 leaf, struct x86_translation *t, u64 base, u64 offset, u64 size)
 {
-	u64 leaf = w->entry[w->nr - 1];
-
 	t->gpa = base + offset;
 	t->page_size = size;
 	t->global = leaf & PTE_G;
 	t->dirty = leaf & PTE_D;
 	t->pkey = leaf >> PTE_PKEY_SHIFT & 15;
 }
+
+/* ---- remembered levels --------------------------------------------------------------------------- */
+
+#define WALK_TAG_BITS 36 /* 57-bit addresses in units of 2 MiB */
+#define WALK_GENERATION_SHIFT (WALK_TAG_BITS + 3)
+
+_Static_assert(X86_TLB_CONTEXTS <= 8, "three bits of the tag");
+
+void x86_walk_forget(struct x86_cpu *cpu)
+{
+	struct x86_walk_cache *cache = cpu->walk_cache;
+
+	if (!cache)
+		return;
+	cache->generation++;
+	if (cache->generation >> (64 - WALK_GENERATION_SHIFT))
+		memset(cache, 0, sizeof(*cache));
+	if (!cache->generation)
+		cache->generation = 1;
+}
+
+static u64 walk_tag(const struct x86_cpu *cpu, u64 gva)
+{
+	return (u64)cpu->walk_cache->generation << WALK_GENERATION_SHIFT | (u64)cpu->tlb_context << WALK_TAG_BITS |
+	       (gva >> 21 & ((1ull << WALK_TAG_BITS) - 1));
+}
+
+static struct x86_walk_entry *walk_entry(const struct x86_cpu *cpu, u64 gva)
+{
+	return &cpu->walk_cache->entry[gva >> 21 & (ARRAY_SIZE(cpu->walk_cache->entry) - 1)];
+}
+
+/* What is remembered for gva and serves this access. */
+static const struct x86_walk_entry *recall(const struct x86_cpu *cpu, u64 gva, unsigned access)
+{
+	const struct x86_walk_entry *e;
+
+	if (!cpu->walk_cache || !x86_long_mode(cpu))
+		return NULL;
+	e = walk_entry(cpu, gva);
+	if (e->tag != walk_tag(cpu, gva) || (e->leaf && is_write(access) && !(e->leaf & PTE_D)))
+		return NULL;
+	return e;
+}
+
+/* The walk w has been done from the top, and its entries are marked. */
+static void remember(struct x86_cpu *cpu, const struct walk *w, u64 gva, const struct x86_translation *t)
+{
+	struct x86_walk_entry *e;
+
+	if (!cpu->walk_cache || !x86_long_mode(cpu) || w->nr < 2)
+		return;
+	e = walk_entry(cpu, gva);
+	e->tag = walk_tag(cpu, gva);
+	e->page_size = t->page_size;
+	if (t->page_size == 1ull << 12) {
+		e->base = w->gpa[w->nr - 1] & ~0xfffull;
+		e->rights = w->above;
+		e->leaf = 0;
+	} else {
+		e->base = t->gpa & ~((1ull << 21) - 1);
+		e->rights = w->rights;
+		e->leaf = w->entry[w->nr - 1] | PTE_A | (t->dirty ? PTE_D : 0);
+	}
+}
+
+/* ---- formats ------------------------------------------------------------------------------------- */
 
 /* 4-byte entries, two levels (SDM vol. 3 section 4.3). */
 static u32 walk_32(struct x86_cpu *cpu, struct walk *w, u32 gva, struct x86_translation *t)
@@ -150,12 +220,12 @@ static u32 walk_32(struct x86_cpu *cpu, struct walk *w, u32 gva, struct x86_tran
 	if ((entry & PTE_PS) && (cpu->cr4 & X86_CR4_PSE)) {
 		if (entry & large_reserved)
 			return X86_PFERR_P | X86_PFERR_RSVD;
-		set_leaf(w, t, (entry & 0xffc00000) | (entry >> 13 & 0xff) << 32, gva & 0x3fffff, 1ull << 22);
+		set_leaf(entry, t, (entry & 0xffc00000) | (entry >> 13 & 0xff) << 32, gva & 0x3fffff, 1ull << 22);
 		return 0;
 	}
 	entry = read_entry(cpu, w, (entry & 0xfffff000) + (gva >> 12 & 0x3ff) * 4, 0, &error);
 	if (!error)
-		set_leaf(w, t, entry & 0xfffff000, gva & 0xfff, 1ull << 12);
+		set_leaf(entry, t, entry & 0xfffff000, gva & 0xfff, 1ull << 12);
 	return error;
 }
 
@@ -187,7 +257,7 @@ static u32 walk_64(struct x86_cpu *cpu, struct walk *w, u64 gva, u64 table, unsi
 		if (entry & level_reserved(cpu, level, entry))
 			return X86_PFERR_P | X86_PFERR_RSVD;
 		if (level == 1 || (entry & PTE_PS)) {
-			set_leaf(w, t, entry & PTE_ADDR & ~(page - 1), gva & (page - 1), page);
+			set_leaf(entry, t, entry & PTE_ADDR & ~(page - 1), gva & (page - 1), page);
 			return 0;
 		}
 		table = entry & PTE_ADDR;
@@ -206,12 +276,19 @@ static u32 walk_pae(struct x86_cpu *cpu, struct walk *w, u32 gva, struct x86_tra
 	return walk_64(cpu, w, gva, pdpte & PTE_ADDR, 2, t);
 }
 
-static u32 walk_long(struct x86_cpu *cpu, struct walk *w, u64 gva, struct x86_translation *t)
+static u32 walk_long(struct x86_cpu *cpu, struct walk *w, u64 gva, const struct x86_walk_entry *known,
+		     struct x86_translation *t)
 {
 	w->reserved = cpu->phys_reserved & PTE_ADDR; /* bits 62:52 are software's or the key */
 	if (!(cpu->efer & X86_EFER_NXE))
 		w->reserved |= PTE_NX;
-	return walk_64(cpu, w, gva, cpu->cr3 & PTE_ADDR, cpu->cr4 & X86_CR4_LA57 ? 5 : 4, t);
+	if (!known)
+		return walk_64(cpu, w, gva, cpu->cr3 & PTE_ADDR, cpu->cr4 & X86_CR4_LA57 ? 5 : 4, t);
+	w->rights = known->rights;
+	if (!known->leaf)
+		return walk_64(cpu, w, gva, known->base, 1, t);
+	set_leaf(known->leaf, t, known->base, gva & ((1ull << 21) - 1), known->page_size);
+	return 0;
 }
 
 /* Sets A and D; false: an entry changed under the walk. */
@@ -233,7 +310,8 @@ static bool mark_used(struct x86_cpu *cpu, struct walk *w, unsigned access)
 	return true;
 }
 
-static u32 walk_tables(struct x86_cpu *cpu, struct walk *w, u64 gva, struct x86_translation *t)
+static u32 walk_tables(struct x86_cpu *cpu, struct walk *w, u64 gva, const struct x86_walk_entry *known,
+		       struct x86_translation *t)
 {
 	u32 error;
 
@@ -241,7 +319,7 @@ static u32 walk_tables(struct x86_cpu *cpu, struct walk *w, u64 gva, struct x86_
 	w->nr = 0;
 	w->rights = PTE_P | PTE_W | PTE_U;
 	if (x86_long_mode(cpu))
-		error = walk_long(cpu, w, gva, t);
+		error = walk_long(cpu, w, gva, known, t);
 	else if (cpu->cr4 & X86_CR4_PAE)
 		error = walk_pae(cpu, w, (u32)gva, t);
 	else
@@ -261,9 +339,26 @@ static void identity(u64 gva, struct x86_translation *t)
 					.dirty = true };
 }
 
+/* Error-code bits for the access by the tables and their rights, 0: allowed. */
+static u32 judge(struct x86_cpu *cpu, struct walk *w, u64 gva, unsigned access, const struct x86_walk_entry *known,
+		 struct x86_translation *t)
+{
+	u32 error = walk_tables(cpu, w, gva, known, t);
+
+	if (error)
+		return error;
+	if (page_denies(cpu, t, access))
+		error = X86_PFERR_P;
+	if (pkey_denies(cpu, t, access))
+		error |= X86_PFERR_P | X86_PFERR_PK;
+	return error;
+}
+
+/* What is remembered allows accesses and never denies one: a fault comes from the tables (SDM vol. 3 section 4.10.4.1). */
 enum x86_result x86_walk(struct x86_cpu *cpu, u64 gva, unsigned access, bool set_ad,
 			 struct x86_translation *t)
 {
+	const struct x86_walk_entry *known;
 	struct walk w;
 	u32 error;
 
@@ -271,19 +366,20 @@ enum x86_result x86_walk(struct x86_cpu *cpu, u64 gva, unsigned access, bool set
 		identity(gva, t);
 		return X86_OK;
 	}
+	known = set_ad ? recall(cpu, gva, access) : NULL;
 	do {
-		error = walk_tables(cpu, &w, gva, t);
+		error = judge(cpu, &w, gva, access, known, t);
+		if (error && known) {
+			known = NULL;
+			error = judge(cpu, &w, gva, access, NULL, t);
+		}
 		if (error)
 			return x86_raise_pf(cpu, gva, access_error(cpu, access) | (error & ~BIT(31)));
-		if (page_denies(cpu, t, access))
-			error = X86_PFERR_P;
-		if (pkey_denies(cpu, t, access))
-			error |= X86_PFERR_P | X86_PFERR_PK;
-		if (error)
-			return x86_raise_pf(cpu, gva, access_error(cpu, access) | error);
 	} while (set_ad && !mark_used(cpu, &w, access));
 	if (set_ad && is_write(access))
 		t->dirty = true;
+	if (set_ad && !known)
+		remember(cpu, &w, gva, t);
 	return X86_OK;
 }
 

@@ -22,6 +22,8 @@ struct x86_translation {
  * cpu->fault. Paging off: identity. With X86_ACCESS_PROBE and set_ad false nothing in guest memory changes (KVM_TRANSLATE).
  */
 enum x86_result x86_walk(struct x86_cpu *cpu, u64 gva, unsigned access, bool set_ad, struct x86_translation *t);
+/* A TLB entry is invalidated: so is what cpu->walk_cache remembers. */
+void x86_walk_forget(struct x86_cpu *cpu);
 /* Whether a translation's rights allow access at the cpu's current state; for entries found by walks for other accesses. */
 bool x86_translation_allows(const struct x86_cpu *cpu, const struct x86_translation *t, unsigned access);
 /* Loads the PDPTRs from CR3 (PAE paging). X86_FAULT (#GP) when reserved bits are set. */

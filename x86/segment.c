@@ -48,7 +48,7 @@ static void update_segments(struct x86_cpu *cpu)
 	cpu->seg_flat = flat;
 }
 
-static enum x86_tlb_set data_tlb(const struct x86_cpu *cpu)
+enum x86_tlb_set x86_data_tlb(const struct x86_cpu *cpu)
 {
 	if (cpu->cpl == 3)
 		return X86_TLB_USER;
@@ -71,7 +71,7 @@ void x86_mode_update(struct x86_cpu *cpu)
 	}
 	cpu->canonical_bits = cpu->cr4 & X86_CR4_LA57 ? 57 : 48;
 	cpu->align_check = cpu->cpl == 3 && (cpu->cr0 & X86_CR0_AM) && (cpu->rflags & X86_AC);
-	cpu->tlb = cpu->tlbs[data_tlb(cpu)];
+	cpu->tlb = x86_tlb_of(cpu, x86_data_tlb(cpu));
 	update_segments(cpu);
 }
 

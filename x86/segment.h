@@ -70,6 +70,8 @@ static inline u64 x86_merge(u64 old, u64 value, unsigned size)
 	return size == 2 ? (old & ~mask) | (value & mask) : value & mask;
 }
 
+/* The set of TLB entries for data accesses now (cpu->tlb). */
+enum x86_tlb_set x86_data_tlb(const struct x86_cpu *cpu);
 /* Whether bytes [ea, ea + size) lie within the segment's limit, expand-down or not. */
 bool x86_limit_ok(const struct x86_seg *s, u64 ea, unsigned size);
 /* Tables and task segments: supervisor accesses whatever CPL is. #GP(0) for a non-canonical address. */

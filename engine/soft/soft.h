@@ -87,7 +87,7 @@ struct jump {
 	struct block *block;
 };
 
-#define SOFT_CONTEXTS 8
+#define SOFT_CONTEXTS X86_TLB_CONTEXTS
 
 #define FETCH_BITS 10
 struct fetch_entry {
@@ -100,6 +100,30 @@ struct fetch_entry {
 #define BLOCK_HASH_BITS 14
 #define BLOCK_ARENA (64u << 20)
 #define BLOCK_MAX_INSNS 32
+
+/* Which entries of a set are in use; others are known to be empty. */
+struct tlb_use {
+	u64 local[X86_TLB_SIZE / 64], global[X86_TLB_SIZE / 64];
+};
+
+/* An address space that the TLB remembers. */
+struct tlb_space {
+	u16 pcid;
+	bool made;		/* its sets' entries are initialized */
+	bool taken;		/* it stands for pcid */
+	bool stale;		/* all but global pages is void: dropped when it is entered */
+	u64 left;		/* tlb.moves when it was left */
+};
+
+#define TLB_LARGE_BITS 16
+
+struct soft_tlb {
+	u64 moves;		/* changes of address space */
+	struct tlb_space space[SOFT_CONTEXTS];
+	struct tlb_use use[X86_TLB_SETS];
+	u64 large[(1u << TLB_LARGE_BITS) / 64]; /* bit by hash of the areas of which a large page may be in the TLB */
+	struct x86_walk_cache walk;
+};
 
 struct jit;
 
@@ -117,6 +141,7 @@ struct soft_vcpu {
 	bool debug_exit;		/* the instruction asked for KVM_EXIT_DEBUG */
 	u8 *arena;			/* blocks; all thrown away when full */
 	size_t arena_used;
+	struct soft_tlb tlb;
 	struct fetch_entry fetch[1u << FETCH_BITS];
 	struct block *hash[1u << BLOCK_HASH_BITS];
 	struct jump jump[1u << JUMP_BITS];

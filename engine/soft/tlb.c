@@ -6,14 +6,21 @@
  * data accesses now. An entry has a read tag if a read may go straight to host memory, and a write tag if a write may: not
  * while the page is clean in the guest's page table, unlogged in the dirty log, read-only, or holds code.
  *
+ * Address spaces. The last few PCIDs have sets of their own (struct tlb_space), which wait while another is current and are
+ * used again if CR3 is loaded without a flush. The set of the kernel with SMAP in force is shared: nearly all in it is
+ * global, and what is not is dropped at each change. The bits of struct tlb_use find the entries to drop.
+ *
+ * Entries are of 4 KiB. INVLPG of an address in a large page drops all that were made of it; "large" tells cheaply that
+ * there are none.
+ *
  * Writes behind the TLB come through write_piece(), which keeps those four promises.
  */
 #include "engine/soft/soft.h"
 #include "x86/paging.h"
+#include "x86/segment.h"
 #include "x86/system.h"
 
-#define TLB_GLOBAL 1ull /* in the low bits of an entry's gpa */
-#define TLB_GPA(e) ((e)->gpa & PAGE_MASK)
+#define TLB_WORDS (X86_TLB_SIZE / 64)
 
 /* ---- entries ------------------------------------------------------------------------------------------------- */
 
@@ -28,46 +35,244 @@ static void drop(struct x86_tlb_entry *e, unsigned index)
 	e->gpa = 0;
 }
 
-void soft_tlb_init(struct x86_cpu *cpu)
+static void drop_marked(struct x86_tlb_entry *set, u64 marks[TLB_WORDS])
 {
-	for (unsigned set = 0; set < X86_NR_TLBS; set++) {
+	for (unsigned word = 0; word < TLB_WORDS; word++) {
+		for (; marks[word]; marks[word] &= marks[word] - 1) {
+			unsigned i = word * 64 + (unsigned)__builtin_ctzll(marks[word]);
+
+			drop(&set[i], i);
+		}
+	}
+}
+
+static void mark(struct tlb_use *use, unsigned index, bool global)
+{
+	u64 bit = BIT64(index % 64);
+
+	use->local[index / 64] &= ~bit;
+	use->global[index / 64] &= ~bit;
+	*(global ? &use->global[index / 64] : &use->local[index / 64]) |= bit;
+}
+
+/* ---- sets and address spaces ------------------------------------------------------------------------------------ */
+
+/* The first set that belongs to address space n alone. */
+static unsigned own_sets(unsigned n)
+{
+	return 1 + n * (X86_NR_TLBS - 1);
+}
+
+static void make_sets(struct x86_cpu *cpu, unsigned first, unsigned count)
+{
+	for (unsigned set = first; set < first + count; set++) {
 		for (unsigned i = 0; i < X86_TLB_SIZE; i++)
 			drop(&cpu->tlbs[set][i], i);
 	}
 }
 
+static void drop_local(struct x86_cpu *cpu, unsigned first, unsigned count)
+{
+	struct soft_tlb *tlb = &soft_of(cpu)->tlb;
+
+	for (unsigned set = first; set < first + count; set++)
+		drop_marked(cpu->tlbs[set], tlb->use[set].local);
+}
+
+static void drop_space(struct x86_cpu *cpu, unsigned n)
+{
+	drop_local(cpu, 0, 1);
+	drop_local(cpu, own_sets(n), X86_NR_TLBS - 1);
+	x86_walk_forget(cpu);
+}
+
+/* The address space of pcid: the one that stands for it, or the one that has not been in use for longest. */
+static unsigned find_space(struct soft_tlb *tlb, unsigned current, unsigned pcid)
+{
+	unsigned oldest = current;
+
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++) {
+		if (tlb->space[n].taken && tlb->space[n].pcid == pcid)
+			return n;
+		if (n != current && (oldest == current || tlb->space[n].left < tlb->space[oldest].left))
+			oldest = n;
+	}
+	tlb->space[oldest].taken = true;
+	tlb->space[oldest].pcid = (u16)pcid;
+	tlb->space[oldest].stale = true;
+	return oldest;
+}
+
+static void soft_switch_space(struct x86_cpu *cpu, bool keep)
+{
+	struct soft_vcpu *soft = soft_of(cpu);
+	struct soft_tlb *tlb = &soft->tlb;
+	unsigned n = find_space(tlb, cpu->tlb_context, x86_pcid(cpu));
+	struct tlb_space *space = &tlb->space[n];
+	bool fresh = !keep || space->stale;
+
+	if (n != cpu->tlb_context) {
+		tlb->space[cpu->tlb_context].left = ++tlb->moves;
+		drop_local(cpu, 0, 1);
+		if (!space->made)
+			make_sets(cpu, own_sets(n), X86_NR_TLBS - 1);
+		space->made = true;
+		cpu->tlb_context = (u8)n;
+		cpu->tlb = x86_tlb_of(cpu, x86_data_tlb(cpu));
+	}
+	if (fresh)
+		drop_space(cpu, n);
+	space->stale = false;
+	block_enter_context(soft, n, fresh);
+}
+
+void soft_tlb_init(struct x86_cpu *cpu)
+{
+	struct soft_tlb *tlb = &soft_of(cpu)->tlb;
+
+	make_sets(cpu, 0, X86_NR_TLBS);
+	tlb->space[0] = (struct tlb_space){ .made = true, .taken = true };
+	cpu->walk_cache = &tlb->walk;
+	x86_walk_forget(cpu);
+}
+
+/* ---- invalidation -------------------------------------------------------------------------------------------------- */
+
+static void flush_local(struct x86_cpu *cpu)
+{
+	struct soft_tlb *tlb = &soft_of(cpu)->tlb;
+
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++)
+		tlb->space[n].stale = n != cpu->tlb_context;
+	drop_space(cpu, cpu->tlb_context);
+}
+
+static void flush_everything(struct x86_cpu *cpu)
+{
+	struct soft_tlb *tlb = &soft_of(cpu)->tlb;
+
+	for (unsigned set = 0; set < X86_TLB_SETS; set++) {
+		drop_marked(cpu->tlbs[set], tlb->use[set].local);
+		drop_marked(cpu->tlbs[set], tlb->use[set].global);
+	}
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++)
+		tlb->space[n].taken = false;
+	tlb->space[cpu->tlb_context].taken = true;
+	tlb->space[cpu->tlb_context].pcid = (u16)x86_pcid(cpu);
+	memset(tlb->large, 0, sizeof(tlb->large));
+	x86_walk_forget(cpu);
+}
+
 void soft_tlb_flush(struct x86_cpu *cpu, bool keep_global)
 {
-	if (!keep_global) {
-		soft_tlb_init(cpu);
-	} else {
-		for (unsigned set = 0; set < X86_NR_TLBS; set++) {
-			for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
-				if (!(cpu->tlbs[set][i].gpa & TLB_GLOBAL))
-					drop(&cpu->tlbs[set][i], i);
-			}
+	if (keep_global)
+		flush_local(cpu);
+	else
+		flush_everything(cpu);
+	block_flush_jumps(soft_of(cpu), keep_global);
+}
+
+static void soft_flush_pcid(struct x86_cpu *cpu, unsigned pcid)
+{
+	struct soft_vcpu *soft = soft_of(cpu);
+
+	if (pcid == x86_pcid(cpu)) {
+		drop_space(cpu, cpu->tlb_context);
+		block_flush_jumps(soft, true);
+		return;
+	}
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++)
+		soft->tlb.space[n].stale |= soft->tlb.space[n].pcid == pcid && n != cpu->tlb_context;
+}
+
+/* The bit of soft_tlb.large for the area of page_size that gva is in. */
+static unsigned large_bit(u64 gva, u64 page_size)
+{
+	return (unsigned)((gva / page_size * 2 + (page_size >> 30)) * 0x9e3779b97f4a7c15ull >> (64 - TLB_LARGE_BITS));
+}
+
+static bool may_be_large(const struct soft_tlb *tlb, u64 gva, u64 page_size)
+{
+	unsigned bit = large_bit(gva, page_size);
+
+	return tlb->large[bit / 64] >> (bit % 64) & 1;
+}
+
+static void note_large(struct soft_tlb *tlb, u64 gva, u64 page_size)
+{
+	unsigned bit;
+
+	if (page_size == PAGE_SIZE)
+		return;
+	bit = large_bit(gva, page_size);
+	tlb->large[bit / 64] |= BIT64(bit % 64);
+}
+
+static u64 in_use(const struct soft_tlb *tlb, unsigned set, unsigned word)
+{
+	return tlb->use[set].local[word] | tlb->use[set].global[word];
+}
+
+/* Drops what the sets hold of the area of size bytes around gva. */
+static void drop_area(struct x86_cpu *cpu, u64 gva, u64 size)
+{
+	const struct soft_tlb *tlb = &soft_of(cpu)->tlb;
+
+	for (unsigned n = 0; n < X86_TLB_SETS * TLB_WORDS; n++) {
+		unsigned set = n / TLB_WORDS, word = n % TLB_WORDS;
+
+		for (u64 used = in_use(tlb, set, word); used; used &= used - 1) {
+			unsigned i = word * 64 + (unsigned)__builtin_ctzll(used);
+			struct x86_tlb_entry *e = &cpu->tlbs[set][i];
+
+			if (!((e->tag_read ^ gva) & ~(size - 1)))
+				drop(e, i);
 		}
 	}
-	block_flush_jumps(soft_of(cpu), keep_global);
+}
+
+static void drop_page(struct x86_cpu *cpu, unsigned first, unsigned count, u64 gva)
+{
+	unsigned i = gva >> 12 & (X86_TLB_SIZE - 1);
+
+	for (unsigned set = first; set < first + count; set++) {
+		if (!((cpu->tlbs[set][i].tag_read ^ gva) & PAGE_MASK))
+			drop(&cpu->tlbs[set][i], i);
+	}
 }
 
 static void soft_flush_page(struct x86_cpu *cpu, u64 gva)
 {
-	unsigned i = gva >> 12 & (X86_TLB_SIZE - 1);
+	static const u64 sizes[] = { 1ull << 21, 1ull << 22, 1ull << 30 };
+	struct soft_vcpu *soft = soft_of(cpu);
 
-	for (unsigned set = 0; set < X86_NR_TLBS; set++)
-		drop(&cpu->tlbs[set][i], i);
-	block_fetch_flush_page(soft_of(cpu), gva);
+	drop_page(cpu, 0, 1, gva);
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++) {
+		if (soft->tlb.space[n].made)
+			drop_page(cpu, own_sets(n), X86_NR_TLBS - 1, gva);
+	}
+	x86_walk_forget(cpu);
+	block_fetch_flush_page(soft, gva);
+	for (unsigned n = 0; n < ARRAY_SIZE(sizes); n++) {
+		if (!may_be_large(&soft->tlb, gva, sizes[n]))
+			continue;
+		drop_area(cpu, gva, sizes[n]);
+		block_flush_jumps(soft, false);
+	}
 }
 
 void soft_tlb_protect(struct x86_cpu *cpu, u64 hva)
 {
-	for (unsigned set = 0; set < X86_NR_TLBS; set++) {
-		for (unsigned i = 0; i < X86_TLB_SIZE; i++) {
-			struct x86_tlb_entry *e = &cpu->tlbs[set][i];
+	const struct soft_tlb *tlb = &soft_of(cpu)->tlb;
 
-			if (e->host == hva)
-				e->tag_write = invalid_tag(i);
+	for (unsigned n = 0; n < X86_TLB_SETS * TLB_WORDS; n++) {
+		unsigned set = n / TLB_WORDS, word = n % TLB_WORDS;
+
+		for (u64 used = in_use(tlb, set, word); used; used &= used - 1) {
+			unsigned i = word * 64 + (unsigned)__builtin_ctzll(used);
+
+			if (cpu->tlbs[set][i].host == hva)
+				cpu->tlbs[set][i].tag_write = invalid_tag(i);
 		}
 	}
 }
@@ -109,9 +314,9 @@ const u8 *soft_ram(struct x86_cpu *cpu, u64 gpa, struct memslot **slot)
 static struct x86_tlb_entry *set_for(struct x86_cpu *cpu, unsigned access)
 {
 	if (access & X86_ACCESS_SYSTEM)
-		return cpu->tlbs[cpu->cr4 & X86_CR4_SMAP ? X86_TLB_KERNEL_NOUSER : X86_TLB_KERNEL];
+		return x86_tlb_of(cpu, cpu->cr4 & X86_CR4_SMAP ? X86_TLB_KERNEL_NOUSER : X86_TLB_KERNEL);
 	if (access & X86_ACCESS_USER)
-		return cpu->tlbs[X86_TLB_USER];
+		return x86_tlb_of(cpu, X86_TLB_USER);
 	return cpu->tlb;
 }
 
@@ -125,13 +330,16 @@ static bool dirty_logged(const struct memslot *slot, u64 gpa)
 static void fill(struct x86_cpu *cpu, unsigned access, const struct piece *p, const struct x86_translation *t)
 {
 	unsigned i = p->gva >> 12 & (X86_TLB_SIZE - 1);
-	struct x86_tlb_entry *e = &set_for(cpu, access)[i];
+	struct x86_tlb_entry *set = set_for(cpu, access), *e = &set[i];
+	struct soft_tlb *tlb = &soft_of(cpu)->tlb;
 	u64 page = p->gva & PAGE_MASK;
 
 	if (x86_debug_data_active(cpu) && x86_debug_data(cpu, page, PAGE_SIZE, true))
 		return;
+	mark(&tlb->use[(set - cpu->tlbs[0]) / X86_TLB_SIZE], i, t->global);
+	note_large(tlb, page, t->page_size);
 	e->host = (u64)p->host & PAGE_MASK;
-	e->gpa = (p->gpa & PAGE_MASK) | (t->global ? TLB_GLOBAL : 0);
+	e->gpa = p->gpa & PAGE_MASK;
 	e->tag_read = page;
 	e->tag_write = invalid_tag(i);
 	if (p->slot->flags & KVM_MEM_READONLY)
@@ -352,4 +560,6 @@ const struct x86_mem_ops soft_mem_ops = {
 	.pin = soft_pin,
 	.flush_page = soft_flush_page,
 	.flush_all = soft_tlb_flush,
+	.flush_pcid = soft_flush_pcid,
+	.switch_space = soft_switch_space,
 };

@@ -146,7 +146,21 @@ static void flush_all(struct x86_cpu *c, bool keep_global)
 	kept_globals += keep_global;
 }
 
-static const struct x86_mem_ops mem_ops = { mem_read, mem_write, mem_pin, flush_page, flush_all };
+static void flush_pcid(struct x86_cpu *c, unsigned pcid)
+{
+	(void)pcid;
+	flush_all(c, true);
+}
+
+static void switch_space(struct x86_cpu *c, bool keep)
+{
+	if (!keep)
+		flush_all(c, true);
+}
+
+static const struct x86_mem_ops mem_ops = {
+	mem_read, mem_write, mem_pin, flush_page, flush_all, flush_pcid, switch_space,
+};
 
 /* ---- outside --------------------------------------------------------------------------------- */
 

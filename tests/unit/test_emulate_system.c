@@ -97,8 +97,20 @@ static void fake_flush_all(struct x86_cpu *c, bool keep_global)
 	flushes++;
 }
 
+static void fake_flush_pcid(struct x86_cpu *c, unsigned pcid)
+{
+	(void)c, (void)pcid;
+	flushes++;
+}
+
+static void fake_switch_space(struct x86_cpu *c, bool keep)
+{
+	(void)c;
+	flushes += !keep;
+}
+
 static const struct x86_mem_ops fake_mem = {
-	fake_read, fake_write, fake_pin, fake_flush_page, fake_flush_all,
+	fake_read, fake_write, fake_pin, fake_flush_page, fake_flush_all, fake_flush_pcid, fake_switch_space,
 };
 
 static u16 pio_port;

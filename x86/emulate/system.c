@@ -257,7 +257,7 @@ static bool invpcid_valid(const struct x86_cpu *cpu, u64 type, u64 pcid, u64 add
 	return type != INVPCID_ADDRESS || (u64)((s64)(address << shift) >> shift) == address;
 }
 
-/* Contexts of PCIDs that are not current go with the others: a TLB may forget more than it was asked to. */
+/* A TLB may forget more than it was asked to: of a PCID that is not current everything, not one page. */
 enum x86_result x86_exec_invpcid(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	u64 type = reg_read(cpu, insn->operand[0].reg, insn->operand[0].size), descriptor[2], gva;
@@ -272,10 +272,12 @@ enum x86_result x86_exec_invpcid(struct x86_cpu *cpu, const struct x86_insn *ins
 		return r;
 	if (!invpcid_valid(cpu, type, descriptor[0], descriptor[1]))
 		return x86_raise(cpu, X86_GP, 0);
-	if (type == INVPCID_ADDRESS && (!(cpu->cr4 & X86_CR4_PCIDE) || descriptor[0] == (cpu->cr3 & 0xfff)))
+	if (type == INVPCID_ADDRESS && descriptor[0] == x86_pcid(cpu))
 		cpu->mem->flush_page(cpu, descriptor[1]);
+	else if (type <= INVPCID_CONTEXT)
+		cpu->mem->flush_pcid(cpu, (unsigned)descriptor[0]);
 	else
-		cpu->mem->flush_all(cpu, type != INVPCID_ALL_GLOBAL);
+		cpu->mem->flush_all(cpu, type == INVPCID_ALL);
 	return X86_END;
 }
 
