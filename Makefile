@@ -3,6 +3,7 @@
 #	make			build/anykvm and build/libanykvm.so
 #	make test		unit tests
 #	make insn		instruction tests (tests/insn)
+#	make module		the kernel module, build/module/anykvm.ko (KDIR=: the kernel's build folder)
 #	make bench		measurements beside QEMU TCG and the bare machine
 #	make install		DESTDIR, PREFIX
 #	make SANITIZE=1 ...	the same under ASan and UBSan, in build/san/
@@ -61,7 +62,7 @@ $(B)/anykvm: $(CLI_O) $(LIB_O)
 
 # Every .c file is in a list of objects.mk.
 objects-check:
-	@sh tests/lib/objects-check "$(ROOMS)" $(LIB) $(SHIM) $(VMM) $(CLI) $(INSN) \
+	@sh tests/lib/objects-check "$(ROOMS)" $(LIB) $(LINUX) $(SVM) $(SHIM) $(VMM) $(CLI) $(INSN) \
 		$(addsuffix .o,$(TESTS) $(BENCHES))
 
 # The core asks for nothing but what host/host.h offers and what its engine table names.
@@ -99,6 +100,16 @@ test: all $(TESTS_B)
 bench: all
 	bench/run
 
+# The kernel module, beside a mirror of the sources as Kbuild leaves its objects next to them.
+KDIR ?= /lib/modules/$(shell uname -r)/build
+KBUILD := $(MAKE) -C $(KDIR) M=$(CURDIR)/$(B)/module $(if $(V),V=1)
+
+module:
+	@mkdir -p $(B)/module
+	@cp -rsf $(CURDIR)/kvm $(CURDIR)/x86 $(CURDIR)/engine $(CURDIR)/host $(CURDIR)/objects.mk $(B)/module/
+	@ln -sf $(CURDIR)/host/linux/Kbuild $(B)/module/Kbuild
+	$(Q)+$(KBUILD) W=1 modules
+
 install: all
 	install -D -m 755 $(B)/anykvm $(DESTDIR)$(PREFIX)/bin/anykvm
 	install -D -m 755 $(B)/libanykvm.so $(DESTDIR)$(PREFIX)/lib/anykvm/libanykvm.so
@@ -108,5 +119,5 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all objects-check insn test bench install clean
+.PHONY: all objects-check insn test bench module install clean
 -include $(patsubst %.o,%.d,$(LIB_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B))

@@ -17,6 +17,8 @@ ENGINE := $(addprefix engine/soft/, \
 HOST := $(addprefix host/user/, \
 	api.o clock.o copy.o eventfd.o fault.o file.o gs.o lock.o memory.o probe.o process.o service.o \
 	signals.o string.o)
+LINUX := $(addprefix host/linux/, \
+	alloc.o copy.o cpu.o eventfd.o file.o lock.o memory.o module.o process.o time.o)
 SHIM := $(addprefix shim/, \
 	fds.o paths.o preload.o real.o signals.o syscall.o)
 VMM := $(addprefix vmm/, \
@@ -36,7 +38,7 @@ TESTS := $(addprefix tests/unit/, \
 BENCHES := tests/unit/bench_emulate
 
 # Every folder that these lists speak of, for the check.
-ROOMS := kvm x86 x86/emulate engine/soft host/user shim vmm vmm/virtio cli tests/insn tests/unit
+ROOMS := kvm x86 x86/emulate engine/soft host/user host/linux shim vmm vmm/virtio cli tests/insn tests/unit
 
 # Tests with a host of their own (tests/unit/test_irq_host.h)
 IRQ_MODELS := $(addprefix x86/,lapic.o lapic_timer.o pic.o ioapic.o pit.o)

@@ -47,6 +47,7 @@ struct engine_ops {
 	void (*sync)(struct vcpu *vcpu);
 };
 
-extern const struct engine_ops engine_soft;
+/* The engine of this build; NULL where it cannot run. */
+const struct engine_ops *engine_select(void);
 
 #endif

@@ -41,6 +41,8 @@ struct host_mutex {
 
 void host_mutex_init(struct host_mutex *m);
 void host_mutex_lock(struct host_mutex *m);   /* [run] */
+/* 0, or -EINTR where the thread is being killed: for locks that may be held as long as a guest runs. */
+int host_mutex_lock_killable(struct host_mutex *m);
 bool host_mutex_trylock(struct host_mutex *m); /* [run] */
 void host_mutex_unlock(struct host_mutex *m); /* [run] */
 bool host_mutex_is_locked(const struct host_mutex *m); /* for assertions */
@@ -64,12 +66,14 @@ u32 host_tsc_khz(void);	     /* its frequency; constant after the first call */
 
 /*
  * A one-shot timer. The callback runs on a thread of the host layer's own, never concurrently with
- * itself, and may re-arm its timer. Fields are the implementation's.
+ * itself, and may re-arm its timer. Fields are the implementation's, unless said otherwise.
  */
 struct host_timer {
 	void (*fire)(struct host_timer *t);
 	u64 deadline_ns;	/* monotonic; 0 = not armed */
+	bool anywhere;		/* set by the owner after init: fire() takes no lock and may run in an interrupt */
 	struct host_timer *next; /* queue of armed timers, sorted */
+	u64 os[16];		/* the kernel's timer */
 };
 
 void host_timer_init(struct host_timer *t, void (*fire)(struct host_timer *t));
@@ -86,7 +90,7 @@ void host_timer_cancel_sync(struct host_timer *t);
  * sigmask: KVM_SET_SIGNAL_MASK's set, or NULL: (kernel sigset, 8 bytes).
  */
 void host_run_enter(u32 *stop, u32 stop_bit, const u64 *sigmask);
-void host_run_leave(void);
+void host_run_leave(const u64 *sigmask); /* the same set */
 
 /* Identifies the process's address space: changes in a child after fork. Never 0. [run] */
 u64 host_mm_id(void);

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Fixed-width names and compiler helpers that the core uses; freestanding. */
+/* Fixed-width names and compiler helpers that the core uses; freestanding. In the kernel's own world, the kernel's. */
 #ifndef ANYKVM_HOST_TYPES_H
 #define ANYKVM_HOST_TYPES_H
+
+#ifdef __KERNEL__
+#include <linux/types.h>
+#else
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,5 +53,7 @@ void *memcpy(void *dst, const void *src, size_t n);
 void *memmove(void *dst, const void *src, size_t n);
 void *memset(void *dst, int c, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
+
+#endif /* __KERNEL__ */
 
 #endif

@@ -102,6 +102,11 @@ static const struct host_file_ops device_file_ops = {
 	.release = device_release,
 };
 
+long kvm_device_ioctl(unsigned int request, unsigned long arg)
+{
+	return device_ioctl(NULL, request, arg);
+}
+
 long kvm_device_open(void)
 {
 	static char the_device;

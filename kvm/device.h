@@ -5,5 +5,7 @@
 
 /* A new descriptor of the device, or -errno. */
 long kvm_device_open(void);
+/* An ioctl of the device, where the descriptor is the host's own: >= 0 or -errno. */
+long kvm_device_ioctl(unsigned int request, unsigned long arg);
 
 #endif

@@ -197,7 +197,7 @@ static long put_list(unsigned long arg, const u32 *list, u32 n)
 
 static long device_msr_index_list(void *object, unsigned long arg)
 {
-	u32 list[512];
+	u32 list[480];
 	u32 n = x86_msr_list(list, ARRAY_SIZE(list));
 
 	(void)object;

@@ -406,7 +406,8 @@ static int vcpu_sleep(struct vcpu *vcpu)
 {
 	vcpu_guest_leave(vcpu);
 	atomic_xchg(&vcpu->blocked, 1);
-	host_wait(&vcpu->cpu.stop, 0, 0);
+	if (host_wait(&vcpu->cpu.stop, 0, 0) == -EINTR)
+		atomic_or(&vcpu->cpu.stop, X86_STOP_SIGNAL);
 	atomic_set(&vcpu->blocked, 0);
 	vcpu_guest_enter(vcpu);
 	if (atomic_read(&vcpu->cpu.stop) & X86_STOP_SIGNAL) {
@@ -544,17 +545,19 @@ static int run_locked(struct vcpu *vcpu)
 static long vcpu_kvm_run(struct vcpu *vcpu, unsigned long arg)
 {
 	u64 sigmask = vcpu->sigmask;
+	const u64 *mask;
 	int r;
 
 	if (arg)
 		return -EINVAL;
 	atomic_and(&vcpu->cpu.stop, ~X86_STOP_SIGNAL);
-	host_run_enter(&vcpu->cpu.stop, X86_STOP_SIGNAL, vcpu->has_sigmask ? &sigmask : NULL);
+	mask = vcpu->has_sigmask ? &sigmask : NULL;
+	host_run_enter(&vcpu->cpu.stop, X86_STOP_SIGNAL, mask);
 	vcpu_guest_enter(vcpu);
 	r = run_locked(vcpu);
 	run_finish(vcpu);
 	vcpu_guest_leave(vcpu);
-	host_run_leave();
+	host_run_leave(mask);
 	return r;
 }
 
@@ -590,7 +593,8 @@ static long vcpu_ioctl(void *object, unsigned int request, unsigned long arg)
 
 	if (vcpu->vm->mm_id != host_mm_id() || atomic_read(&vcpu->vm->dead))
 		return -EIO;
-	host_mutex_lock(&vcpu->mutex);
+	if (host_mutex_lock_killable(&vcpu->mutex))
+		return -EINTR;
 	if (request == KVM_RUN) {
 		r = vcpu_kvm_run(vcpu, arg);
 	} else if (request == KVM_SET_SIGNAL_MASK) {

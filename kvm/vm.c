@@ -186,7 +186,9 @@ static int vm_init(struct vm *vm)
 	host_mutex_init(&vm->lock);
 	vm->refs = 1;
 	vm->mm_id = host_mm_id();
-	vm->ops = &engine_soft;
+	vm->ops = engine_select();
+	if (!vm->ops)
+		return -EOPNOTSUPP;
 	vm->max_vcpu_id = VM_MAX_VCPU_ID;
 	r = vm_memory_create(vm);
 	if (r)

@@ -257,7 +257,7 @@ enum x86_result x86_fpu_check(struct x86_cpu *cpu, enum x86_state state)
 		break;
 	case X86_STATE_AVX512:
 		xcr0 |= X86_XCR0_AVX512;
-		/* fall through */
+		__attribute__((__fallthrough__));
 	case X86_STATE_AVX:
 		if (cpu->mode < X86_MODE_PROT || !(cpu->cr4 & X86_CR4_OSXSAVE) || (cpu->xcr0 & xcr0) != xcr0)
 			return x86_raise(cpu, X86_UD, 0);

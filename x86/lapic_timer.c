@@ -27,6 +27,7 @@ static void timer_fired(struct host_timer *t)
 void lapic_timer_create(struct lapic *l)
 {
 	host_timer_init(&l->timer.host, timer_fired);
+	l->timer.host.anywhere = true;
 	l->timer.divide = 2;
 }
 

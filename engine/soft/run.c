@@ -300,7 +300,7 @@ static void soft_memory_changed(struct vcpu *vcpu)
 	code_moved(soft->vm);
 }
 
-const struct engine_ops engine_soft = {
+static const struct engine_ops engine_soft = {
 	.name = "soft",
 	.vm_create = soft_vm_create,
 	.vm_destroy = soft_vm_destroy,
@@ -312,3 +312,8 @@ const struct engine_ops engine_soft = {
 	.flush_tlb = soft_flush,
 	.memory_changed = soft_memory_changed,
 };
+
+const struct engine_ops *engine_select(void)
+{
+	return &engine_soft;
+}

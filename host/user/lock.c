@@ -39,6 +39,12 @@ void host_mutex_init(struct host_mutex *m)
 	atomic_set(&m->word, 0);
 }
 
+int host_mutex_lock_killable(struct host_mutex *m)
+{
+	host_mutex_lock(m);
+	return 0;
+}
+
 bool host_mutex_trylock(struct host_mutex *m)
 {
 	return word_swap(&m->word, 0, 1);

@@ -577,8 +577,9 @@ void host_run_interrupt(void)
 	interrupt_run(t);
 }
 
-void host_run_leave(void)
+void host_run_leave(const u64 *sigmask)
 {
+	(void)sigmask; /* host_leave() knows what to restore */
 	*(u32 *volatile *)&host_thread.stop = NULL;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	host_leave();

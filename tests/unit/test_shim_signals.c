@@ -83,7 +83,7 @@ static long vcpu_run(struct vcpu *v)
 		}
 	}
 	atomic_set(&v->running, 0);
-	host_run_leave();
+	host_run_leave(v->has_mask ? &v->mask : NULL);
 	dawdle(&v->seed);
 	return r;
 }

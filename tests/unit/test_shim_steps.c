@@ -71,7 +71,7 @@ static long vcpu_ioctl(void *object, unsigned int request, unsigned long arg)
 			break;
 		}
 	}
-	host_run_leave();
+	host_run_leave(v->has_mask ? &v->mask : NULL);
 	return r;
 }
 

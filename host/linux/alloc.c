@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Memory of the core's own. All of it is charged to the memory cgroup of the thread that asks. */
+#include <linux/gfp.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+#include "host/host.h"
+#include "host/hw.h"
+
+#define HOST_ALIGN 64
+
+void *host_alloc(size_t size)
+{
+	/* kmalloc aligns sizes that are powers of two to themselves; beyond a page all sizes are aligned enough. */
+	if (size <= PAGE_SIZE)
+		size = roundup_pow_of_two(max_t(size_t, size, HOST_ALIGN));
+	else
+		size = PAGE_ALIGN(size);
+	if (size > INT_MAX)
+		return NULL;
+	return kvzalloc(size, GFP_KERNEL_ACCOUNT);
+}
+
+void host_free(void *p)
+{
+	kvfree(p);
+}
+
+void *host_alloc_pages(size_t size)
+{
+	return __vmalloc(size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+}
+
+void host_free_pages(void *p, size_t size)
+{
+	vfree(p);
+}
+
+void *host_frames_alloc(unsigned int order)
+{
+	return (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, order);
+}
+
+void host_frames_free(void *p, unsigned int order)
+{
+	free_pages((unsigned long)p, order);
+}
+
+u64 host_frames_phys(const void *p)
+{
+	return __pa(p);
+}
+
+void *host_frames_virt(u64 phys)
+{
+	return __va(phys);
+}

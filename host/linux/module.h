@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the files of host/linux/ share. */
+#ifndef ANYKVM_HOST_LINUX_MODULE_H
+#define ANYKVM_HOST_LINUX_MODULE_H
+
+#include <linux/fs.h>
+#include <linux/workqueue.h>
+
+/* Callbacks of timers and eventfds. */
+extern struct workqueue_struct *host_workqueue;
+
+
+#endif
