@@ -2,7 +2,6 @@
 """Prints the suite protocol of tests/README.md, a line for each test; run pytest with -s -p no:terminal --assert=plain
 (its explanations of a failed assertion want the terminal plugin)."""
 import os
-import subprocess
 import sys
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 import machine  # noqa: E402
+import migration  # noqa: E402
 
 reported = set()
 
@@ -39,18 +39,25 @@ def pytest_collectreport(report):
 
 
 def shell(script):
-    done = subprocess.run(["bash", "-euc", script], cwd=machine.TOP, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        pytest.fail(f"preparation failed: {script}", pytrace=False)
-    return done.stdout.split("\n")
+    try:
+        return machine.shell(script)
+    except machine.Failure as failure:
+        pytest.fail(str(failure), pytrace=False)
 
 
 @pytest.fixture(scope="session")
 def guest():
     """Kernel, initramfs and small disk of the guest that ./run boots too."""
-    kernel, initrd, disk = shell(". tests/lib/fetch.sh; . tests/lib/guest.sh; make_guest; "
-                                 "printf '%s\\n' $GUEST_KERNEL $GUEST_INITRD $GUEST_DISK")[:3]
-    return {"kernel": kernel, "initrd": initrd, "disk": disk}
+    try:
+        return machine.small_guest()
+    except machine.Failure as failure:
+        pytest.fail(str(failure), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def churn_guest(guest, tmp_path_factory):
+    """Makes guests that run churn.c: MiB and MiB/s to write, seconds until it compares all."""
+    return migration.churn_guests(guest, tmp_path_factory.mktemp("churn"))
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,21 @@ class Failure(AssertionError):
     """The machine did not do what was awaited; says what it did instead."""
 
 
+def shell(script):
+    """The lines that a script in the repository's top directory prints."""
+    done = subprocess.run(["bash", "-euc", script], cwd=TOP, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise Failure(f"preparation failed: {script}")
+    return done.stdout.split("\n")
+
+
+def small_guest():
+    """Kernel, initramfs and small disk of the guest that ./run boots too."""
+    kernel, initrd, disk = shell(". tests/lib/fetch.sh; . tests/lib/guest.sh; make_guest; "
+                                 "printf '%s\\n' $GUEST_KERNEL $GUEST_INITRD $GUEST_DISK")[:3]
+    return {"kernel": kernel, "initrd": initrd, "disk": disk}
+
+
 class Machine:
     """QEMU with the arguments given; the serial line goes to a file, QMP to a socket. A context manager."""
 
@@ -92,6 +107,10 @@ class Machine:
     def qmp(self, command, **arguments):
         self.socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         return self._reply("return")
+
+    def monitor(self, line):
+        """What the human monitor answers."""
+        return self.qmp("human-monitor-command", **{"command-line": line}).strip()
 
     def type_line(self, text):
         """Types lower-case letters, digits, spaces and Return on the machine's keyboard."""
