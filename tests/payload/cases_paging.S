@@ -345,3 +345,61 @@ END
 CASE paging/xchg-absent, LONG
 	xchg %eax, TEST_LA
 END
+
+#define OTHER_TABLES 0x140000
+
+/* A large page is one translation: INVLPG anywhere in it drops all that was made of it. */
+#define LARGE_LA 0x400000
+#define LARGE_PDE (TABLES + 0x2000 + LARGE_LA / 0x200000 * 8)
+.macro MAP_LARGE pa
+	movl $\pa + 0x87, LARGE_PDE
+	movl $0, LARGE_PDE + 4
+.endm
+CASE paging/large-invlpg-elsewhere, LONG
+	MAP_LARGE LARGE_PA
+	invlpg LARGE_LA
+	mov LARGE_LA, %eax
+	mov LARGE_LA + 0x1000, %ecx
+	MAP_LARGE TEST_PA
+	invlpg LARGE_LA + 0x1ff000
+	mov LARGE_LA, %edx
+	mov LARGE_LA + 0x1000, %esi
+END
+CASE paging/large-to-small, LONG
+	MAP_LARGE TEST_PA
+	invlpg LARGE_LA
+	mov LARGE_LA, %eax
+	mov LARGE_LA + 0x1000, %ecx
+	movl $TABLES + 0x5007, LARGE_PDE
+	MAP LARGE_PA
+	movq $TEST_PA + 7, TEST_PTE + 8
+	invlpg LARGE_LA + 0x3000
+	mov LARGE_LA, %edx
+	mov LARGE_LA + 0x1000, %esi
+END
+CASE paging/large-dirty, LONG
+	MAP_LARGE TEST_PA
+	invlpg LARGE_LA
+	mov LARGE_LA, %eax
+	mov LARGE_PDE, %ecx
+	movl $1, LARGE_LA
+	mov LARGE_PDE, %edx
+END
+CASE paging/table-changed-invlpg, LONG
+	/* Another page table under a page-directory entry that was walked through */
+	MAP TEST_PA
+	mov TEST_LA, %eax
+	movq $LARGE_PA + 7, OTHER_TABLES
+	movl $OTHER_TABLES + 7, LARGE_PDE
+	invlpg TEST_LA
+	mov TEST_LA, %ecx
+END
+CASE paging/table-rights-grown, LONG, cr0=CR0_WP
+	/* A fault comes from the tables as they are, not from what was remembered */
+	MAP TEST_PA
+	movl $TABLES + 0x5005, LARGE_PDE
+	mov TEST_LA, %eax
+	movl $TABLES + 0x5007, LARGE_PDE
+	mov %ecx, TEST_LA + 4
+	mov TEST_LA + 4, %edx
+END
