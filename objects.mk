@@ -27,14 +27,15 @@ VMM := $(addprefix vmm/, \
 VMM += $(addprefix vmm/virtio/, \
 	blk.o mmio.o queue.o rng.o)
 CLI := $(addprefix cli/, \
-	boot.o engine.o info.o main.o run.o)
+	boot.o engine.o info.o main.o run.o stat.o stat_find.o)
 INSN := $(addprefix tests/insn/, \
 	bare.o compare.o generate.o guest.o main.o values.o)
 TESTS := $(addprefix tests/unit/, \
 	test_clock test_control test_cpuid test_decode test_emulate test_emulate_system \
 	test_exception test_fpu test_host test_irq_chips test_irq_lapic test_irq_wiring \
 	test_msr test_native test_paging test_segment test_shim test_shim_signals \
-	test_shim_steps test_soft test_task test_tlb test_translate test_vmm test_vmm_loader test_vmm_virtio)
+	test_shim_steps test_soft test_stat test_task test_tlb test_translate test_vmm test_vmm_loader \
+	test_vmm_virtio)
 BENCHES := tests/unit/bench_emulate
 
 # Every folder that these lists speak of, for the check.
@@ -47,6 +48,7 @@ OBJECTS_test_irq_chips := $(IRQ_MODELS)
 OBJECTS_test_irq_lapic := $(IRQ_MODELS)
 OBJECTS_test_irq_wiring := $(IRQ_MODELS) $(IRQ_WIRING)
 OBJECTS_test_clock := $(IRQ_MODELS) $(IRQ_WIRING)
+OBJECTS_test_stat = cli/stat_find.o $(LIB)
 OBJECTS_test_vmm = $(VMM) $(LIB)
 OBJECTS_test_vmm_loader = $(VMM) $(LIB)
 OBJECTS_test_vmm_virtio = $(VMM) $(LIB)

@@ -22,6 +22,7 @@ enum exit_status {
 int cmd_boot(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_info(int argc, char **argv);
+int cmd_stat(int argc, char **argv);
 
 /* "anykvm: ..." on stderr, with newline. Returns EXIT_USAGE. */
 int cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

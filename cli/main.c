@@ -17,6 +17,7 @@ static const char usage[] =
 	"  boot   start a Linux kernel in the built-in virtual machine monitor\n"
 	"  run    run a program (QEMU, ...) for which /dev/kvm shall be AnyKVM\n"
 	"  info   tell which engine runs guests here, and what it can do\n"
+	"  stat   show what running virtual machines count\n"
 	"\n"
 	"  -h, --help      this text; anykvm COMMAND --help for a command's\n"
 	"  -V, --version   the version\n"
@@ -30,6 +31,7 @@ static const struct {
 	{ "boot", cmd_boot },
 	{ "run", cmd_run },
 	{ "info", cmd_info },
+	{ "stat", cmd_stat },
 };
 
 int cli_error(const char *format, ...)

@@ -21,6 +21,18 @@ void host_free(void *p);
 /* Zeroed, page-aligned, committed lazily: for large sparse tables and bitmaps. Same size to free. */
 void *host_alloc_pages(size_t size);
 void host_free_pages(void *p, size_t size);
+/*
+ * The same, seen by those who may trace the process: it is the memory of a file whose name they can find (a user process:
+ * a memfd in /proc/PID/fd). They cannot change it. Private memory where that cannot be had; NULL without memory.
+ */
+struct host_published {
+	void *p;
+	size_t size;
+	s32 fd; /* -1: none */
+	u64 inode;
+};
+void *host_publish(struct host_published *out, const char *name, size_t size);
+void host_unpublish(struct host_published *published);
 
 /*
  * Copies between the core and an address that the VMM gave (an ioctl argument or a slot's hva).

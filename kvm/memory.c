@@ -122,7 +122,7 @@ static int slots_replace(struct vm *vm, unsigned as, u32 id, struct memslot *old
 	atomic_set_release(&vm->slots[as], next);
 	vm->slot_by_id[as][id] = new;
 	vm->nr_slot_pages += (new ? new->npages : 0) - (old ? old->npages : 0);
-	vm->stat.memslots_changed++;
+	vm->stat->memslots_changed++;
 	vm_sync_vcpus(vm);
 	host_free(s);
 	if (old) {

@@ -98,7 +98,7 @@ static void request_mmio_read(struct vcpu *vcpu, u64 gpa, unsigned size)
 	vcpu->io.restart = true;
 	vcpu->io.gpa = gpa;
 	vcpu->io.size = (u8)size;
-	vcpu->stat.mmio_exits++;
+	vcpu->stat->mmio_exits++;
 }
 
 static enum x86_result outside_mmio_read(struct x86_cpu *cpu, u64 gpa, void *dst, unsigned size)
@@ -157,7 +157,7 @@ static void tell_mmio_write(struct vcpu *vcpu)
 	io->next_write++;
 	io->pending = VCPU_IO_MMIO_WRITE;
 	io->restart = false;
-	vcpu->stat.mmio_exits++;
+	vcpu->stat->mmio_exits++;
 }
 
 /* ---- ports ----------------------------------------------------------------------------------------------------- */
@@ -180,7 +180,7 @@ static enum x86_result request_pio(struct vcpu *vcpu, u16 port, unsigned size, u
 	io->pio_count = count;
 	io->pio_done = 0;
 	io->pio_in = in;
-	vcpu->stat.io_exits++;
+	vcpu->stat->io_exits++;
 	return X86_EXIT;
 }
 
@@ -338,7 +338,7 @@ static enum x86_result outside_hypercall(struct x86_cpu *cpu)
 	bool wide = cpu->code_bits == 64;
 	u64 result;
 
-	vcpu->stat.hypercalls++;
+	vcpu->stat->hypercalls++;
 	for (unsigned i = 0; !wide && i < 4; i++)
 		arg[i] = (u32)arg[i];
 	nr = wide ? nr : (u32)nr;

@@ -1,46 +1,49 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * KVM_GET_STATS_FD (document, section 4.133): a file of a header, an id string, descriptors and values. It is put together
- * anew for each read; the values are plain counters of the VM's or vCPU's.
+ * Counters. KVM_GET_STATS_FD (document, section 4.133) gives a file of a header, an id string, descriptors and values. That
+ * is how the counters lie in memory, too: an image for the VM and one for each vCPU, the values of which are what is
+ * counted in. They are one published area (include/anykvm_stats.h), so that `anykvm stat` sees them from outside.
  */
+#include "include/anykvm_stats.h"
 #include "kvm/vm.h"
+#include "x86/opcodes.h"
 
 #define NAME_SIZE 48
+#define IMAGE_SIZE 32768u
+#define AREA_SIZE ((2ull + VM_MAX_VCPUS) * IMAGE_SIZE)
+#define MAX_DESCS (sizeof(struct vcpu_stat) / sizeof(u64))
 
-struct stat_name {
-	const char *name;
-};
-
-static const struct stat_name vcpu_names[] = {
-#define X(name) { #name },
-	VCPU_STATS(X)
-#undef X
-};
-
-static const struct stat_name vm_names[] = {
-#define X(name) { #name },
+static const char *const vm_names[] = {
+#define X(name) #name,
 	VM_STATS(X)
 #undef X
 };
 
-/* One stats file: its object holds a reference to the VM. */
+static const char *const vcpu_names[] = {
+#define X(name) #name,
+	VCPU_STATS(X)
+#undef X
+};
+
+/* A stats file: its object holds a reference to the VM, of whose memory the image is. */
 struct stats {
 	struct vm *vm;
-	const struct stat_name *names;
-	const u64 *values;
-	u32 count;
-	char id[NAME_SIZE];
+	const struct kvm_stats_header *image;
+	size_t size;
 };
+
+/* ---- images ------------------------------------------------------------------------------------------------- */
 
 static size_t desc_size(void)
 {
 	return sizeof(struct kvm_stats_desc) + NAME_SIZE;
 }
 
-static void put_string(char *to, const char *from)
+static char *put_string(char *to, const char *from)
 {
-	for (unsigned i = 0; from[i] && i < NAME_SIZE - 1; i++)
-		to[i] = from[i];
+	while (*from)
+		*to++ = *from++;
+	return to;
 }
 
 static char *put_number(char *to, u32 n)
@@ -51,50 +54,99 @@ static char *put_number(char *to, u32 n)
 	return to + 1;
 }
 
-static size_t image_size(const struct stats *s)
+/* The id is "kvm-PID", and of a vCPU "kvm-PID/vcpu-ID". */
+static char *begin_image(struct kvm_stats_header *header)
 {
-	return sizeof(struct kvm_stats_header) + NAME_SIZE + s->count * (desc_size() + sizeof(u64));
-}
-
-static void build_image(const struct stats *s, u8 *image)
-{
-	struct kvm_stats_header *header = (void *)image;
-	u64 *values;
-
+	_Static_assert(sizeof(*header) + NAME_SIZE + MAX_DESCS * (sizeof(struct kvm_stats_desc) + NAME_SIZE + sizeof(u64)) <=
+			       IMAGE_SIZE, "an image holds all");
 	header->name_size = NAME_SIZE;
-	header->num_desc = s->count;
 	header->id_offset = sizeof(*header);
 	header->desc_offset = header->id_offset + NAME_SIZE;
-	header->data_offset = header->desc_offset + (u32)(s->count * desc_size());
-	put_string((char *)image + header->id_offset, s->id);
-	values = (u64 *)(image + header->data_offset);
-	for (u32 i = 0; i < s->count; i++) {
-		struct kvm_stats_desc *d = (void *)(image + header->desc_offset + i * desc_size());
-
-		d->flags = KVM_STATS_TYPE_CUMULATIVE | KVM_STATS_UNIT_NONE | KVM_STATS_BASE_POW10;
-		d->size = 1;
-		d->offset = i * (u32)sizeof(u64);
-		put_string(d->name, s->names[i].name);
-		values[i] = atomic_read(&s->values[i]);
-	}
+	header->data_offset = header->desc_offset + (u32)(MAX_DESCS * desc_size());
+	return put_number(put_string((char *)header + header->id_offset, "kvm-"), host_process_id());
 }
+
+static void *values_of(struct kvm_stats_header *header)
+{
+	return (u8 *)header + header->data_offset;
+}
+
+static void describe(struct kvm_stats_header *header, const char *prefix, const char *name)
+{
+	struct kvm_stats_desc *d = (void *)((u8 *)header + header->desc_offset + header->num_desc * desc_size());
+
+	d->flags = KVM_STATS_TYPE_CUMULATIVE | KVM_STATS_UNIT_NONE | KVM_STATS_BASE_POW10;
+	d->size = 1;
+	d->offset = header->num_desc * (u32)sizeof(u64);
+	put_string(put_string(d->name, prefix), name);
+	header->num_desc++;
+}
+
+/* ---- the area --------------------------------------------------------------------------------------------------- */
+
+int vm_stats_create(struct vm *vm)
+{
+	struct anykvm_stats_area *area = host_publish(&vm->stats, ANYKVM_STATS_NAME, AREA_SIZE);
+	struct kvm_stats_header *image;
+
+	if (!area)
+		return -ENOMEM;
+	*area = (struct anykvm_stats_area){
+		.magic = ANYKVM_STATS_MAGIC, .version = ANYKVM_STATS_VERSION, .pid = host_process_id(),
+		.created = host_realtime_ns(), .size = AREA_SIZE, .vm = IMAGE_SIZE, .vcpu = 2 * IMAGE_SIZE,
+		.stride = IMAGE_SIZE,
+	};
+	image = (void *)((u8 *)area + area->vm);
+	begin_image(image);
+	for (unsigned i = 0; i < ARRAY_SIZE(vm_names); i++)
+		describe(image, "", vm_names[i]);
+	vm->stat = values_of(image);
+	return 0;
+}
+
+void vm_stats_destroy(struct vm *vm)
+{
+	host_unpublish(&vm->stats);
+}
+
+static struct kvm_stats_header *vcpu_image(const struct vcpu *vcpu)
+{
+	return (void *)((u8 *)vcpu->vm->stats.p + (2ull + vcpu->index) * IMAGE_SIZE);
+}
+
+void vcpu_stats_create(struct vcpu *vcpu)
+{
+	struct kvm_stats_header *image = vcpu_image(vcpu);
+
+	/* An earlier vCPU of this index may have failed to come to life. */
+	memset(image, 0, IMAGE_SIZE);
+	put_number(put_string(begin_image(image), "/vcpu-"), vcpu->id);
+	vcpu->stat = values_of(image);
+}
+
+void vcpu_stats_describe(struct vcpu *vcpu)
+{
+	struct anykvm_stats_area *area = vcpu->vm->stats.p;
+	struct kvm_stats_header *image = vcpu_image(vcpu);
+
+	for (unsigned i = 0; i < ARRAY_SIZE(vcpu_names); i++)
+		describe(image, "", vcpu_names[i]);
+	for (unsigned op = 0; vcpu->count_handlers && op < X86_NR_OPS; op++)
+		describe(image, "handler_", x86_op_name((enum x86_op)op));
+	atomic_set_release(&area->vcpus, vcpu->index + 1);
+}
+
+/* ---- files --------------------------------------------------------------------------------------------------------- */
 
 static long stats_read(void *object, u64 uaddr, size_t count, u64 offset)
 {
 	const struct stats *s = object;
-	size_t size = image_size(s);
-	u8 *image;
 	long r;
 
-	if (offset >= size)
+	if (offset >= s->size)
 		return 0;
-	image = host_alloc(size);
-	if (!image)
-		return -ENOMEM;
-	build_image(s, image);
-	count = min_u64(count, size - offset);
-	r = host_copy_to_user(uaddr, image + offset, count);
-	host_free(image);
+	count = min_u64(count, s->size - offset);
+	r = host_copy_to_user(uaddr, (const u8 *)s->image + offset, count);
 	return r ? r : (long)count;
 }
 
@@ -121,28 +173,19 @@ static const struct host_file_ops stats_file_ops = {
 	.read = stats_read,
 };
 
-static long stats_open(struct stats *s)
+static long stats_open(struct vm *vm, const struct kvm_stats_header *image)
 {
+	struct stats *s = host_alloc(sizeof(*s));
 	long fd;
 
 	if (!s)
 		return -ENOMEM;
-	vm_get(s->vm);
+	*s = (struct stats){ .vm = vm, .image = image, .size = image->data_offset + image->num_desc * sizeof(u64) };
+	vm_get(vm);
 	fd = host_file_create(&stats_file_ops, s, 0, NULL);
 	if (fd < 0)
 		stats_release(s);
 	return fd;
-}
-
-static struct stats *stats_new(struct vm *vm, const struct stat_name *names, u32 count, const void *values)
-{
-	struct stats *s = host_alloc(sizeof(*s));
-
-	if (s) {
-		*s = (struct stats){ .vm = vm, .names = names, .count = count, .values = values, .id = "kvm-" };
-		put_number(s->id + 4, host_process_id());
-	}
-	return s;
 }
 
 static long vm_get_stats_fd(void *object, unsigned long arg)
@@ -150,23 +193,15 @@ static long vm_get_stats_fd(void *object, unsigned long arg)
 	struct vm *vm = object;
 
 	(void)arg;
-	return stats_open(stats_new(vm, vm_names, ARRAY_SIZE(vm_names), &vm->stat));
+	return stats_open(vm, (void *)((u8 *)vm->stats.p + IMAGE_SIZE));
 }
 
 static long vcpu_get_stats_fd(void *object, unsigned long arg)
 {
 	struct vcpu *vcpu = object;
-	struct stats *s = stats_new(vcpu->vm, vcpu_names, ARRAY_SIZE(vcpu_names), &vcpu->stat);
-	char *end;
 
 	(void)arg;
-	if (s) {
-		for (end = s->id; *end; end++)
-			;
-		memcpy(end, "/vcpu-", 6);
-		put_number(end + 6, vcpu->id);
-	}
-	return stats_open(s);
+	return stats_open(vcpu->vm, vcpu_image(vcpu));
 }
 
 const struct ioctl_row vm_stats_ioctls[] = {

@@ -190,7 +190,7 @@ static int inject_irq(struct vcpu *vcpu)
 
 	if (vector < 0)
 		return RUN_AGAIN;
-	vcpu->stat.irq_injections++;
+	vcpu->stat->irq_injections++;
 	return deliver_vector(vcpu, X86_EVENT_IRQ, (u8)vector);
 }
 
@@ -227,7 +227,7 @@ static int inject_events(struct vcpu *vcpu)
 	if (unlikely(vcpu->nmi_pending)) {
 		if (!done && x86_nmi_allowed(cpu)) {
 			vcpu->nmi_pending--;
-			vcpu->stat.nmi_injections++;
+			vcpu->stat->nmi_injections++;
 			r = deliver_vector(vcpu, X86_EVENT_NMI, X86_NMI);
 			done = true;
 		}
@@ -268,7 +268,7 @@ static bool wants_irq_window(struct vcpu *vcpu)
 static int exit_halt(struct vcpu *vcpu)
 {
 	vcpu->cpu.activity = X86_ACTIVE;
-	vcpu->stat.halt_exits++;
+	vcpu->stat->halt_exits++;
 	if (irqchip_in_userspace(vcpu)) {
 		vcpu->run->exit_reason = KVM_EXIT_HLT;
 		return RUN_USER;
@@ -303,7 +303,7 @@ static int exit_stop(struct vcpu *vcpu)
 
 	if (stop & X86_STOP_SIGNAL) {
 		vcpu->run->exit_reason = KVM_EXIT_INTR;
-		vcpu->stat.signal_exits++;
+		vcpu->stat->signal_exits++;
 		return -EINTR;
 	}
 	if (unlikely(vcpu->tpr_lowered)) {
@@ -316,7 +316,7 @@ static int exit_stop(struct vcpu *vcpu)
 
 static int emulation_failure(struct vcpu *vcpu)
 {
-	vcpu->stat.insn_emulation_fail++;
+	vcpu->stat->insn_emulation_fail++;
 	if (vcpu->cpu.cpl) /* user mode shall not end the guest */
 		return deliver_vector(vcpu, X86_EVENT_EXCEPTION, X86_UD);
 	internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION);
@@ -325,7 +325,7 @@ static int emulation_failure(struct vcpu *vcpu)
 
 static int handle_exit(struct vcpu *vcpu, enum engine_exit exit)
 {
-	vcpu->stat.exits++;
+	vcpu->stat->exits++;
 	if (exit != ENGINE_EXIT_REQUEST && vcpu_io_finish(vcpu)) {
 		/* a debug event of the same instruction is told after its write; shutdown shows in cpu.activity */
 		vcpu->debug_waits = exit == ENGINE_EXIT_DEBUG;
@@ -335,7 +335,7 @@ static int handle_exit(struct vcpu *vcpu, enum engine_exit exit)
 	case ENGINE_EXIT_STOP:
 		return exit_stop(vcpu);
 	case ENGINE_EXIT_IRQ_WINDOW:
-		vcpu->stat.irq_window_exits++;
+		vcpu->stat->irq_window_exits++;
 		return RUN_AGAIN;
 	case ENGINE_EXIT_HLT:
 		return exit_halt(vcpu);
@@ -376,7 +376,7 @@ static int vcpu_enter(struct vcpu *vcpu)
 	if (wants_irq_window(vcpu)) {
 		if (ready_for_injection(vcpu)) {
 			vcpu->run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
-			vcpu->stat.request_irq_exits++;
+			vcpu->stat->request_irq_exits++;
 			return RUN_USER;
 		}
 		if (vcpu_irq_accepts_extint(vcpu))
@@ -412,7 +412,7 @@ static int vcpu_sleep(struct vcpu *vcpu)
 	vcpu_guest_enter(vcpu);
 	if (atomic_read(&vcpu->cpu.stop) & X86_STOP_SIGNAL) {
 		vcpu->run->exit_reason = KVM_EXIT_INTR;
-		vcpu->stat.signal_exits++;
+		vcpu->stat->signal_exits++;
 		return -EINTR;
 	}
 	return RUN_AGAIN;
@@ -432,7 +432,7 @@ static int vcpu_block(struct vcpu *vcpu)
 	if (atomic_read(&vcpu->mp_state) == KVM_MP_STATE_RUNNABLE)
 		return RUN_AGAIN;
 	if (atomic_read(&vcpu->mp_state) == KVM_MP_STATE_HALTED && has_wakeup(vcpu)) {
-		vcpu->stat.halt_wakeup++;
+		vcpu->stat->halt_wakeup++;
 		atomic_set(&vcpu->mp_state, KVM_MP_STATE_RUNNABLE);
 		return RUN_AGAIN;
 	}
@@ -556,6 +556,7 @@ static long vcpu_kvm_run(struct vcpu *vcpu, unsigned long arg)
 	vcpu_guest_enter(vcpu);
 	r = run_locked(vcpu);
 	run_finish(vcpu);
+	vcpu->stat->user_exits++;
 	vcpu_guest_leave(vcpu);
 	host_run_leave(mask);
 	return r;
@@ -643,6 +644,7 @@ static int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->index = vm->nr_vcpus;
 	vcpu->user_irq = -1;
+	vcpu_stats_create(vcpu);
 	host_mutex_init(&vcpu->mutex);
 	vcpu->cpu.env = &vcpu_env;
 	r = x86_fpu_create(&vcpu->cpu);
@@ -659,6 +661,7 @@ static int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 id)
 	x86_reset(&vcpu->cpu, false);
 	vcpu_irq_reset(vcpu, false);
 	vm->ops->state_changed(vcpu);
+	vcpu_stats_describe(vcpu);
 	vcpu->mp_state = vm->irqchip_mode == IRQCHIP_NONE || id == vm->bsp_vcpu_id ? KVM_MP_STATE_RUNNABLE
 										   : KVM_MP_STATE_UNINITIALIZED;
 	return 0;

@@ -30,6 +30,7 @@ static void vm_destroy(struct vm *vm)
 	vm_clock_destroy(vm);
 	vm_memory_destroy(vm);
 	msr_filter_free(vm->msr_filter);
+	vm_stats_destroy(vm);
 	host_free(vm);
 }
 
@@ -72,7 +73,7 @@ void vm_sync_vcpus(struct vm *vm)
 {
 	struct vcpu *vcpu;
 
-	vm->stat.remote_tlb_flush++;
+	vm->stat->remote_tlb_flush++;
 	for (u32 i = 0; (vcpu = vm_vcpu(vm, i)); i++) {
 		vcpu->sync_seen = atomic_read_acquire(&vcpu->sync_seq);
 		vcpu_request(vcpu, VCPU_REQ_SYNC);
@@ -190,9 +191,12 @@ static int vm_init(struct vm *vm)
 	if (!vm->ops)
 		return -EOPNOTSUPP;
 	vm->max_vcpu_id = VM_MAX_VCPU_ID;
-	r = vm_memory_create(vm);
+	r = vm_stats_create(vm);
 	if (r)
 		return r;
+	r = vm_memory_create(vm);
+	if (r)
+		goto fail_stats;
 	r = vm_clock_create(vm);
 	if (r)
 		goto fail_memory;
@@ -209,6 +213,8 @@ fail_clock:
 	vm_clock_destroy(vm);
 fail_memory:
 	vm_memory_destroy(vm);
+fail_stats:
+	vm_stats_destroy(vm);
 	return r;
 }
 

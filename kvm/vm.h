@@ -24,6 +24,7 @@
 #include "engine/engine.h"
 #include "host/host.h"
 #include "x86/cpu.h"
+#include "x86/insn.h"
 
 #define VM_MAX_VCPUS 1024	 /* KVM_CAP_MAX_VCPUS */
 #define VM_RECOMMENDED_VCPUS 64	 /* KVM_CAP_NR_VCPUS reports at most this */
@@ -67,11 +68,32 @@ enum irqchip_mode { IRQCHIP_NONE, IRQCHIP_SPLIT, IRQCHIP_KERNEL };
 
 struct vcpu;
 
-/* Counters of KVM_GET_STATS_FD, by KVM's names where KVM has them. */
+/*
+ * Counters of KVM_GET_STATS_FD: first those that KVM has, by its names, then ours; docs/anykvm.1 says what each means.
+ * A vCPU's are written by its thread alone.
+ */
 #define VM_STATS(X) X(remote_tlb_flush) X(memslots_changed)
 #define VCPU_STATS(X)                                                                                             \
-	X(exits) X(io_exits) X(mmio_exits) X(irq_injections) X(nmi_injections) X(halt_exits) X(halt_wakeup)      \
-	X(signal_exits) X(request_irq_exits) X(irq_window_exits) X(hypercalls) X(insn_emulation_fail)
+	X(exits) X(io_exits) X(mmio_exits) X(signal_exits) X(irq_window_exits) X(halt_exits) X(halt_wakeup)      \
+	X(request_irq_exits) X(irq_injections) X(nmi_injections) X(hypercalls) X(insn_emulation_fail)            \
+	X(pf_guest) X(tlb_flush) X(invlpg)                                                                       \
+	X(user_exits) X(exceptions) X(steps)                                                                     \
+	X(tlb_read_misses) X(tlb_write_misses) X(fetch_misses) X(slow_mmio) X(slow_code_writes) X(slow_crossings) \
+	X(block_lookups) X(blocks_decoded) X(blocks_voided) X(block_flushes)                                     \
+	X(translations) X(translated_bytes) X(translation_entries) X(handler_calls)
+
+struct vm_stat {
+#define X(name) u64 name;
+	VM_STATS(X)
+#undef X
+};
+
+struct vcpu_stat {
+#define X(name) u64 name;
+	VCPU_STATS(X)
+#undef X
+	u64 handler[X86_NR_OPS]; /* handler_calls by operation, if vcpu->count_handlers */
+};
 
 struct vm {
 	struct host_mutex lock;
@@ -108,11 +130,8 @@ struct vm {
 	struct vm_bus *bus;		/* kvm/bus.h: ioeventfds, coalesced zones; always there */
 	struct vm_clock *clock;		/* kvm/clock.h; always there */
 	u32 default_tsc_khz;		/* l: KVM_SET_TSC_KHZ on the VM */
-	struct {
-#define X(name) u64 name;
-		VM_STATS(X)
-#undef X
-	} stat;				/* a */
+	struct host_published stats;	/* c: include/anykvm_stats.h */
+	struct vm_stat *stat;		/* c; the counters: a */
 };
 
 /* ---- vCPU ----------------------------------------------------------------------------------------------------- */
@@ -206,11 +225,8 @@ struct vcpu {
 	bool cpuid_set, ran, has_sigmask;
 	u64 sigmask;			/* KVM_SET_SIGNAL_MASK */
 	u32 guest_debug;
-	struct {
-#define X(name) u64 name;
-		VCPU_STATS(X)
-#undef X
-	} stat;
+	struct vcpu_stat *stat;		/* c: in vm->stats */
+	bool count_handlers;		/* c: by the engine */
 };
 
 /* vm.c */
@@ -222,6 +238,13 @@ struct vcpu *vm_vcpu_by_id(struct vm *vm, u32 id); /* NULL if none; any thread *
 struct vcpu *vm_vcpu(struct vm *vm, u32 index);
 /* Sets the request on every vCPU, kicks, and waits until all who were inside have served it. Caller holds l. */
 void vm_sync_vcpus(struct vm *vm);
+
+/* stats.c */
+int vm_stats_create(struct vm *vm);
+void vm_stats_destroy(struct vm *vm);
+/* vcpu->stat for the vCPU of vcpu->index; then, when its engine has said what it counts, its description. */
+void vcpu_stats_create(struct vcpu *vcpu);
+void vcpu_stats_describe(struct vcpu *vcpu);
 
 /* vcpu.c */
 int vcpu_create(struct vm *vm, u32 id); /* KVM_CREATE_VCPU: fd or -errno */

@@ -41,6 +41,7 @@ void block_flush_all(struct soft_vcpu *soft)
 	memset(soft->jump, 0, sizeof(soft->jump)); /* not by generation alone: a guest can make that come round */
 	soft->arena_used = 0;
 	soft->flushes++;
+	soft->stat->block_flushes++;
 	block_flush_jumps(soft, false);
 	translate_flush(soft);
 }
@@ -100,6 +101,7 @@ static struct fetch_entry *fetch_page(struct vcpu *vcpu, u64 linear, enum block_
 
 	if (likely(e->tag == tag))
 		return e;
+	soft->stat->fetch_misses++;
 	if (fetch_walk(cpu, page, &t) != X86_OK) {
 		*miss = BLOCK_FAULT;
 		if (cpu->fault.vector == X86_PF_VECTOR)
@@ -246,6 +248,7 @@ static struct block *make(struct vcpu *vcpu, struct source *s, const struct fetc
 	b->heat = 0;
 	b->code = NULL;
 	b->stamp = NULL;
+	soft->stat->blocks_decoded++;
 	return b;
 }
 
@@ -308,6 +311,7 @@ static bool revalidate(struct vcpu *vcpu, struct block *b, u64 linear)
 {
 	if (b->host && arm(vcpu, b) && unchanged(vcpu, b, linear))
 		return true;
+	vcpu->stat->blocks_voided++;
 	b->host = NULL;
 	b->checked = ~0ull;
 	stamp(b, 0, ~0ull);
@@ -394,6 +398,7 @@ struct block *block_lookup_slow(struct vcpu *vcpu, enum block_miss *miss)
 	bool global;
 
 	soft->single = false;
+	soft->stat->block_lookups++;
 	if (likely(j->rip == linear && j->key == key && j->generation == soft->generation[j->global])) {
 		b = j->block;
 		if (likely(fresh(vcpu, b)) || revalidate(vcpu, b, linear))

@@ -53,6 +53,7 @@ struct jit {
 	u32 warm;		/* executions before a block is translated */
 	u32 key;		/* block_key() of what runs */
 	const u64 *link;	/* the slot through which translated code was left, if one */
+	bool count_handlers;	/* ANYKVM_STAT_HANDLERS=1 */
 	bool declined;		/* a block's preconditions do not hold: interpret it */
 	u32 used_slots;
 	/* fixed code, executable addresses */

@@ -187,5 +187,7 @@ void jit_translate(struct jit *jit, struct block *b)
 		return;
 	jit->region.used = used + (size_t)(t.e.p - start);
 	b->code = start + t.delta;
+	jit->soft->stat->translations++;
+	jit->soft->stat->translated_bytes += (u64)(t.e.p - start);
 	perfmap_add(b->code, (size_t)(t.e.p - start), code_linear_rip(jit->cpu), b->key & 0xff);
 }

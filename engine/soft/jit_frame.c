@@ -99,6 +99,20 @@ static void store_rip(struct emit *e, unsigned reg)
 	emit_store(e, 8, JIT_REG(X86_REG_RIP), reg);
 }
 
+/* Of the handler of the instruction JIT_A: rdx, rdi and flags are free. */
+static void count_call(struct emit *e, struct jit *jit)
+{
+	const struct emit_mem by_op = { .base = X86_RDI, .index = X86_RDX, .scale = 3 };
+
+	emit_mov_imm(e, X86_RDI, (u64)&jit->soft->stat->handler_calls);
+	emit_op_mem(e, 8, 0xff, 0, EMIT_MEM(X86_RDI, 0)); /* inc */
+	if (!jit->count_handlers)
+		return;
+	emit_load(e, sizeof(((struct x86_insn *)0)->op), X86_RDX, EMIT_MEM(JIT_A, offsetof(struct x86_insn, op)));
+	emit_mov_imm(e, X86_RDI, (u64)jit->soft->stat->handler);
+	emit_op_mem(e, 8, 0xff, 0, by_op);
+}
+
 static void call_insn(struct emit *e, struct jit *jit)
 {
 	u8 *out;
@@ -108,6 +122,7 @@ static void call_insn(struct emit *e, struct jit *jit)
 	cc_to_flags(e);
 	emit_mov_imm(e, X86_RDI, (u64)&jit->soft->insn);
 	emit_store(e, 8, EMIT_MEM(X86_RDI, 0), JIT_A);
+	count_call(e, jit);
 	emit_mov_imm(e, X86_RDI, (u64)jit->cpu);
 	emit_mov(e, 8, X86_RSI, JIT_A);
 	emit_op_mem(e, 4, 0xff, 2, EMIT_MEM(JIT_A, (s32)offsetof(struct x86_insn, exec)));

@@ -40,6 +40,8 @@ enum soft_next soft_deliver_fault(struct vcpu *vcpu, enum engine_exit *exit)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
 
+	vcpu->stat->exceptions++;
+	vcpu->stat->pf_guest += cpu->fault.vector == X86_PF_VECTOR;
 	if (unlikely(cpu->fault.vector == X86_DB) &&
 	    (cpu->guest_debug & (KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP)))
 		return leave(exit, ENGINE_EXIT_DEBUG);
@@ -253,6 +255,7 @@ static int soft_vcpu_create(struct vcpu *vcpu)
 	}
 	x86_native_exec = native_exec;
 	soft->vm = vcpu->vm->engine;
+	soft->stat = vcpu->stat;
 	vcpu->engine = soft;
 	vcpu->cpu.mem = &soft_mem_ops;
 	soft_tlb_init(&vcpu->cpu);

@@ -129,6 +129,7 @@ struct jit;
 
 struct soft_vcpu {
 	struct soft_vm *vm;
+	struct vcpu_stat *stat;
 	struct jit *jit;		/* NULL: the interpreter alone */
 	const struct x86_insn *insn;	/* the one being executed; for faults of the host */
 	u64 epoch;			/* moves when memory may have been written behind our back */

@@ -95,6 +95,7 @@ enum soft_next soft_step(struct vcpu *vcpu, enum engine_exit *exit)
 	enum x86_result r;
 	struct block *b;
 
+	soft->stat->steps++;
 	if (breakpoint(cpu))
 		return soft_deliver_fault(vcpu, exit);
 	b = lookup(vcpu, &miss);

@@ -165,6 +165,7 @@ static void flush_everything(struct x86_cpu *cpu)
 
 void soft_tlb_flush(struct x86_cpu *cpu, bool keep_global)
 {
+	soft_of(cpu)->stat->tlb_flush++;
 	if (keep_global)
 		flush_local(cpu);
 	else
@@ -252,6 +253,7 @@ static void soft_flush_page(struct x86_cpu *cpu, u64 gva)
 			drop_page(cpu, own_sets(n), X86_NR_TLBS - 1, gva);
 	}
 	x86_walk_forget(cpu);
+	soft->stat->invlpg++;
 	block_fetch_flush_page(soft, gva);
 	for (unsigned n = 0; n < ARRAY_SIZE(sizes); n++) {
 		if (!may_be_large(&soft->tlb, gva, sizes[n]))
@@ -388,6 +390,7 @@ static enum x86_result translate_range(struct x86_cpu *cpu, u64 gva, unsigned si
 	r = translate(cpu, access, &p[0]);
 	if (r || first == size)
 		return r;
+	soft_of(cpu)->stat->slow_crossings++;
 	p[1].gva = gva + first;
 	if (cpu->code_bits != 64)
 		p[1].gva &= 0xffffffffull;
@@ -439,17 +442,22 @@ static enum x86_result read_piece(struct x86_cpu *cpu, const struct piece *p, vo
 		copy_in(dst, p->host, p->size);
 		return X86_OK;
 	}
+	soft_of(cpu)->stat->slow_mmio++;
 	return cpu->env->mmio_read(cpu, p->gpa, dst, p->size);
 }
 
 static enum x86_result write_piece(struct x86_cpu *cpu, const struct piece *p, const void *src)
 {
-	if (unlikely(!p->host))
+	if (unlikely(!p->host)) {
+		soft_of(cpu)->stat->slow_mmio++;
 		return cpu->env->mmio_write(cpu, p->gpa, src, p->size);
+	}
 	copy_out(p->host, src, p->size);
 	/* after the bytes: whoever sees the new version must see them */
-	if (unlikely(code_page_armed(p->code)))
+	if (unlikely(code_page_armed(p->code))) {
+		soft_of(cpu)->stat->slow_code_writes++;
 		code_page_write(vcpu_of(cpu), p->code, p->gpa & (PAGE_SIZE - 1), p->size);
+	}
 	return X86_OK;
 }
 
@@ -483,6 +491,7 @@ static enum x86_result soft_read(struct x86_cpu *cpu, u64 gva, void *dst, unsign
 			copy_in(dst, host, size);
 		return X86_OK;
 	}
+	soft_of(cpu)->stat->tlb_read_misses++;
 	r = translate_range(cpu, gva, size, access, p, &n);
 	if (access & X86_ACCESS_PROBE)
 		return r;
@@ -507,6 +516,7 @@ static enum x86_result soft_write(struct x86_cpu *cpu, u64 gva, const void *src,
 			copy_out(host, src, size);
 		return X86_OK;
 	}
+	soft_of(cpu)->stat->tlb_write_misses++;
 	r = translate_range(cpu, gva, size, access | X86_ACCESS_WRITE, p, &n);
 	if (access & X86_ACCESS_PROBE)
 		return r;
@@ -541,6 +551,10 @@ static enum x86_result soft_pin(struct x86_cpu *cpu, u64 gva, unsigned size, uns
 		return X86_OK;
 	if ((gva & (PAGE_SIZE - 1)) + size > PAGE_SIZE || x86_debug_data_active(cpu))
 		return X86_OK;
+	if (access & X86_ACCESS_WRITE)
+		soft_of(cpu)->stat->tlb_write_misses++;
+	else
+		soft_of(cpu)->stat->tlb_read_misses++;
 	p.gva = gva;
 	p.size = size;
 	r = translate(cpu, access, &p);

@@ -88,6 +88,7 @@ bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b,
 	link_to(jit, b, x86_rip(cpu));
 	jit->link = NULL;
 	jit->key = b->key;
+	soft->stat->translation_entries++;
 	*r = jit->enter(cpu, b->code);
 	return true;
 }
@@ -161,6 +162,13 @@ static bool configured(u32 *warm)
 	return !mode || mode[0] != 'i';
 }
 
+static bool asked_for(const char *variable)
+{
+	const char *value = getenv(variable);
+
+	return value && value[0] == '1';
+}
+
 void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 {
 	struct jit *jit;
@@ -176,6 +184,7 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 	jit->cpu = cpu;
 	jit->soft = soft;
 	jit->warm = warm;
+	jit->count_handlers = vcpu_of(cpu)->count_handlers = asked_for("ANYKVM_STAT_HANDLERS");
 	if (code_create(&jit->region, JIT_CODE_SIZE + JIT_SLOTS * sizeof(u64)))
 		goto out_free;
 	if (!jit_make_frame(jit))

@@ -1,10 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Memory of the core's own. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <fcntl.h>
+#include <linux/memfd.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "host/host.h"
+#include "host/user/process.h"
 #include "host/user/sys.h"
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
 
 #define ALLOC_ALIGN 64
 
@@ -34,4 +45,52 @@ void host_free_pages(void *p, size_t size)
 {
 	if (p)
 		sys_munmap(p, size);
+}
+
+static u64 inode_of(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && sys_call3(SYS_fstat, fd, (long)&st, 0) == 0 ? st.st_ino : 0;
+}
+
+static void *map_published(int fd, size_t size)
+{
+	long p;
+
+	if (sys_call3(SYS_ftruncate, fd, (long)size, 0) < 0)
+		return NULL;
+	p = sys_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (sys_failed(p))
+		return NULL;
+	sys_fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
+	sys_fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE); /* Linux 5.1 */
+	return (void *)p;
+}
+
+void *host_publish(struct host_published *out, const char *name, size_t size)
+{
+	int fd = (int)sys_call3(SYS_memfd_create, (long)name, MFD_CLOEXEC | MFD_ALLOW_SEALING, 0);
+
+	*out = (struct host_published){ .size = size, .fd = -1 };
+	if (fd >= 0)
+		out->p = map_published(fd, size);
+	if (!out->p) {
+		if (fd >= 0)
+			sys_close(fd);
+		out->p = host_alloc_pages(size);
+		return out->p;
+	}
+	out->fd = host_fd_move_high(fd);
+	out->inode = inode_of(out->fd);
+	return out->p;
+}
+
+void host_unpublish(struct host_published *published)
+{
+	host_free_pages(published->p, published->size);
+	/* The program may have closed all descriptors that it does not know, and use the number itself. */
+	if (published->fd >= 0 && inode_of(published->fd) == published->inode)
+		sys_close(published->fd);
+	*published = (struct host_published){ .fd = -1 };
 }
