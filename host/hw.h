@@ -84,6 +84,9 @@ bool host_fpu_set(struct host_fpu *f, const void *image, unsigned size);
 bool host_rdmsr_safe(u32 msr, u64 *value);
 bool host_wrmsr_safe(u32 msr, u64 value);
 
+/* Debug registers: the guest's were in DR0-3; the thread's own come back, if it has any. Interrupts off. [atomic] */
+void host_debug_restore(void);
+
 /* ---- spin lock: preemption off while held -------------------------------------------------------------- */
 
 struct host_spin {

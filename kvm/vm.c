@@ -66,7 +66,8 @@ struct vcpu *vm_vcpu_by_id(struct vm *vm, u32 id)
 static void sync_vcpu(struct vcpu *vcpu, u32 seq)
 {
 	while (atomic_read_acquire(&vcpu->inside) == VCPU_INSIDE && atomic_read_acquire(&vcpu->sync_seq) == seq)
-		host_wait(&vcpu->sync_seq, seq, host_monotonic_ns() + 10 * 1000 * 1000);
+		if (host_wait(&vcpu->sync_seq, seq, host_monotonic_ns() + 10 * 1000 * 1000) == -EINTR)
+			host_yield(); /* the signal may be there to stay until the ioctl is over */
 }
 
 void vm_sync_vcpus(struct vm *vm)

@@ -125,7 +125,7 @@ struct vm {
 	u32 nr_mmu_pages;		/* l: KVM_SET_NR_MMU_PAGES: accepted for compatibility */
 	u64 tss_addr, identity_map_addr; /* l: accepted for compatibility */
 
-	enum irqchip_mode irqchip_mode;	/* r */
+	u32 irqchip_mode;		/* r: enum irqchip_mode */
 	struct irqchip *irqchip;	/* kvm/irq.h: PIC, IOAPIC, PIT, routes, irqfds; always there */
 	struct vm_bus *bus;		/* kvm/bus.h: ioeventfds, coalesced zones; always there */
 	struct vm_clock *clock;		/* kvm/clock.h; always there */

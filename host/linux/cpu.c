@@ -10,6 +10,7 @@
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/syscore_ops.h>
+#include <asm/debugreg.h>
 #include <asm/fpu/api.h>
 #include <asm/msr.h>
 #include "host/hw.h"
@@ -268,7 +269,13 @@ bool host_fpu_set(struct host_fpu *f, const void *image, unsigned int size)
 	return !fpu_copy_uabi_to_guest_fpstate(&f->guest, image, f->guest.fpstate->user_xfeatures, &pkru);
 }
 
-/* ---- MSRs --------------------------------------------------------------------------------------------------------- */
+/* ---- debug registers and MSRs ------------------------------------------------------------------------------------- */
+
+void host_debug_restore(void)
+{
+	if (hw_breakpoint_active())
+		hw_breakpoint_restore();
+}
 
 bool host_rdmsr_safe(u32 msr, u64 *value)
 {

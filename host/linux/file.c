@@ -33,7 +33,7 @@ static ssize_t file_read(struct file *file, char __user *buf, size_t count, loff
 
 	if (!f->ops->read)
 		return -EINVAL;
-	n = f->ops->read(f->object, (u64)buf, count, *pos);
+	n = f->ops->read(f->object, (__force u64)buf, count, *pos);
 	if (n > 0)
 		*pos += n;
 	return n;

@@ -97,10 +97,12 @@ void host_yield(void)
 void host_spin_lock(struct host_spin *s)
 {
 	BUILD_BUG_ON(sizeof(spinlock_t) > sizeof(*s));
+	__release(s); /* for sparse: the caller's own */
 	spin_lock((spinlock_t *)s);
 }
 
 void host_spin_unlock(struct host_spin *s)
 {
 	spin_unlock((spinlock_t *)s);
+	__acquire(s);
 }
