@@ -106,7 +106,8 @@ KBUILD := $(MAKE) -C $(KDIR) M=$(CURDIR)/$(B)/module $(if $(V),V=1)
 
 module:
 	@mkdir -p $(B)/module
-	@cp -rsf $(CURDIR)/kvm $(CURDIR)/x86 $(CURDIR)/engine $(CURDIR)/host $(CURDIR)/objects.mk $(B)/module/
+	@cp -rsf $(CURDIR)/kvm $(CURDIR)/x86 $(CURDIR)/engine $(CURDIR)/host $(CURDIR)/include \
+		$(CURDIR)/objects.mk $(B)/module/
 	@ln -sf $(CURDIR)/host/linux/Kbuild $(B)/module/Kbuild
 	$(Q)+$(KBUILD) W=1 modules
 
