@@ -206,7 +206,7 @@ static void chip_pic_raised(struct pic *pic)
 
 	for (u32 i = 0; (vcpu = vm_vcpu(vm, i)); i++) {
 		if (vcpu->apic && lapic_accepts_extint(vcpu->apic)) {
-			vcpu_request(vcpu, VCPU_REQ_EVENT | VCPU_REQ_MEMORY);
+			vcpu_request(vcpu, VCPU_REQ_EVENT | VCPU_REQ_DEVICE);
 			return;
 		}
 	}

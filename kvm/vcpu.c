@@ -112,6 +112,10 @@ static int serve_requests(struct vcpu *vcpu)
 		atomic_and(&vcpu->requests, ~VCPU_REQ_MEMORY);
 		vcpu->vm->ops->memory_changed(vcpu);
 	}
+	if (requests & VCPU_REQ_DEVICE) {
+		atomic_and(&vcpu->requests, ~VCPU_REQ_DEVICE);
+		vcpu->vm->ops->device_done(vcpu);
+	}
 	if (requests & VCPU_REQ_CLOCK)
 		vcpu_clock_update(vcpu);
 	vcpu_take_event_requests(vcpu);

@@ -26,7 +26,7 @@ static struct vcpu_lapic *vcpu_lapic(struct vcpu *vcpu)
 
 static void on_kick(struct lapic *l, bool outside)
 {
-	vcpu_request(vcpu_lapic_of(l)->vcpu, VCPU_REQ_EVENT | (outside ? VCPU_REQ_MEMORY : 0));
+	vcpu_request(vcpu_lapic_of(l)->vcpu, VCPU_REQ_EVENT | (outside ? VCPU_REQ_DEVICE : 0));
 }
 
 static void on_nmi(struct lapic *l, bool outside)
@@ -34,7 +34,7 @@ static void on_nmi(struct lapic *l, bool outside)
 	struct vcpu *vcpu = vcpu_lapic_of(l)->vcpu;
 
 	if (outside)
-		vcpu_request(vcpu, VCPU_REQ_MEMORY);
+		vcpu_request(vcpu, VCPU_REQ_DEVICE);
 	vcpu_queue_nmi(vcpu);
 }
 

@@ -143,7 +143,8 @@ struct vm {
 #define VCPU_REQ_SMI		BIT(3)
 #define VCPU_REQ_TRIPLE_FAULT	BIT(4)
 #define VCPU_REQ_CLOCK		BIT(5)	/* rewrite the kvmclock page */
-#define VCPU_REQ_MEMORY		BIT(6)	/* guest memory may have been written from outside (DMA) */
+#define VCPU_REQ_MEMORY		BIT(6)	/* guest memory may have been written from outside */
+#define VCPU_REQ_DEVICE		BIT(8)	/* a device's interrupt: it may have written guest memory (DMA) */
 #define VCPU_REQ_UNHALT		BIT(7)	/* wake up from HLT without an interrupt (PV kick) */
 
 #define VCPU_OUTSIDE 0u

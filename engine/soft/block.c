@@ -1,11 +1,28 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Decoded code. A block is a run of instructions with one entry: up to an unconditional transfer or an instruction after
- * which the world may look different, the end of the page, or BLOCK_MAX_INSNS. Blocks are keyed by guest-physical address
- * and mode, so they survive changes of address space; a jump cache by linear RIP leads to them without a translation.
+ * which the world may look different, the end of the page, or BLOCK_MAX_INSNS. Blocks lie in pages of VMM memory and are
+ * told apart by offset and mode, so they survive changes of address space.
  *
- * Before a block runs, its page's version and the vCPU's epoch tell whether its bytes may have changed since they were
- * last compared with memory; only then are they compared again.
+ * When may a block run? When its bytes are those in memory. Who changes them?
+ *
+ * - A vCPU. It is seen doing it (codepage.c): the blocks concerned are void before the next instruction of the writer, and
+ *   before the next block of another vCPU that can know of the write.
+ * - Somebody else: the VMM, a device. Nobody tells. So whenever the VMM has had control, and KVM_RUN is entered again, all
+ *   pages are doubted: the epoch moves, and a page whose last comparison was in another epoch is compared before anything
+ *   of it runs. And a page is compared whenever a translation of it is loaded, as an operating system that has code read
+ *   from a disk gives the page a new mapping before it runs; that holds however the end of the transfer is noticed.
+ *   A device's interrupt from outside is no reason to doubt all pages - Linux would pay that for each network packet -
+ *   but those that the guest may write to by the very mapping that they run from: memory that is used for anything, by
+ *   firmware, or by a system that maps all memory once and for all. Without paging a page is compared whenever control
+ *   comes to it from another one.
+ *
+ * So nothing needs to be asked at a block's entry but cpu->stop, and all that is needed is that each way into a page ends
+ * here when the page is in doubt. There are two kinds of ways. Within a page, the translator links blocks directly; nothing
+ * else breaks such a link but the end of the block that it leads to, or of the page's trust (block_page_close()). All others
+ * begin at a linear address: they bear a number (struct block_numbers), and are void when their class's number is another:
+ * after a flush of the TLB, INVLPG of such a page, a new epoch. An address space that the guest leaves and comes back to
+ * keeps its numbers.
  */
 #include "engine/soft/soft.h"
 #include "engine/soft/translate.h"
@@ -14,72 +31,213 @@
 #include "x86/segment.h"
 #include "x86/system.h"
 
-/* ---- storage ------------------------------------------------------------------------------------------------- */
+/* ---- numbers --------------------------------------------------------------------------------------------------- */
 
-void block_flush_jumps(struct soft_vcpu *soft, bool keep_global)
+static void renew_links(struct soft_vcpu *soft, struct block_numbers *n, enum block_class class)
 {
-	soft->generation[0]++;
-	if (!keep_global)
-		soft->generation[1]++;
-	for (unsigned i = 0; i < ARRAY_SIZE(soft->fetch); i++) {
-		if (!keep_global || !soft->fetch[i].global)
-			soft->fetch[i].tag = ~0ull;
-	}
+	n->link[class] = ++soft->numbers;
+}
+
+static void renew(struct soft_vcpu *soft, struct block_numbers *n, enum block_class class)
+{
+	n->map[class] = ++soft->numbers;
+	renew_links(soft, n, class);
+}
+
+static void renew_kept(struct soft_vcpu *soft, enum block_class class)
+{
+	for (unsigned c = 0; c < SOFT_CONTEXTS; c++)
+		renew(soft, &soft->kept[c], class);
 }
 
 void block_enter_context(struct soft_vcpu *soft, unsigned context, bool fresh)
 {
-	if (context == soft->context && !fresh)
-		return;
+	struct block_numbers *to = &soft->kept[context];
+
+	soft->kept[soft->context] = soft->now;
 	soft->context = context;
-	block_flush_jumps(soft, true);
+	if (fresh) {
+		renew(soft, to, BLOCK_USER);
+		renew(soft, to, BLOCK_KERNEL);
+		soft->flushes++;
+	}
+	if (!soft->kernel_local) {
+		to->map[BLOCK_KERNEL] = soft->now.map[BLOCK_KERNEL];
+		to->link[BLOCK_KERNEL] = soft->now.link[BLOCK_KERNEL];
+	}
+	soft->now = *to;
+}
+
+void block_flush_jumps(struct soft_vcpu *soft, bool keep_global)
+{
+	soft->flushes++;
+	renew(soft, &soft->now, BLOCK_USER);
+	if (!keep_global || soft->kernel_local)
+		renew(soft, &soft->now, BLOCK_KERNEL);
+	if (keep_global)
+		return;
+	renew_kept(soft, BLOCK_USER);
+	renew_kept(soft, BLOCK_KERNEL);
+	soft->kernel_local = soft->devices = false;
+	soft->nr_fetched = 0;
+	memset(soft->fetched, 0, sizeof(soft->fetched));
+}
+
+void block_expire_links(struct soft_vcpu *soft)
+{
+	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
+		renew_links(soft, &soft->now, class);
+		for (unsigned c = 0; c < SOFT_CONTEXTS; c++)
+			renew_links(soft, &soft->kept[c], class);
+	}
+	soft->devices = false;
+}
+
+void block_distrust(struct soft_vcpu *soft)
+{
+	soft->epoch++;
+	block_expire_links(soft);
+}
+
+void block_distrust_devices(struct soft_vcpu *soft)
+{
+	if (soft->devices)
+		block_distrust(soft);
+}
+
+static struct fetch_entry *fetch_slot(struct soft_vcpu *soft, u64 linear, unsigned context)
+{
+	return &soft->fetch[((linear >> 12) + context * 97) & (ARRAY_SIZE(soft->fetch) - 1)];
+}
+
+static u64 *fetched_word(struct soft_vcpu *soft, u64 linear, u64 page_size, u64 *bit)
+{
+	u64 n = ((linear & -page_size) ^ page_size) * 0x9e3779b97f4a7c15ull >> (64 - BLOCK_FETCHED_BITS);
+
+	*bit = BIT64(n % 64);
+	return &soft->fetched[n / 64];
+}
+
+/* Code at linear's page is known from now on. With too many of them the bits would no longer tell one page from another. */
+static void note_fetched(struct soft_vcpu *soft, u64 linear, u64 page_size)
+{
+	u64 bit, *word = fetched_word(soft, linear, page_size, &bit);
+
+	if (!(*word & bit) && ++soft->nr_fetched > (1u << BLOCK_FETCHED_BITS) / 4)
+		block_flush_jumps(soft, false);
+	*word |= bit;
+}
+
+static bool fetched(struct soft_vcpu *soft, u64 linear, u64 page_size)
+{
+	u64 bit, *word = fetched_word(soft, linear, page_size, &bit);
+
+	return *word & bit;
+}
+
+/*
+ * Most pages of which this is asked hold no code. What is global may be known in other address spaces, by other numbers; of
+ * a large page what lies anywhere in it goes.
+ */
+void block_fetch_flush_page(struct soft_vcpu *soft, u64 gva)
+{
+	soft->flushes++;
+	if (fetched(soft, gva, 1ull << 21) || fetched(soft, gva, 1ull << 22) || fetched(soft, gva, 1ull << 30)) {
+		block_flush_jumps(soft, false);
+		return;
+	}
+	if (!fetched(soft, gva, PAGE_SIZE))
+		return;
+	for (unsigned c = 0; c < SOFT_CONTEXTS; c++) {
+		struct fetch_entry *e = fetch_slot(soft, gva, c);
+
+		if (e->linear == (gva & PAGE_MASK))
+			e->number = 0;
+	}
+	block_expire_links(soft);
+}
+
+/* ---- storage ------------------------------------------------------------------------------------------------- */
+
+int block_create(struct soft_vcpu *soft)
+{
+	soft->epoch = 1;
+	soft->pages = host_alloc_pages(BLOCK_PAGES * sizeof(*soft->pages));
+	soft->arena = host_alloc_pages(BLOCK_ARENA);
+	if (!soft->pages || !soft->arena)
+		return -ENOMEM;
+	block_flush_jumps(soft, false);
+	return 0;
+}
+
+void block_destroy(struct soft_vcpu *soft)
+{
+	host_free_pages(soft->arena, BLOCK_ARENA);
+	host_free_pages(soft->pages, BLOCK_PAGES * sizeof(*soft->pages));
 }
 
 void block_flush_all(struct soft_vcpu *soft)
 {
-	memset(soft->hash, 0, sizeof(soft->hash));
-	memset(soft->jump, 0, sizeof(soft->jump)); /* not by generation alone: a guest can make that come round */
+	for (unsigned i = 0; i < BLOCK_PAGES && soft->pages[i].record; i++) {
+		struct block_page *page = &soft->pages[i];
+
+		memset(page->first, 0, sizeof(page->first));
+		atomic_set(&page->chunks, 0);
+		page->arming = 0;
+	}
+	memset(soft->free, 0, sizeof(soft->free));
 	soft->arena_used = 0;
-	soft->flushes++;
 	soft->stat->block_flushes++;
 	block_flush_jumps(soft, false);
 	translate_flush(soft);
 }
 
-void block_fetch_flush_page(struct soft_vcpu *soft, u64 gva)
+/* NULL: everything had to be thrown away. */
+static struct block *block_alloc(struct soft_vcpu *soft, size_t size)
 {
-	struct fetch_entry *e = &soft->fetch[gva >> 12 & (ARRAY_SIZE(soft->fetch) - 1)];
+	unsigned units = (unsigned)((size + BLOCK_UNIT - 1) / BLOCK_UNIT);
+	struct block *b = soft->free[units];
 
-	if ((e->tag & PAGE_MASK) == (gva & PAGE_MASK))
-		e->tag = ~0ull;
-	soft->generation[0]++;
-	soft->generation[1]++;
+	if (b) {
+		soft->free[units] = b->next;
+	} else {
+		if (soft->arena_used + units * BLOCK_UNIT > BLOCK_ARENA) {
+			block_flush_all(soft);
+			return NULL;
+		}
+		b = (struct block *)(soft->arena + soft->arena_used);
+		soft->arena_used += units * BLOCK_UNIT;
+	}
+	b->units = (u16)units;
+	return b;
 }
 
-static void *arena_take(struct soft_vcpu *soft, size_t size)
+static void forget_jump(struct soft_vcpu *soft, struct block *b)
 {
-	void *p;
+	struct jump *j = block_jump(soft, b->rip);
 
-	size = (size + 63) & ~63ull;
-	if (soft->arena_used + size > BLOCK_ARENA)
-		block_flush_all(soft);
-	p = soft->arena + soft->arena_used;
-	soft->arena_used += size;
-	return p;
+	if (b->many_rips)
+		block_expire_links(soft);
+	else if (b->entered && j->block == b)
+		j->number = 0;
+}
+
+void block_void(struct soft_vcpu *soft, struct block *b)
+{
+	struct block **link = &b->page->first[b->offset / CODE_CHUNK];
+
+	soft->stat->blocks_voided++;
+	translate_unlink(soft, b);
+	forget_jump(soft, b);
+	while (*link != b)
+		link = &(*link)->next;
+	*link = b->next;
+	b->page = NULL;
+	b->next = soft->free[b->units];
+	soft->free[b->units] = b;
 }
 
 /* ---- fetch ------------------------------------------------------------------------------------------------------- */
-
-/* A new mapping of code: what a device has put into the page meanwhile must be seen. */
-static void distrust(struct vcpu *vcpu, const u8 *host)
-{
-	struct code_page *page = code_page_find(vcpu->vm, (u64)host);
-
-	if (!page)
-		return;
-	atomic_add(&page->version, 1);
-	code_moved(vcpu->vm->engine);
-}
 
 /* Not every way to a non-canonical RIP is checked: SYSRET on AMD, KVM_SET_REGS, running on past the end. */
 static enum x86_result fetch_walk(struct x86_cpu *cpu, u64 page, struct x86_translation *t)
@@ -89,36 +247,86 @@ static enum x86_result fetch_walk(struct x86_cpu *cpu, u64 page, struct x86_tran
 	return x86_walk(cpu, page, X86_ACCESS_FETCH, true, t);
 }
 
-static struct fetch_entry *fetch_page(struct vcpu *vcpu, u64 linear, enum block_miss *miss)
+/* Only as long as all supervisor code is global is it the same in all address spaces. */
+static void note_global(struct soft_vcpu *soft, enum block_class class, bool global)
+{
+	if (class == BLOCK_USER || global || soft->kernel_local)
+		return;
+	soft->kernel_local = true;
+	renew_kept(soft, BLOCK_KERNEL);
+}
+
+static bool paging(const struct x86_cpu *cpu)
+{
+	return cpu->cr0 & X86_CR0_PG;
+}
+
+static struct fetch_entry *fetch_load(struct vcpu *vcpu, u64 linear, enum block_miss *miss)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
 	struct soft_vcpu *soft = vcpu->engine;
-	u64 page = linear & PAGE_MASK;
-	u64 tag = page | (cpu->cpl == 3);
-	struct fetch_entry *e = &soft->fetch[linear >> 12 & (ARRAY_SIZE(soft->fetch) - 1)];
+	enum block_class class = block_class(block_key(cpu));
+	struct fetch_entry *e = fetch_slot(soft, linear, soft->context);
 	struct x86_translation t;
 	struct memslot *slot;
+	const u8 *host;
 
-	if (likely(e->tag == tag))
-		return e;
 	soft->stat->fetch_misses++;
-	if (fetch_walk(cpu, page, &t) != X86_OK) {
+	if (fetch_walk(cpu, linear & PAGE_MASK, &t) != X86_OK) {
 		*miss = BLOCK_FAULT;
 		if (cpu->fault.vector == X86_PF_VECTOR)
 			cpu->fault.payload = linear;
 		return NULL;
 	}
-	e->tag = ~0ull;
-	e->host = soft_ram(cpu, t.gpa & PAGE_MASK, &slot);
-	if (!e->host) {
-		*miss = BLOCK_NOT_MEMORY;
+	e->number = 0;
+	host = soft_ram(cpu, t.gpa & PAGE_MASK, &slot);
+	*miss = host ? 0 : BLOCK_NOT_MEMORY;
+	e->page = host ? block_page_get(vcpu, (u64)host) : NULL;
+	if (!e->page)
 		return NULL;
-	}
-	e->tag = tag;
-	e->gpa = t.gpa & PAGE_MASK;
-	e->global = t.global;
-	distrust(vcpu, e->host);
+	note_fetched(soft, linear, t.page_size);
+	e->page->compared = 0;
+	e->linear = linear & PAGE_MASK;
+	e->devices = !paging(cpu) || t.writable;
+	note_global(soft, class, t.global || !paging(cpu));
+	e->number = soft->now.map[class];
 	return e;
+}
+
+/* NULL: *miss says why, or it is 0: no memory for what must be known of the page. */
+static struct fetch_entry *fetch_page(struct vcpu *vcpu, u64 linear, enum block_miss *miss)
+{
+	struct soft_vcpu *soft = vcpu->engine;
+	struct fetch_entry *e = fetch_slot(soft, linear, soft->context);
+
+	if (likely(e->linear == (linear & PAGE_MASK) &&
+		   e->number == soft->now.map[block_class(block_key(&vcpu->cpu))]))
+		return e;
+	return fetch_load(vcpu, linear, miss);
+}
+
+/*
+ * The page's blocks may run, as far as it depends on their bytes, until the epoch moves or the page is posted. False: what
+ * was fetched is void now.
+ */
+static bool trust(struct vcpu *vcpu, struct block_page *page)
+{
+	struct soft_vcpu *soft = vcpu->engine;
+	bool armed = page->arming == atomic_read(&page->record->armings) && page->arming;
+	u64 flushes = soft->flushes;
+
+	if (unlikely(!armed && page->chunks)) {
+		code_page_arm(vcpu, page, page->chunks);
+		if (soft->flushes != flushes)
+			return false;
+		page->compared = 0;
+	}
+	if (page->compared != soft->epoch || (!paging(&vcpu->cpu) && page != soft->last_page)) {
+		block_page_compare(soft, page, page->chunks);
+		page->compared = soft->epoch;
+	}
+	soft->last_page = page;
+	return true;
 }
 
 static bool ends_block(const struct x86_insn *insn)
@@ -132,8 +340,8 @@ static bool ends_block(const struct x86_insn *insn)
 
 /* Code bytes at hand while a block is made: those of its page, and for the last instruction some of the next. */
 struct source {
-	const u8 *host;		/* first byte of the block */
-	unsigned avail;		/* to the page's end */
+	u8 bytes[BLOCK_MAX_BYTES]; /* from the block's first on */
+	unsigned avail;		/* of them */
 	u8 joined[2 * X86_MAX_INSN_LEN];
 	unsigned nr_joined;	/* bytes of the one instruction that spans pages */
 };
@@ -162,8 +370,8 @@ static bool join_pages(struct vcpu *vcpu, struct source *s, u64 linear, enum blo
 
 	if (!e)
 		return false;
-	memcpy(s->joined, s->host, s->avail);
-	memcpy(s->joined + s->avail, e->host, X86_MAX_INSN_LEN);
+	memcpy(s->joined, s->bytes, s->avail);
+	memcpy(s->joined + s->avail, (const u8 *)e->page->record->hva, X86_MAX_INSN_LEN);
 	s->nr_joined = s->avail + X86_MAX_INSN_LEN;
 	return true;
 }
@@ -171,13 +379,10 @@ static bool join_pages(struct vcpu *vcpu, struct source *s, u64 linear, enum blo
 static bool decode_first(struct vcpu *vcpu, struct source *s, u64 linear, struct x86_insn *insn, enum block_miss *miss)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
-	u8 bytes[X86_MAX_INSN_LEN];
-	unsigned n = s->avail < sizeof(bytes) ? s->avail : (unsigned)sizeof(bytes);
-	enum x86_decode_status status;
+	unsigned n = (unsigned)min_u64(s->avail, X86_MAX_INSN_LEN);
+	enum x86_decode_status status = x86_decode(insn, s->bytes, n, cpu->code_bits);
 
-	memcpy(bytes, s->host, n);
-	status = x86_decode(insn, bytes, n, cpu->code_bits);
-	if (status == X86_DECODE_MORE && n < sizeof(bytes)) {
+	if (status == X86_DECODE_MORE && n < X86_MAX_INSN_LEN) {
 		if (!join_pages(vcpu, s, linear, miss))
 			return false;
 		status = x86_decode(insn, s->joined, X86_MAX_INSN_LEN, cpu->code_bits);
@@ -218,150 +423,129 @@ static unsigned decode_more(struct vcpu *vcpu, struct x86_insn *insn, const u8 *
 	return nr;
 }
 
-static struct block *make(struct vcpu *vcpu, struct source *s, const struct fetch_entry *fetch, const struct x86_insn *first,
-			  unsigned offset)
+/* What bytes hold, decoded as far as a block goes: in the draft. */
+static struct block *decode(struct vcpu *vcpu, struct source *s, const struct x86_insn *first)
 {
 	struct soft_vcpu *soft = vcpu->engine;
-	unsigned max = s->avail < 512 ? s->avail : 512, len = first->len;
-	struct block *b = arena_take(soft, sizeof(*b) + (BLOCK_MAX_INSNS + 1) * sizeof(b->insn[0]) + 512);
-	struct x86_insn *insn = b->insn;
-	u8 *bytes = (u8 *)&insn[BLOCK_MAX_INSNS + 1];
+	struct block *b = (struct block *)soft->draft;
+	unsigned len = first->len;
 
-	insn[0] = *first;
-	bind(vcpu, &insn[0], 0);
+	b->insn[0] = *first;
+	bind(vcpu, &b->insn[0], 0);
 	b->nr = 1;
 	b->spans = s->nr_joined != 0;
-	if (b->spans) {
-		memcpy(bytes, s->joined, len);
-	} else {
-		memcpy(bytes, s->host, max);
-		b->nr = (u16)decode_more(vcpu, insn, bytes, max, &len);
-	}
-	insn[b->nr] = (struct x86_insn){ .exec = block_end, .off = (u16)len, .next = (u16)len };
-	b->bytes = (u8 *)&insn[b->nr + 1];
-	memmove(b->bytes, bytes, len);
-	soft->arena_used = (size_t)(b->bytes + len - soft->arena + 63) & ~63ull;
-	b->gpa = fetch->gpa + offset;
-	b->key = block_key(&vcpu->cpu);
+	if (!b->spans)
+		b->nr = (u16)decode_more(vcpu, b->insn, s->bytes, s->avail, &len);
+	else
+		memcpy(b->tail, s->joined + s->avail, len - s->avail);
+	b->insn[b->nr] = (struct x86_insn){ .exec = block_end, .off = (u16)len, .next = (u16)len };
 	b->len = (u16)len;
-	b->host = s->host;
-	b->heat = 0;
-	b->code = NULL;
-	b->stamp = NULL;
-	soft->stat->blocks_decoded++;
+	b->key = block_key(&vcpu->cpu);
 	return b;
-}
-
-/* The translation of b may run while its page's version and the vCPU's epoch are these. */
-static void stamp(struct block *b, u32 version, u64 epoch)
-{
-	b->version = version;
-	b->epoch = epoch;
-	if (b->stamp)
-		*b->stamp = (struct block_stamp){ .version = version, .epoch = epoch };
 }
 
 /*
- * Notes from when on the block's bytes are known to be those in memory. False: no memory for the page's record; or, while
- * waiting for other vCPUs, this one had to drop all blocks (the slots have changed): this one and its host are void.
+ * From now on writes to the block's bytes are noticed: marks its chunks, and only then takes them over into the shadow. False:
+ * they are no longer those that were decoded, or what was fetched is void.
  */
-static bool arm(struct vcpu *vcpu, struct block *b)
+static bool admit(struct vcpu *vcpu, struct block_page *page, const struct block *draft, const u8 *bytes)
 {
 	struct soft_vcpu *soft = vcpu->engine;
-	unsigned offset = b->gpa & (PAGE_SIZE - 1);
-	unsigned len = b->spans ? (unsigned)(PAGE_SIZE - offset) : b->len;
-	u64 flushes = soft->flushes;
+	unsigned len = min_u64(draft->len, PAGE_SIZE - draft->offset);
+	u64 chunks = code_chunks(draft->offset, len), flushes = soft->flushes;
 
-	b->page = code_page_arm(vcpu, (u64)b->host & PAGE_MASK, offset, len);
-	if (!b->page || soft->flushes != flushes)
+	code_page_arm(vcpu, page, chunks | page->chunks);
+	if (soft->flushes != flushes)
 		return false;
-	b->checked = b->spans ? ~0ull : atomic_read_acquire(&soft->vm->code_epoch);
-	stamp(b, atomic_read_acquire(&b->page->version), soft->epoch);
-	/* A writer that took the page for data meanwhile cleared the chunks before it moved the version. */
-	return code_page_holds(b->page, offset, len);
-}
+	for (u64 new = chunks & ~page->chunks; new; new &= new - 1) {
+		unsigned at = (unsigned)__builtin_ctzll(new) * CODE_CHUNK;
 
-static bool unchanged(struct vcpu *vcpu, const struct block *b, u64 linear)
-{
-	unsigned first = b->spans ? (unsigned)(PAGE_SIZE - (b->gpa & (PAGE_SIZE - 1))) : b->len;
-	struct fetch_entry *e;
-	enum block_miss miss;
-
-	if (memcmp(b->bytes, b->host, first))
-		return false;
-	if (!b->spans)
+		memcpy(page->shadow + at, (const u8 *)page->record->hva + at, CODE_CHUNK);
+	}
+	atomic_set(&page->chunks, page->chunks | chunks);
+	if (likely(!memcmp(page->shadow + draft->offset, bytes, len)))
 		return true;
-	e = fetch_page(vcpu, next_page(vcpu, linear), &miss);
-	return e && !memcmp(b->bytes + first, e->host, b->len - first);
-}
-
-static bool fresh(struct vcpu *vcpu, struct block *b)
-{
-	const struct soft_vcpu *soft = vcpu->engine;
-	u64 now = atomic_read(&soft->vm->code_epoch);
-
-	if (!b->host || b->version != atomic_read(&b->page->version) || b->epoch != soft->epoch || b->spans)
-		return false;
-	b->checked = now;
-	return true;
-}
-
-/* Whether b may run: arms it first, then compares, so that a write in between is noticed at its next entry. */
-static bool revalidate(struct vcpu *vcpu, struct block *b, u64 linear)
-{
-	if (b->host && arm(vcpu, b) && unchanged(vcpu, b, linear))
-		return true;
-	vcpu->stat->blocks_voided++;
-	b->host = NULL;
-	b->checked = ~0ull;
-	stamp(b, 0, ~0ull);
+	block_page_compare(soft, page, chunks);
 	return false;
 }
 
-static unsigned block_hash(u64 gpa)
+static struct block *keep(struct soft_vcpu *soft, struct block_page *page, const struct block *draft)
 {
-	return (unsigned)(gpa * 0x9e3779b97f4a7c15ull >> (64 - BLOCK_HASH_BITS));
+	size_t size = sizeof(*draft) + (draft->nr + 1u) * sizeof(draft->insn[0]);
+	struct block *b = block_alloc(soft, size), **link = &page->first[draft->offset / CODE_CHUNK];
+	u16 units;
+
+	if (!b)
+		return NULL;
+	soft->stat->blocks_decoded++;
+	units = b->units;
+	memcpy(b, draft, size);
+	b->units = units;
+	b->page = page;
+	b->next = *link;
+	b->heat = 0;
+	b->entered = b->many_rips = false;
+	b->incoming = 0;
+	b->code = NULL;
+	*link = b;
+	return b;
 }
 
-static struct block *find_or_make(struct vcpu *vcpu, const struct fetch_entry *fetch, u64 linear, enum block_miss *miss)
+/* NULL with *miss 0: look again. */
+static struct block *make(struct vcpu *vcpu, struct block_page *page, u64 linear, enum block_miss *miss)
 {
 	struct soft_vcpu *soft = vcpu->engine;
-	unsigned offset = linear & (PAGE_SIZE - 1);
-	struct source s = { .host = fetch->host + offset, .avail = (unsigned)PAGE_SIZE - offset };
-	u32 key = block_key(&vcpu->cpu);
-	struct fetch_entry here = *fetch;
-	struct block **link = &soft->hash[block_hash(here.gpa + offset)];
+	u16 offset = linear & (PAGE_SIZE - 1);
+	struct source s = { .avail = (unsigned)min_u64(PAGE_SIZE - offset, BLOCK_MAX_BYTES) };
 	u64 flushes = soft->flushes;
 	struct x86_insn first;
-	struct block *b;
+	struct block *draft;
+
+	memcpy(s.bytes, (const u8 *)page->record->hva + offset, s.avail);
+	if (!decode_first(vcpu, &s, linear, &first, miss) || soft->flushes != flushes)
+		return NULL;
+	draft = decode(vcpu, &s, &first);
+	draft->offset = offset;
+	if (!admit(vcpu, page, draft, s.nr_joined ? s.joined : s.bytes))
+		return NULL;
+	return keep(soft, page, draft);
+}
+
+/* Whether the rest of an instruction that spans pages is what it was. */
+static bool same_tail(struct vcpu *vcpu, const struct block *b, u64 linear, enum block_miss *miss)
+{
+	unsigned here = (unsigned)PAGE_SIZE - b->offset;
+	u64 flushes = ((struct soft_vcpu *)vcpu->engine)->flushes;
+	struct fetch_entry *e = fetch_page(vcpu, next_page(vcpu, linear), miss);
+
+	if (!e || ((struct soft_vcpu *)vcpu->engine)->flushes != flushes)
+		return false;
+	return !memcmp(b->tail, (const u8 *)e->page->record->hva, b->len - here);
+}
+
+static struct block *find(struct block_page *page, unsigned offset, u32 key)
+{
+	struct block *b = page->first[offset / CODE_CHUNK];
+
+	while (b && (b->offset != offset || b->key != key))
+		b = b->next;
+	return b;
+}
+
+static struct block *find_or_make(struct vcpu *vcpu, struct block_page *page, u64 linear, enum block_miss *miss)
+{
+	struct soft_vcpu *soft = vcpu->engine;
+	struct block *b = find(page, linear & (PAGE_SIZE - 1), block_key(&vcpu->cpu));
+	u64 flushes = soft->flushes;
 
 	*miss = 0;
-	while ((b = *link)) {
-		bool wanted = b->gpa == here.gpa + offset && b->key == key && b->host == s.host;
-
-		if (wanted && (fresh(vcpu, b) || revalidate(vcpu, b, linear)))
-			return b;
-		if (unlikely(soft->flushes != flushes))
-			return NULL; /* the chain is gone, and what fetch said: look again */
-		if (b->host)
-			link = &b->next;
-		else
-			*link = b->next;
+	if (b && b->spans && !same_tail(vcpu, b, linear, miss)) {
+		if (*miss || soft->flushes != flushes)
+			return NULL;
+		block_void(soft, b);
+		b = NULL;
 	}
-	if (!decode_first(vcpu, &s, linear, &first, miss))
-		return NULL;
-	b = make(vcpu, &s, &here, &first, offset);
-	link = &soft->hash[block_hash(b->gpa)];
-	b->next = *link;
-	*link = b;
-	if (!revalidate(vcpu, b, linear)) {
-		/* written between decoding and arming: decode again at the next round, with the page armed */
-		if (likely(*link == b))
-			*link = b->next;
-		*miss = 0;
-		return NULL;
-	}
-	return b;
+	return b ? b : make(vcpu, page, linear, miss);
 }
 
 /* Segment limit of CS for code that is not in 64-bit mode. The first byte must lie within; the rest is checked by len. */
@@ -386,24 +570,33 @@ static struct block *check_limit(struct vcpu *vcpu, struct block *b, enum block_
 	return b;
 }
 
+/* The way from linear to b is known. */
+static void enter_jump(struct soft_vcpu *soft, u64 linear, struct block *b, const struct fetch_entry *fetch)
+{
+	struct jump *j = block_jump(soft, linear);
+
+	b->many_rips |= b->entered && b->rip != linear;
+	b->entered = true;
+	b->rip = linear;
+	*j = (struct jump){ .rip = linear, .key = b->key, .block = b,
+			    .number = soft->now.link[block_class(b->key)] };
+	soft->devices |= fetch->devices;
+}
+
 struct block *block_lookup_slow(struct vcpu *vcpu, enum block_miss *miss)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
 	struct soft_vcpu *soft = vcpu->engine;
 	u64 linear = code_linear_rip(cpu);
-	struct jump *j = block_jump(soft, linear);
+	const struct jump *j = block_jump(soft, linear);
 	u32 key = block_key(cpu);
 	struct fetch_entry *fetch;
 	struct block *b;
-	bool global;
 
 	soft->single = false;
 	soft->stat->block_lookups++;
-	if (likely(j->rip == linear && j->key == key && j->generation == soft->generation[j->global])) {
-		b = j->block;
-		if (likely(fresh(vcpu, b)) || revalidate(vcpu, b, linear))
-			return check_limit(vcpu, b, miss);
-	}
+	if (j->rip == linear && j->key == key && j->number == soft->now.link[block_class(key)])
+		return check_limit(vcpu, j->block, miss);
 	if (!within_limit(cpu, 1)) {
 		x86_raise(cpu, X86_GP, 0);
 		*miss = BLOCK_FAULT;
@@ -412,14 +605,13 @@ struct block *block_lookup_slow(struct vcpu *vcpu, enum block_miss *miss)
 	fetch = fetch_page(vcpu, linear, miss);
 	if (!fetch)
 		return NULL;
-	global = fetch->global;
-	b = find_or_make(vcpu, fetch, linear, miss);
+	*miss = 0;
+	if (!trust(vcpu, fetch->page))
+		return NULL;
+	b = find_or_make(vcpu, fetch->page, linear, miss);
 	if (!b)
 		return NULL;
-	j->rip = linear;
-	j->key = key;
-	j->global = global;
-	j->generation = soft->generation[global];
-	j->block = b;
+	if (!b->spans && paging(cpu))
+		enter_jump(soft, linear, b, fetch);
 	return check_limit(vcpu, b, miss);
 }

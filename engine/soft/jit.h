@@ -27,17 +27,19 @@ enum {
 
 /* Where a branch within its page leads: the executable address that is jumped to is in the slot itself. */
 struct jit_target {
-	u64 gpa;
+	const struct block_page *page;
 	u32 key;
+	u16 offset;
+	const u8 *unlinked;	/* what is in the slot while it leads nowhere */
+	u32 next;		/* slot that leads to the same block: its index + 1 */
 };
 
-/* From RIP to code; valid while *current == generation. */
+/* From RIP to code; valid while number is that of its class (soft.h). */
 struct jit_jump {
 	u64 rip;
 	const u8 *code;
-	const u32 *current;
-	u32 generation;
-	u32 key;
+	u64 number;
+	u64 unused;
 };
 
 #define JIT_JUMP_BITS 14
@@ -51,7 +53,6 @@ struct jit {
 	struct soft_vcpu *soft;
 	size_t fixed;		/* bytes of code that a flush keeps */
 	u32 warm;		/* executions before a block is translated */
-	u32 key;		/* block_key() of what runs */
 	const u64 *link;	/* the slot through which translated code was left, if one */
 	bool count_handlers;	/* ANYKVM_STAT_HANDLERS=1 */
 	bool declined;		/* a block's preconditions do not hold: interpret it */
@@ -65,7 +66,7 @@ struct jit {
 	const u8 *call_insn;
 	const u8 *unlinked;	/* leaves for offset JIT_A in the page; JIT_B: slot or 0 */
 	const u8 *decline;	/* leaves for offset JIT_A, which is to be interpreted */
-	const u8 *dispatch;	/* to the code for RIP JIT_A */
+	const u8 *dispatch[BLOCK_CLASSES]; /* to the code for RIP JIT_A */
 	struct jit_jump jump[1u << JIT_JUMP_BITS];
 	struct jit_target target[JIT_SLOTS];
 };
@@ -89,7 +90,7 @@ struct jit_exit {
 
 /* A slot that is not linked: leads to code that leaves for offset in the page. */
 struct jit_leave {
-	u64 *slot;
+	u32 slot;
 	unsigned offset;
 };
 
@@ -133,6 +134,11 @@ static inline unsigned jit_host(unsigned guest)
 	if (guest == X86_RSP)
 		return JIT_SP;
 	return guest >= X86_R9 && guest <= X86_R11 ? (unsigned)JIT_IN_MEMORY : guest;
+}
+
+static inline u64 *jit_slot(struct jit *jit, u32 n)
+{
+	return (u64 *)(jit->region.write + JIT_CODE_SIZE) + n;
 }
 
 /* jit_block.c: makes b->code, unless it cannot be had. */

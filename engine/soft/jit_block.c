@@ -10,37 +10,22 @@
 
 /* ---- the entry ------------------------------------------------------------------------------------- */
 
-/* The block's stamp, and behind it its table of code offsets, are among the slots. */
+/* The block's table of code offsets is among the slots. */
 static bool take_cells(struct jit *jit, struct block *b)
 {
-	u32 words = sizeof(*b->stamp) / sizeof(u64) + (b->nr + 4) / 4;
+	u32 words = (b->nr + 4) / 4;
 
 	if (JIT_SLOTS - jit->used_slots < words + 2 * BLOCK_MAX_INSNS)
 		return false;
-	b->stamp = (struct block_stamp *)((u64 *)(jit->region.write + JIT_CODE_SIZE) + jit->used_slots);
-	b->code_offset = (u16 *)(b->stamp + 1);
+	b->code_offset = (u16 *)jit_slot(jit, jit->used_slots);
 	jit->used_slots += words;
-	*b->stamp = (struct block_stamp){ .version = b->version, .epoch = b->epoch };
 	return true;
-}
-
-/* Out unless the word at now is that of the stamp. */
-static void demand_same(struct jit_block *t, unsigned size, const void *now, const u64 *then)
-{
-	struct emit *e = &t->e;
-
-	emit_mov_imm(e, JIT_A, (u64)now);
-	emit_load(e, size, JIT_A, EMIT_MEM(JIT_A, 0));
-	emit_cmp_cell(e, JIT_A, then);
-	jit_refuse_if(t, JIT_IF_NOT_EQUAL, false);
 }
 
 static void entry(struct jit_block *t)
 {
 	struct emit *e = &t->e;
 
-	demand_same(t, 4, &t->b->page->version, &t->b->stamp->version);
-	demand_same(t, 8, &t->jit->soft->epoch, &t->b->stamp->epoch);
 	emit_op_mem(e, 4, 0x83, EMIT_CMP, JIT_FIELD(stop));
 	emit8(e, 0);
 	jit_refuse_if(t, JIT_IF_NOT_EQUAL, false);
@@ -157,7 +142,7 @@ static bool has_odd_jcc(const struct block *b)
 
 static bool worth_it(const struct block *b)
 {
-	return (b->key & 0xff) == 64 && !b->spans && b->host && !has_odd_jcc(b);
+	return (b->key & 0xff) == 64 && !b->spans && !has_odd_jcc(b);
 }
 
 void jit_translate(struct jit *jit, struct block *b)
@@ -174,7 +159,7 @@ void jit_translate(struct jit *jit, struct block *b)
 	}
 	t.e = emit_start(start, JIT_BLOCK_ROOM);
 	t.delta = jit->region.exec - jit->region.write;
-	t.offset = b->gpa & (PAGE_SIZE - 1);
+	t.offset = b->offset;
 	entry(&t);
 	if (!body(&t, start))
 		end(&t);

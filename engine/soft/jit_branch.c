@@ -21,7 +21,7 @@ static void check_canonical(struct jit_block *t)
 
 static bool same_page(const struct jit_block *t, s64 delta)
 {
-	return (u64)((s64)(t->b->gpa & (PAGE_SIZE - 1)) + delta) < PAGE_SIZE;
+	return (u64)(t->b->offset + delta) < PAGE_SIZE;
 }
 
 /* The target is checked, unless it is in the page. JIT_A and JIT_B are lost. */
@@ -38,26 +38,34 @@ static void jump_by_slot(struct jit_block *t, s64 delta)
 {
 	struct jit *jit = t->jit;
 	u32 n = jit->used_slots;
-	u64 *slot = (u64 *)(jit->region.write + JIT_CODE_SIZE) + n;
 
 	if (n == JIT_SLOTS || t->nr_leaves == ARRAY_SIZE(t->leave)) {
 		t->e.overflow = true;
 		return;
 	}
 	jit->used_slots++;
-	jit->target[n] = (struct jit_target){ .gpa = t->b->gpa + (u64)delta, .key = t->b->key };
-	t->leave[t->nr_leaves++] = (struct jit_leave){ slot, (unsigned)(t->offset + (u64)delta) };
-	emit_lea_cell(&t->e, JIT_B, slot);
+	jit->target[n] = (struct jit_target){
+		.page = t->b->page, .offset = (u16)(t->b->offset + delta), .key = t->b->key,
+	};
+	t->leave[t->nr_leaves++] = (struct jit_leave){ n, (unsigned)(t->offset + (u64)delta) };
+	emit_lea_cell(&t->e, JIT_B, jit_slot(jit, n));
 	emit_jmp_mem(&t->e, EMIT_MEM(JIT_B, 0));
 }
 
 void jit_leaves(struct jit_block *t)
 {
 	for (unsigned i = 0; i < t->nr_leaves; i++) {
-		atomic_set(t->leave[i].slot, (u64)t->e.p + (u64)t->delta);
+		t->jit->target[t->leave[i].slot].unlinked = t->e.p + t->delta;
+		atomic_set(jit_slot(t->jit, t->leave[i].slot), (u64)t->e.p + (u64)t->delta);
 		emit_mov_imm(&t->e, JIT_A, t->leave[i].offset);
 		emit_jmp(&t->e, t->delta, t->jit->unlinked);
 	}
+}
+
+/* Code that goes to RIP JIT_A. */
+static const u8 *dispatch(const struct jit_block *t)
+{
+	return t->jit->dispatch[block_class(t->b->key)];
 }
 
 /* To a target that has been checked. */
@@ -68,7 +76,7 @@ static void go(struct jit_block *t, s64 delta)
 		return;
 	}
 	jit_rip(t, JIT_A, delta);
-	emit_jmp(&t->e, t->delta, t->jit->dispatch);
+	emit_jmp(&t->e, t->delta, dispatch(t));
 }
 
 void jit_exit_direct(struct jit_block *t, s64 delta, unsigned insn)
@@ -140,7 +148,7 @@ static void ret(struct jit_block *t, const struct x86_insn *insn)
 	check_canonical(t);
 	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, 8 + (s32)(insn->imm & 0xffff)));
 	emit_mov(e, 8, JIT_A, JIT_B);
-	emit_jmp(e, t->delta, t->jit->dispatch);
+	emit_jmp(e, t->delta, dispatch(t));
 }
 
 /* Canonical target of an indirect branch in JIT_B. */
@@ -171,7 +179,7 @@ static bool jmp_ind(struct jit_block *t, const struct x86_insn *insn)
 	if (!indirect_target(t, insn))
 		return false;
 	emit_mov(&t->e, 8, JIT_A, JIT_B);
-	emit_jmp(&t->e, t->delta, t->jit->dispatch);
+	emit_jmp(&t->e, t->delta, dispatch(t));
 	return true;
 }
 
@@ -183,7 +191,7 @@ static bool call_ind(struct jit_block *t, const struct x86_insn *insn)
 	emit_store(&t->e, 8, EMIT_MEM(X86_RSP, 0), JIT_B);
 	push_return(t, insn);
 	emit_load(&t->e, 8, JIT_A, EMIT_MEM(X86_RSP, 0));
-	emit_jmp(&t->e, t->delta, t->jit->dispatch);
+	emit_jmp(&t->e, t->delta, dispatch(t));
 	return true;
 }
 

@@ -137,10 +137,10 @@ static void call_insn(struct emit *e, struct jit *jit)
 	leave(e);
 }
 
-/* The jump's hash is block_jump()'s. */
-static void dispatch(struct emit *e, struct jit *jit)
+/* By the way of jit.jump; the hash is translate.c's. */
+static void dispatch(struct emit *e, struct jit *jit, enum block_class class)
 {
-	u8 *miss[3];
+	u8 *miss[2];
 
 	emit_store(e, 8, JIT_REG(X86_REG_RIP), JIT_A);
 	emit_mov(e, 8, JIT_B, JIT_A);
@@ -153,14 +153,10 @@ static void dispatch(struct emit *e, struct jit *jit)
 	emit_load(e, 8, JIT_A, JIT_REG(X86_REG_RIP));
 	emit_alu_load(e, EMIT_CMP, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, rip)));
 	miss[0] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
-	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, current)));
-	emit_load(e, 4, JIT_A, EMIT_MEM(JIT_A, 0));
-	emit_alu_load(e, EMIT_CMP, 4, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, generation)));
+	emit_mov_imm(e, JIT_A, (u64)&jit->soft->now.link[class]);
+	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_A, 0));
+	emit_alu_load(e, EMIT_CMP, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, number)));
 	miss[1] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
-	emit_mov_imm(e, JIT_A, (u64)&jit->key);
-	emit_load(e, 4, JIT_A, EMIT_MEM(JIT_A, 0));
-	emit_alu_load(e, EMIT_CMP, 4, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, key)));
-	miss[2] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
 	emit_load(e, 8, JIT_A, JIT_REG(X86_REG_RIP));
 	emit_alu_imm(e, EMIT_AND, 8, JIT_A, -4096);
 	emit_store(e, 8, JIT_FIELD(code_page), JIT_A);
@@ -191,8 +187,10 @@ bool jit_make_frame(struct jit *jit)
 	emit_mov_imm(&e, JIT_B, 1);
 	store_word(&e, 1, &jit->declined, JIT_B, JIT_A);
 	leave_branched(&e);
-	jit->dispatch = e.p + delta;
-	dispatch(&e, jit);
+	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
+		jit->dispatch[class] = e.p + delta;
+		dispatch(&e, jit, class);
+	}
 	jit->fixed = jit->region.used;
 	return !e.overflow;
 }

@@ -120,14 +120,23 @@ static enum soft_next lookup_failed(struct vcpu *vcpu, enum block_miss miss, enu
 	return SOFT_ON; /* the code changed while it was decoded */
 }
 
-/* The instruction that wrote code through a pin is over: now its bytes are there. */
-static void soft_unpin(struct soft_vcpu *soft)
+/* The instruction that wrote code through pins is over: now its bytes are there. */
+static void soft_unpin(struct vcpu *vcpu)
 {
-	if (!soft->pinned)
-		return;
-	atomic_add(&soft->pinned->version, 1);
-	code_moved(soft->vm);
-	soft->pinned = NULL;
+	struct soft_vcpu *soft = vcpu->engine;
+
+	while (unlikely(soft->nr_pinned)) {
+		const struct pinned *p = &soft->pinned[--soft->nr_pinned];
+
+		code_page_written(vcpu, p->page, p->offset, p->size);
+	}
+}
+
+/* The same on the way out, where memory may not be accessible. */
+static void doubt_pinned(struct soft_vcpu *soft)
+{
+	while (unlikely(soft->nr_pinned))
+		code_page_doubt(soft->vm, soft->pinned[--soft->nr_pinned].page);
 }
 
 /* cpu->stop is set: what concerns this engine alone is dealt with here. */
@@ -135,7 +144,8 @@ static enum soft_next look_at_stop(struct vcpu *vcpu, enum engine_exit *exit)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
 
-	soft_unpin(vcpu->engine);
+	soft_unpin(vcpu);
+	block_take_posts(vcpu->engine, false);
 	if (cpu->pending_dr6 && !(cpu->shadow & KVM_X86_SHADOW_INT_MOV_SS)) {
 		u64 dr6 = cpu->pending_dr6;
 
@@ -196,6 +206,7 @@ static enum engine_exit step_once(struct vcpu *vcpu)
 {
 	enum engine_exit exit = ENGINE_EXIT_STOP;
 
+	block_take_posts(vcpu->engine, false);
 	soft_step(vcpu, &exit);
 	return exit;
 }
@@ -221,16 +232,22 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 			advance(&vcpu->cpu, soft->insn->off);
 		exit = ENGINE_EXIT_HOST_FAULT;
 	}
+	doubt_pinned(soft);
 	x86_fpu_leave(&vcpu->cpu);
 	if (soft->jit)
 		host_gs_return();
-	soft_unpin(soft);
 	return exit;
+}
+
+static enum engine_exit run(struct vcpu *vcpu)
+{
+	block_take_posts(vcpu->engine, false);
+	return loop(vcpu);
 }
 
 static enum engine_exit soft_run(struct vcpu *vcpu)
 {
-	return guarded(vcpu, loop);
+	return guarded(vcpu, run);
 }
 
 static enum engine_exit soft_complete(struct vcpu *vcpu)
@@ -245,11 +262,12 @@ static int soft_vcpu_create(struct vcpu *vcpu)
 
 	if (!soft)
 		return -ENOMEM;
-	soft->arena = host_alloc_pages(BLOCK_ARENA);
-	r = soft->arena ? native_init() : -ENOMEM;
+	soft->cpu = &vcpu->cpu;
+	r = block_create(soft);
+	if (!r)
+		r = native_init();
 	if (r) {
-		if (soft->arena)
-			host_free_pages(soft->arena, BLOCK_ARENA);
+		block_destroy(soft);
 		host_free_pages(soft, sizeof(*soft));
 		return r;
 	}
@@ -260,7 +278,6 @@ static int soft_vcpu_create(struct vcpu *vcpu)
 	vcpu->cpu.mem = &soft_mem_ops;
 	soft_tlb_init(&vcpu->cpu);
 	translate_create(&vcpu->cpu, soft);
-	block_flush_all(soft);
 	return 0;
 }
 
@@ -270,7 +287,7 @@ static void soft_vcpu_destroy(struct vcpu *vcpu)
 
 	native_cpu_destroy(&vcpu->cpu);
 	translate_destroy(soft);
-	host_free_pages(soft->arena, BLOCK_ARENA);
+	block_destroy(soft);
 	host_free_pages(soft, sizeof(*soft));
 }
 
@@ -290,17 +307,19 @@ static void soft_flush(struct vcpu *vcpu)
 		slots_changed |= generation != soft->slots_generation[as];
 		soft->slots_generation[as] = generation;
 	}
-	if (slots_changed || !vcpu->ran)
-		block_flush_all(soft);
+	if (slots_changed)
+		block_take_posts(soft, true);
 	soft_tlb_flush(&vcpu->cpu, false);
 }
 
 static void soft_memory_changed(struct vcpu *vcpu)
 {
-	struct soft_vcpu *soft = vcpu->engine;
+	block_distrust(vcpu->engine);
+}
 
-	soft->epoch++;
-	code_moved(soft->vm);
+static void soft_device_done(struct vcpu *vcpu)
+{
+	block_distrust_devices(vcpu->engine);
 }
 
 static const struct engine_ops engine_soft = {
@@ -314,6 +333,7 @@ static const struct engine_ops engine_soft = {
 	.state_changed = soft_state_changed,
 	.flush_tlb = soft_flush,
 	.memory_changed = soft_memory_changed,
+	.device_done = soft_device_done,
 };
 
 const struct engine_ops *engine_select(void)

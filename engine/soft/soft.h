@@ -5,6 +5,7 @@
  *	run.c		the engine's operations and the instruction loop
  *	step.c		one instruction at a time: TF, shadows, breakpoints, guest debug
  *	block.c		decoded code, keyed by guest-physical address and mode
+ *	blockpage.c	which blocks lie in a page, and of what bytes they were made
  *	codepage.c	which pages hold decoded code: writes to them are noticed
  *	tlb.c		the software TLB, and all accesses that miss it
  *	native.c ...	instructions that run as themselves
@@ -16,74 +17,28 @@
 #define ANYKVM_ENGINE_SOFT_H
 
 #include "engine/engine.h"
+#include "engine/soft/block.h"
 #include "kvm/vm.h"
 #include "x86/cpu.h"
 #include "x86/insn.h"
 
-#define PAGE_SIZE 4096ull
-#define PAGE_MASK (~(PAGE_SIZE - 1))
-
 /*
- * Some page of VMM memory that holds decoded code of some vCPU. Writes to it take the slow path (no vCPU has a write tag
- * for it); one that meets a code chunk moves version on, and blocks made under another version compare their bytes again
- * before they run. Keyed by hva, so that two guest addresses of one page agree. Lives as long as the VM.
+ * What is found by linear address is stamped with a number that says under which state of the machine: it holds while that
+ * is the number of its class. Numbers are never used twice.
  */
-struct code_page {
-	u64 hva;		/* c */
-	struct code_page *next;	/* c: hash chain */
-	u32 version;		/* a */
-	u32 slow_writes;	/* a: writes to it that met no code since it was last armed */
-	u64 chunks;		/* a: bit per 64 bytes that hold code; 0: it is plain data now */
-};
+enum block_class { BLOCK_KERNEL, BLOCK_USER, BLOCK_CLASSES };
 
-/* Records are handed out from pages of them. */
-struct code_records {
-	struct code_records *next;
-	u32 used;
-	struct code_page page[400];
-};
-
-#define CODE_HASH_BITS 12
-
-struct soft_vm {
-	u64 code_epoch;		/* a: moves with every version of every page and every vCPU's epoch */
-	struct host_mutex lock;	/* insertion into code[] */
-	struct code_page *code[1u << CODE_HASH_BITS]; /* r */
-	struct code_records *records;	/* (lock) */
-};
-
-/* A block's version and epoch once more, near its translation. */
-struct block_stamp {
-	u64 version, epoch;
-};
-
-struct block {
-	u64 gpa;
-	u32 key;		/* code size and other decoding inputs: block_key() */
-	u32 version;		/* of page, when the bytes were last compared */
-	u64 epoch;		/* soft_vcpu.epoch then */
-	u64 checked;		/* soft_vm.code_epoch at the last look at version and epoch: nothing moved since */
-	struct code_page *page;	/* of the first byte */
-	const u8 *host;		/* the code in VMM memory; NULL: out of use, though jumps may still point here */
-	struct block *next;	/* hash chain */
-	u16 len;		/* bytes */
-	u16 nr;			/* instructions, the end marker not counted */
-	bool spans;		/* its single instruction reaches into the next page: compared every time */
-	u8 *bytes;		/* copy of the code */
-	u32 heat;		/* executions by the interpreter */
-	const u8 *code;		/* its translation, NULL: none */
-	struct block_stamp *stamp; /* what the translation looks at at its entry */
-	u16 *code_offset;	/* of each instruction in the translation, and of its end */
-	struct x86_insn insn[];
+struct block_numbers {
+	u64 map[BLOCK_CLASSES];	 /* of translations of code pages */
+	u64 link[BLOCK_CLASSES]; /* of ways to blocks: moves with map, and when blocks must be looked at before they run */
 };
 
 #define JUMP_BITS 13
-/* From linear RIP straight to a block; void when its generation is. */
+/* From linear RIP straight to a block. */
 struct jump {
 	u64 rip;
+	u64 number;
 	u32 key;
-	u32 generation;
-	bool global;
 	struct block *block;
 };
 
@@ -91,15 +46,20 @@ struct jump {
 
 #define FETCH_BITS 10
 struct fetch_entry {
-	u64 tag;		/* linear page, + 1 if for CPL 3; ~0: none */
-	u64 gpa;
-	const u8 *host;
-	bool global;
+	u64 linear;		/* of the page */
+	u64 number;
+	struct block_page *page;
+	bool devices;		/* the guest may write to it: it may have had it read from a disk */
 };
 
-#define BLOCK_HASH_BITS 14
+#define BLOCK_PAGE_BITS 13
+#define BLOCK_PAGES 16384u
 #define BLOCK_ARENA (64u << 20)
+#define BLOCK_UNIT 64u
 #define BLOCK_MAX_INSNS 32
+#define BLOCK_MAX_BYTES 512u
+#define BLOCK_MAX_UNITS ((sizeof(struct block) + (BLOCK_MAX_INSNS + 1) * sizeof(struct x86_insn)) / BLOCK_UNIT + 1)
+#define BLOCK_FETCHED_BITS 15
 
 /* Which entries of a set are in use; others are known to be empty. */
 struct tlb_use {
@@ -127,24 +87,48 @@ struct soft_tlb {
 
 struct jit;
 
+/* Memory that holds code, and that the instruction in progress writes to by its host address. */
+#define SOFT_PINS 16
+struct pinned {
+	struct code_page *page;
+	u16 offset, size;
+};
+
 struct soft_vcpu {
 	struct soft_vm *vm;
 	struct vcpu_stat *stat;
 	struct jit *jit;		/* NULL: the interpreter alone */
 	const struct x86_insn *insn;	/* the one being executed; for faults of the host */
-	u64 epoch;			/* moves when memory may have been written behind our back */
+	struct x86_cpu *cpu;
+	/* ways to blocks */
+	u64 numbers;			/* the last one given */
+	struct block_numbers now;
+	struct block_numbers kept[SOFT_CONTEXTS]; /* of the others */
 	unsigned context;		/* block_enter_context() */
-	u32 generation[2];		/* of jump entries: of non-global, of global pages */
-	u64 flushes;			/* of all blocks: no pointer to one outlives a change */
-	u64 slots_generation[VM_ADDRESS_SPACES];
-	struct code_page *pinned;	/* the instruction writes code through a pin: its version moves again after it */
+	bool kernel_local;		/* some supervisor code is not in a global page */
+	u64 flushes;			/* times that what was fetched became void: no pointer to it outlives a change */
+	u32 nr_fetched;
+	u64 fetched[(1u << BLOCK_FETCHED_BITS) / 64]; /* linear pages, by hash, of which something may be known */
+	/* what blocks were made of */
+	u64 epoch;			/* moves when memory may have been written behind our back */
+	bool devices;			/* there are ways to code in pages that the guest may write to */
+	const struct block_page *last_page; /* without paging: the one that was run from */
+	struct block_page *posts;	/* a, changed under L: what other vCPUs have written */
+	struct block_page *looked_at;	/* a host fault came in between */
+	struct pinned pinned[SOFT_PINS]; /* written by the instruction: to be looked at when it is over */
+	unsigned nr_pinned;
 	bool single;			/* of the block just found only the first instruction may run */
 	bool debug_exit;		/* the instruction asked for KVM_EXIT_DEBUG */
+	u64 slots_generation[VM_ADDRESS_SPACES];
+	struct block_page *pages;	/* BLOCK_PAGES of them */
+	u32 next_page;			/* to be given out, or evicted */
+	u8 draft[BLOCK_MAX_UNITS * BLOCK_UNIT] __attribute__((aligned(8))); /* a block that is being made */
 	u8 *arena;			/* blocks; all thrown away when full */
 	size_t arena_used;
 	struct soft_tlb tlb;
+	struct block *free[BLOCK_MAX_UNITS + 1]; /* by size */
+	struct block_page *page_hash[1u << BLOCK_PAGE_BITS];
 	struct fetch_entry fetch[1u << FETCH_BITS];
-	struct block *hash[1u << BLOCK_HASH_BITS];
 	struct jump jump[1u << JUMP_BITS];
 };
 
@@ -162,31 +146,6 @@ void soft_tlb_flush(struct x86_cpu *cpu, bool keep_global);
 void soft_tlb_protect(struct x86_cpu *cpu, u64 hva);
 /* Host address of the RAM or ROM behind gpa, NULL if it is MMIO. */
 const u8 *soft_ram(struct x86_cpu *cpu, u64 gpa, struct memslot **slot);
-
-/* ---- codepage.c ------------------------------------------------------------------------------------------------ */
-
-int soft_vm_create(struct vm *vm);
-void soft_vm_destroy(struct vm *vm);
-/* The record of the page at hva, NULL if it never held code. Any thread. */
-struct code_page *code_page_find(struct vm *vm, u64 hva);
-/* Marks [offset, offset + len) of the page as code and withdraws write tags; NULL without memory. */
-struct code_page *code_page_arm(struct vcpu *vcpu, u64 hva, unsigned offset, unsigned len);
-/* Whether all of [offset, offset + len) is still marked as code. */
-bool code_page_holds(const struct code_page *page, unsigned offset, unsigned len);
-
-/* Bytes under decoded code may have changed: blocks look at their page's version and their vCPU's epoch again. */
-static inline void code_moved(struct soft_vm *vm)
-{
-	atomic_add(&vm->code_epoch, 1);
-}
-
-/* A write of [offset, offset + size) within the page is about to happen. */
-void code_page_write(struct vcpu *vcpu, struct code_page *page, unsigned offset, unsigned size);
-
-static inline bool code_page_armed(const struct code_page *page)
-{
-	return page && atomic_read(&page->chunks);
-}
 
 /* ---- block.c ------------------------------------------------------------------------------------------------------ */
 
@@ -211,6 +170,11 @@ static inline u32 block_key(const struct x86_cpu *cpu)
 	return cpu->code_bits | (cpu->cpl == 3 ? 0x100u : 0);
 }
 
+static inline enum block_class block_class(u32 key)
+{
+	return key & 0x100 ? BLOCK_USER : BLOCK_KERNEL;
+}
+
 static inline struct jump *block_jump(struct soft_vcpu *soft, u64 linear)
 {
 	return &soft->jump[(linear ^ linear >> JUMP_BITS) & (ARRAY_SIZE(soft->jump) - 1)];
@@ -222,15 +186,18 @@ static inline struct block *block_lookup(struct vcpu *vcpu, enum block_miss *mis
 	struct soft_vcpu *soft = vcpu->engine;
 	u64 linear = code_linear_rip(cpu);
 	const struct jump *j = block_jump(soft, linear);
+	u32 key = block_key(cpu);
 
-	if (likely(j->rip == linear && j->key == block_key(cpu) && j->generation == soft->generation[j->global] &&
-		   j->block->checked == atomic_read(&soft->vm->code_epoch) && cpu->code_bits == 64)) {
+	if (likely(j->rip == linear && j->key == key && j->number == soft->now.link[block_class(key)] &&
+		   cpu->code_bits == 64)) {
 		soft->single = false;
 		return j->block;
 	}
 	return block_lookup_slow(vcpu, miss);
 }
 
+int block_create(struct soft_vcpu *soft);
+void block_destroy(struct soft_vcpu *soft);
 /*
  * The address space that code is fetched through from now on: one of SOFT_CONTEXTS that tlb.c tells apart. What was
  * found in another one is kept for its return; fresh: what was found under this number before is void, but for global
@@ -239,9 +206,17 @@ static inline struct block *block_lookup(struct vcpu *vcpu, enum block_miss *mis
 void block_enter_context(struct soft_vcpu *soft, unsigned context, bool fresh);
 /* Everything found in the current context is void; without keep_global everything, in all of them. */
 void block_flush_jumps(struct soft_vcpu *soft, bool keep_global);
-void block_flush_all(struct soft_vcpu *soft);
 /* The page at gva: in the current context, and if it is global in all. */
 void block_fetch_flush_page(struct soft_vcpu *soft, u64 gva);
+/* All ways to blocks are void, in all contexts; translations of pages stay. */
+void block_expire_links(struct soft_vcpu *soft);
+/* Memory may have been written behind our back. */
+void block_distrust(struct soft_vcpu *soft);
+/* By a device that has told of it, which is not doubted for code that the guest may not write to. */
+void block_distrust_devices(struct soft_vcpu *soft);
+/* Out of use, its memory to be used again; nothing leads to it. If it is executing, X86_STOP_CODE must be set. */
+void block_void(struct soft_vcpu *soft, struct block *b);
+void block_flush_all(struct soft_vcpu *soft);
 
 /* ---- step.c, run.c ---------------------------------------------------------------------------------------------------- */
 

@@ -453,10 +453,9 @@ static enum x86_result write_piece(struct x86_cpu *cpu, const struct piece *p, c
 		return cpu->env->mmio_write(cpu, p->gpa, src, p->size);
 	}
 	copy_out(p->host, src, p->size);
-	/* after the bytes: whoever sees the new version must see them */
 	if (unlikely(code_page_armed(p->code))) {
 		soft_of(cpu)->stat->slow_code_writes++;
-		code_page_write(vcpu_of(cpu), p->code, p->gpa & (PAGE_SIZE - 1), p->size);
+		code_page_written(vcpu_of(cpu), p->code, p->gpa & (PAGE_SIZE - 1), p->size);
 	}
 	return X86_OK;
 }
@@ -529,16 +528,18 @@ static enum x86_result soft_write(struct x86_cpu *cpu, u64 gva, const void *src,
 	return r;
 }
 
-/* One page at a time is remembered; of an instruction that pins two, the first one's version moves now. */
-static void soft_pinned(struct x86_cpu *cpu, struct code_page *page)
+/* False: too many of them. */
+static bool pin_code(struct x86_cpu *cpu, const struct piece *p)
 {
 	struct soft_vcpu *soft = soft_of(cpu);
 
-	if (soft->pinned && soft->pinned != page) {
-		atomic_add(&soft->pinned->version, 1);
-		code_moved(soft->vm);
-	}
-	soft->pinned = page;
+	if (soft->nr_pinned == SOFT_PINS)
+		return false;
+	soft->pinned[soft->nr_pinned++] = (struct pinned){
+		.page = p->code, .offset = (u16)(p->gpa & (PAGE_SIZE - 1)), .size = (u16)p->size,
+	};
+	atomic_or(&cpu->stop, X86_STOP_CODE);
+	return true;
 }
 
 static enum x86_result soft_pin(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access, void **host)
@@ -560,10 +561,8 @@ static enum x86_result soft_pin(struct x86_cpu *cpu, u64 gva, unsigned size, uns
 	r = translate(cpu, access, &p);
 	if (r || !p.host || ((access & X86_ACCESS_WRITE) && (p.slot->flags & KVM_MEM_READONLY)))
 		return r;
-	if ((access & X86_ACCESS_WRITE) && code_page_armed(p.code)) {
-		code_page_write(vcpu_of(cpu), p.code, p.gpa & (PAGE_SIZE - 1), size);
-		soft_pinned(cpu, p.code);
-	}
+	if ((access & X86_ACCESS_WRITE) && code_page_armed(p.code) && !pin_code(cpu, &p))
+		return X86_OK;
 	*host = p.host;
 	return X86_OK;
 }

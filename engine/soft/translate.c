@@ -9,23 +9,23 @@
  * path: a memory operand that misses the TLB, a branch to a strange address, a misaligned vector operand
  * go to the handler of the whole instruction, before anything has been committed.
  *
- * State. Guest registers live in host registers across blocks (jit.h); of RIP only the page is kept. Handlers are called with everything in struct x86_cpu, and look at the result and at cpu->stop as
- * the interpreter's loop does; faults, MMIO, modified code, single steps are all found by handlers and
+ * State. Guest registers live in host registers across blocks (jit.h); of RIP only the page is kept.
+ * Handlers are called with everything in struct x86_cpu, and look at the result and at cpu->stop as the
+ * interpreter's loop does; faults, MMIO, modified code, single steps are all found by handlers and
  * dealt with by the loop in run.c. Status flags are in cpu->cc at every block's entry, and inside a block
  * wherever jit_access.c has put them. Vector state is the host's.
  *
- * Ways in and out. Every entry tests cpu->stop, and that nothing has happened to the block's bytes: its
- * stamp must be the page's version and the vCPU's epoch, as for the interpreter. If either fails the loop
- * is entered with RIP at the block, and looks. So a kick is seen at the next block, and a stale block is
- * never run, however it is reached. A branch within the page goes through a *slot*, a pointer in data
+ * Ways in and out. Every entry tests cpu->stop; if it is set the loop is entered with RIP at the block,
+ * and looks. So a kick is seen at the next block. That a block's bytes are still those in memory needs no
+ * test: block.c has why. A branch within the page goes through a *slot*, a pointer in data
  * memory (patching code would need a serializing instruction at each link): it leads to the loop until
- * the loop has found that the block for this very guest-physical address and mode is translated. Page and
- * mode are the branching block's own, so no change of mapping can make it wrong. A branch to another
- * page, and every indirect one, looks RIP up in jit.jump, whose entries die with the generations that
- * block_flush_jumps() moves.
+ * the loop has found that the block at this offset of this very page, in this mode, is translated. Page and
+ * mode are the branching block's own, so no change of mapping can make it wrong; when the block ends or
+ * its page is in doubt, the slots that lead to it are reset (translate_unlink()). A branch to another
+ * page, and every indirect one, looks RIP up in jit.jump, whose entries bear the numbers of block.c.
  *
  * Life time. Code and slots are never freed singly. block_flush_all() throws all blocks away and comes
- * here: the code memory starts over. If handlers called by translated code did that, the code that they
+ * here: the code memory starts over. If handlers called by translated code void blocks, the code that they
  * return to must not chain on: X86_STOP_CODE makes it leave at once. Everything belongs to one vCPU's
  * thread.
  *
@@ -46,27 +46,46 @@
 
 /* ---- from the loop --------------------------------------------------------------------------------- */
 
+static struct jit_jump *jump_at(struct jit *jit, u64 rip)
+{
+	return &jit->jump[(rip ^ rip >> JIT_JUMP_BITS) & (ARRAY_SIZE(jit->jump) - 1)];
+}
+
 /* The way to b is known now: to the slot that was left through, and to jit.jump. */
-static void link_to(struct jit *jit, const struct block *b, u64 rip)
+static void link_to(struct jit *jit, struct block *b, u64 rip)
 {
 	const struct jump *j = block_jump(jit->soft, rip);
-	struct jit_jump *to = &jit->jump[(rip ^ rip >> JIT_JUMP_BITS) & (ARRAY_SIZE(jit->jump) - 1)];
 
 	if (jit->link) {
 		u64 *slot = (u64 *)code_write_address(&jit->region, jit->link);
-		size_t n = (size_t)(slot - (u64 *)(jit->region.write + JIT_CODE_SIZE));
-		const struct jit_target *target = &jit->target[n];
+		u32 n = (u32)(slot - jit_slot(jit, 0));
+		struct jit_target *target = &jit->target[n];
 
-		if (target->gpa == b->gpa && target->key == b->key)
+		if (target->page == b->page && target->offset == b->offset && target->key == b->key &&
+		    *slot == (u64)target->unlinked) {
 			atomic_set(slot, (u64)b->code);
+			target->next = b->incoming;
+			b->incoming = n + 1;
+		}
 	}
-	if (j->rip != rip || j->block != b || j->generation != jit->soft->generation[j->global])
+	if (j->rip == rip && j->block == b && j->number == jit->soft->now.link[block_class(b->key)])
+		*jump_at(jit, rip) = (struct jit_jump){ .rip = rip, .code = b->code, .number = j->number };
+}
+
+void translate_unlink(struct soft_vcpu *soft, struct block *b)
+{
+	struct jit *jit = soft->jit;
+	struct jit_jump *j;
+
+	if (!jit)
 		return;
-	to->rip = rip;
-	to->code = b->code;
-	to->current = &jit->soft->generation[j->global];
-	to->generation = j->generation;
-	to->key = b->key;
+	for (u32 n = b->incoming; n; n = jit->target[n - 1].next)
+		atomic_set(jit_slot(jit, n - 1), (u64)jit->target[n - 1].unlinked);
+	b->incoming = 0;
+	jit->link = NULL;
+	j = jump_at(jit, b->rip);
+	if (b->entered && j->rip == b->rip)
+		j->number = 0;
 }
 
 bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b, enum x86_result *r)
@@ -87,7 +106,6 @@ bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b,
 	}
 	link_to(jit, b, x86_rip(cpu));
 	jit->link = NULL;
-	jit->key = b->key;
 	soft->stat->translation_entries++;
 	*r = jit->enter(cpu, b->code);
 	return true;
@@ -102,24 +120,25 @@ void translate_flush(struct soft_vcpu *soft)
 	jit->region.used = jit->fixed;
 	jit->used_slots = 0;
 	jit->link = NULL;
-	for (unsigned i = 0; i < ARRAY_SIZE(jit->jump); i++) {
-		jit->jump[i] = (struct jit_jump){ .rip = ~0ull, .current = &soft->generation[0],
-						  .generation = soft->generation[0] - 1 };
-	}
+	memset(jit->jump, 0, sizeof(jit->jump));
 	atomic_or(&jit->cpu->stop, X86_STOP_CODE);
 }
 
 /* ---- host faults ----------------------------------------------------------------------------------- */
 
+static bool block_has(const struct block *b, const u8 *pc)
+{
+	return b->code && pc >= b->code && pc < b->code + b->code_offset[b->nr];
+}
+
 static struct block *block_at(struct soft_vcpu *soft, const u8 *pc)
 {
-	const u8 *start;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(soft->hash); i++) {
-		for (struct block *b = soft->hash[i]; b; b = b->next) {
-			start = b->code;
-			if (start && pc >= start && pc < start + b->code_offset[b->nr])
-				return b;
+	for (unsigned i = 0; i < BLOCK_PAGES && soft->pages[i].record; i++) {
+		for (unsigned c = 0; c < CODE_CHUNKS; c++) {
+			for (struct block *b = soft->pages[i].first[c]; b; b = b->next) {
+				if (block_has(b, pc))
+					return b;
+			}
 		}
 	}
 	return NULL;
@@ -143,7 +162,7 @@ void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct h
 	b = block_at(soft, pc);
 	if (!b)
 		return;
-	cpu->regs[X86_REG_RIP] = cpu->code_page + (b->gpa & (PAGE_SIZE - 1));
+	cpu->regs[X86_REG_RIP] = cpu->code_page + (b->offset);
 	while (n + 1 < b->nr && pc >= b->code + b->code_offset[n + 1])
 		n++;
 	soft->insn = &b->insn[n];

@@ -17,6 +17,9 @@ void translate_destroy(struct soft_vcpu *soft);
  */
 bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b, enum x86_result *r);
 
+/* Nothing leads to the block's translation any more. */
+void translate_unlink(struct soft_vcpu *soft, struct block *b);
+
 /* All blocks have been thrown away: so are their translations, and nothing of them runs any more. */
 void translate_flush(struct soft_vcpu *soft);
 

@@ -150,7 +150,7 @@ static void ipi_xapic(void **state)
 	assert_int_equal(takers(0x40), 8);
 	icr(0, 3, 0x4040);
 	assert_int_equal(takers(0x40), 0);
-	assert_int_equal(requested(VCPU_REQ_MEMORY), 0);
+	assert_int_equal(requested(VCPU_REQ_DEVICE), 0);
 }
 
 static void ipi_lowest(void **state)
@@ -253,7 +253,7 @@ static void line_through_pic(void **state)
 	out(0x21, 0);
 	assert_false(vcpu_irq_pending(vm->vcpu[0]));
 	assert_int_equal(line(4, 1), 1); /* PIC takes it, the IOAPIC's entry is masked */
-	assert_int_equal(requested(VCPU_REQ_EVENT | VCPU_REQ_MEMORY), 1);
+	assert_int_equal(requested(VCPU_REQ_EVENT | VCPU_REQ_DEVICE), 1);
 	assert_true(vcpu_irq_pending(vm->vcpu[0]));
 	assert_false(vcpu_irq_pending(vm->vcpu[1]));
 	assert_int_equal(vcpu_irq_take(vm->vcpu[0]), 0x34);
@@ -266,7 +266,7 @@ static void line_through_ioapic(void **state)
 	enable_apics();
 	ioapic_entry(9, 0x50 | 0x8000, 2);
 	assert_int_equal(line(9, 1), 2); /* one processor and the PIC */
-	assert_int_equal(requested(VCPU_REQ_EVENT | VCPU_REQ_MEMORY), 5); /* LAPIC 2; the PIC's is 0 */
+	assert_int_equal(requested(VCPU_REQ_EVENT | VCPU_REQ_DEVICE), 5); /* LAPIC 2; the PIC's is 0 */
 	assert_int_equal(vcpu_irq_take(vm->vcpu[2]), 0x50);
 	assert_int_equal(vcpu_irq_take(vm->vcpu[2]), -1);
 	apic_write(2, APIC_REG_EOI, 0); /* still high: again */
@@ -283,7 +283,7 @@ static void msi(void **state)
 	(void)state;
 	enable_apics();
 	assert_int_equal(vm_call(KVM_SIGNAL_MSI, &m), 1);
-	assert_int_equal(requested(VCPU_REQ_MEMORY), 8);
+	assert_int_equal(requested(VCPU_REQ_DEVICE), 8);
 	assert_int_equal(takers(0x41), 8);
 	m.address_lo = 0xfeeff000;
 	assert_int_equal(vm_call(KVM_SIGNAL_MSI, &m), 4);
@@ -486,7 +486,7 @@ static void irqfd_edge(void **state)
 	ioapic_entry(4, 0x41, 1);
 	assert_int_equal(vm_call(KVM_IRQFD, &f), 0);
 	fire(0);
-	assert_int_equal(requested(VCPU_REQ_EVENT | VCPU_REQ_MEMORY) & 2, 2);
+	assert_int_equal(requested(VCPU_REQ_EVENT | VCPU_REQ_DEVICE) & 2, 2);
 	assert_int_equal(takers(0x41), 2);
 	fire(0); /* the line went down again by itself */
 	assert_int_equal(takers(0x41), 2);
