@@ -4,6 +4,7 @@
 #	make test		unit tests
 #	make insn		instruction tests (tests/insn)
 #	make module		the kernel module, build/module/anykvm.ko (KDIR=: the kernel's build folder)
+#	make docs/api.md	what of the KVM API there is, from the code's tables
 #	make bench		measurements beside QEMU TCG and the bare machine
 #	make install		DESTDIR, PREFIX
 #	make SANITIZE=1 ...	the same under ASan and UBSan, in build/san/
@@ -97,6 +98,15 @@ insn: $(B)/tests/insn/insn
 test: all $(TESTS_B)
 	@sh tests/lib/unit $(TESTS_B)
 
+# docs/api.md says what the tables in kvm/ say; tests/suites/35-api sees that it is current.
+$(B)/docs/api: $(B)/docs/api.o $(LIB_O)
+	@echo '  LD $@'
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ -lpthread
+
+docs/api.md: $(B)/docs/api
+	$(B)/docs/api >$@.new
+	mv $@.new $@
+
 bench: all
 	bench/run
 
@@ -121,4 +131,4 @@ clean:
 	rm -rf build
 
 .PHONY: all objects-check insn test bench module install clean
--include $(patsubst %.o,%.d,$(LIB_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B))
+-include $(patsubst %.o,%.d,$(LIB_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B)) $(B)/docs/api.d

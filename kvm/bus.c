@@ -15,7 +15,7 @@
 #include "kvm/irqchip.h"
 #include "kvm/pv.h"
 
-#define MAX_ZONES 1000 /* KVM's NR_IOBUS_DEVS */
+#define MAX_DEVICES 1000 /* of a bus: KVM's NR_IOBUS_DEVS */
 #define NR_BUSES 2
 /* KVM_COALESCED_MMIO_MAX without its PAGE_SIZE */
 #define RING_ENTRIES \
@@ -268,9 +268,21 @@ static long read_zone(unsigned long arg, struct kvm_coalesced_mmio_zone *zone)
 	return zone->pio > 1 ? -EINVAL : 0;
 }
 
+/* Devices that KVM has on its bus beside the zones; ioeventfds do not count. */
+static u32 other_devices(const struct vm *vm, bool pio)
+{
+	bool irqchip = vm->irqchip_mode == IRQCHIP_KERNEL;
+	const struct pit *pit = atomic_read_acquire(&vm->irqchip->pit);
+
+	if (!pio)
+		return irqchip ? 1 : 0;
+	return (irqchip ? 3 : 0) + (pit ? 1u + pit->speaker : 0);
+}
+
 long vm_register_coalesced(void *object, unsigned long arg)
 {
-	struct vm_bus *bus = ((struct vm *)object)->bus;
+	struct vm *vm = object;
+	struct vm_bus *bus = vm->bus;
 	struct kvm_coalesced_mmio_zone zone;
 	struct bus_map *m = NULL;
 	long r = read_zone(arg, &zone);
@@ -278,7 +290,7 @@ long vm_register_coalesced(void *object, unsigned long arg)
 	if (r)
 		return r;
 	host_mutex_lock(&bus->lock);
-	if (bus->map[zone.pio]->nr_zones >= MAX_ZONES)
+	if (bus->map[zone.pio]->nr_zones + other_devices(vm, zone.pio) >= MAX_DEVICES)
 		r = -ENOSPC;
 	else
 		m = map_copy(bus->map[zone.pio], NULL);
@@ -383,7 +395,7 @@ static bool in_lapic(const struct vcpu *vcpu, u64 gpa, bool *hole)
 	if (!l || gpa - (l->base & APIC_BASE_ADDRESS) >= APIC_MMIO_SIZE)
 		return false;
 	*hole = !lapic_enabled_hw(l) || lapic_x2apic(l);
-	return !(*hole && (vcpu->vm->disabled_quirks & KVM_X86_QUIRK_LAPIC_MMIO_HOLE));
+	return !(*hole && (atomic_read(&vcpu->vm->disabled_quirks) & KVM_X86_QUIRK_LAPIC_MMIO_HOLE));
 }
 
 static bool in_ioapic(const struct vm *vm, u64 gpa)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Capabilities: one table says what KVM_CHECK_EXTENSION answers, a second what KVM_ENABLE_CAP does. A capability that is
- * not here is not announced; one that is here works whole. (Document, chapters 6 to 8.)
+ * Capabilities: one table says what KVM_CHECK_EXTENSION answers and what KVM_ENABLE_CAP does. A capability that is not
+ * here is not announced; one that is here works whole. (Document, chapters 6 to 8; docs/api.md is made from the table.)
  */
+#include "kvm/caps.h"
 #include "kvm/clock.h"
 #include "kvm/irq.h"
-#include "kvm/vm.h"
 #include "x86/system.h"
 
 static u32 nr_vcpus(void)
@@ -15,105 +15,63 @@ static u32 nr_vcpus(void)
 	return n < VM_MAX_VCPUS ? n : VM_MAX_VCPUS;
 }
 
-struct cap_row {
-	u32 cap;
-	u32 value;
-	u32 (*compute)(void); /* instead of value */
-};
+/* ---- KVM_ENABLE_CAP on the VM ------------------------------------------------------------------------------ */
 
-static const struct cap_row caps[] = {
-	/* memory */
-	{ KVM_CAP_USER_MEMORY, 1, NULL },
-	{ KVM_CAP_DESTROY_MEMORY_REGION_WORKS, 1, NULL },
-	{ KVM_CAP_JOIN_MEMORY_REGIONS_WORKS, 1, NULL },
-	{ KVM_CAP_INTERNAL_ERROR_DATA, 1, NULL },
-	{ KVM_CAP_NR_MEMSLOTS, VM_MAX_SLOTS, NULL },
-	{ KVM_CAP_SYNC_MMU, 1, NULL },
-	{ KVM_CAP_READONLY_MEM, 1, NULL },
-	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET, NULL },
-	{ KVM_CAP_MULTI_ADDRESS_SPACE, VM_ADDRESS_SPACES, NULL },
-	/* vCPUs */
-	{ KVM_CAP_NR_VCPUS, 0, nr_vcpus },
-	{ KVM_CAP_MAX_VCPUS, VM_MAX_VCPUS, NULL },
-	{ KVM_CAP_MAX_VCPU_ID, VM_MAX_VCPU_ID, NULL },
-	{ KVM_CAP_SET_BOOT_CPU_ID, 1, NULL },
-	{ KVM_CAP_MP_STATE, 1, NULL },
-	{ KVM_CAP_IMMEDIATE_EXIT, 1, NULL },
-	{ KVM_CAP_SYNC_REGS, KVM_SYNC_X86_VALID_FIELDS, NULL },
-	{ KVM_CAP_HLT, 1, NULL },
-	{ KVM_CAP_NOP_IO_DELAY, 1, NULL },
-	/* processor state */
-	{ KVM_CAP_EXT_CPUID, 1, NULL },
-	{ KVM_CAP_GET_MSR_FEATURES, 1, NULL },
-	{ KVM_CAP_SREGS2, 1, NULL },
-	{ KVM_CAP_XSAVE, 1, NULL },
-	{ KVM_CAP_XSAVE2, 0, vcpu_xsave2_size },
-	{ KVM_CAP_XCRS, 1, NULL },
-	{ KVM_CAP_SYS_ATTRIBUTES, 1, NULL },
-	{ KVM_CAP_VCPU_EVENTS, 1, NULL },
-	{ KVM_CAP_EXCEPTION_PAYLOAD, 1, NULL },
-	{ KVM_CAP_X86_TRIPLE_FAULT_EVENT, 1, NULL },
-	{ KVM_CAP_USER_NMI, 1, NULL },
-	{ KVM_CAP_X86_SMM, 1, NULL },
-	{ KVM_CAP_MCE, VCPU_MCE_BANKS, NULL },
-	{ KVM_CAP_DEBUGREGS, 1, NULL },
-	{ KVM_CAP_SET_GUEST_DEBUG, 1, NULL },
-	{ KVM_CAP_X86_ROBUST_SINGLESTEP, 1, NULL },
-	{ KVM_CAP_MSR_PLATFORM_INFO, 1, NULL },
-	{ KVM_CAP_X86_USER_SPACE_MSR, 1, NULL },
-	{ KVM_CAP_X86_MSR_FILTER, 1, NULL },
-	{ KVM_CAP_MMU_SHADOW_CACHE_CONTROL, 1, NULL },
-	/* accepted for VT-x without unrestricted guest; nothing of it is needed here */
-	{ KVM_CAP_SET_TSS_ADDR, 1, NULL },
-	{ KVM_CAP_SET_IDENTITY_MAP_ADDR, 1, NULL },
-	/* interrupts and devices in the kernel */
-	{ KVM_CAP_IRQCHIP, 1, NULL },
-	{ KVM_CAP_SPLIT_IRQCHIP, 1, NULL },
-	{ KVM_CAP_IOAPIC_POLARITY_IGNORED, 1, NULL },
-	{ KVM_CAP_X2APIC_API, KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, NULL },
-	{ KVM_CAP_TSC_DEADLINE_TIMER, 1, NULL },
-	{ KVM_CAP_PIT, 1, NULL },
-	{ KVM_CAP_PIT2, 1, NULL },
-	{ KVM_CAP_PIT_STATE2, 1, NULL },
-	{ KVM_CAP_REINJECT_CONTROL, 1, NULL },
-	{ KVM_CAP_IRQ_ROUTING, 4096, NULL },
-	{ KVM_CAP_IRQ_INJECT_STATUS, 1, NULL },
-	{ KVM_CAP_SIGNAL_MSI, 1, NULL },
-	{ KVM_CAP_IRQFD, 1, NULL },
-	{ KVM_CAP_IRQFD_RESAMPLE, 1, NULL },
-	{ KVM_CAP_IOEVENTFD, 1, NULL },
-	{ KVM_CAP_IOEVENTFD_NO_LENGTH, 1, NULL },
-	{ KVM_CAP_IOEVENTFD_ANY_LENGTH, 1, NULL },
-	{ KVM_CAP_COALESCED_MMIO, KVM_COALESCED_MMIO_PAGE_OFFSET, NULL },
-	{ KVM_CAP_COALESCED_PIO, 1, NULL },
-	{ KVM_CAP_VAPIC, 1, NULL },
-	/* time */
-	{ KVM_CAP_CLOCKSOURCE, 1, NULL },
-	{ KVM_CAP_ADJUST_CLOCK, KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC, NULL },
-	{ KVM_CAP_KVMCLOCK_CTRL, 1, NULL },
-	{ KVM_CAP_GET_TSC_KHZ, 1, NULL },
-	{ KVM_CAP_TSC_CONTROL, 1, NULL },
-	{ KVM_CAP_VM_TSC_CONTROL, 1, NULL },
-	{ KVM_CAP_VCPU_ATTRIBUTES, 1, NULL },
-	{ KVM_CAP_ENFORCE_PV_FEATURE_CPUID, 1, NULL },
-	/* the API itself */
-	{ KVM_CAP_CHECK_EXTENSION_VM, 1, NULL },
-	{ KVM_CAP_ENABLE_CAP, 1, NULL },
-	{ KVM_CAP_ENABLE_CAP_VM, 1, NULL },
-	{ KVM_CAP_BINARY_STATS_FD, 1, NULL },
-};
+#define VALID_QUIRKS                                                                                              \
+	(KVM_X86_QUIRK_LINT0_REENABLED | KVM_X86_QUIRK_CD_NW_CLEARED | KVM_X86_QUIRK_LAPIC_MMIO_HOLE |            \
+	 KVM_X86_QUIRK_OUT_7E_INC_RIP | KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT | KVM_X86_QUIRK_FIX_HYPERCALL_INSN |   \
+	 KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS)
+/* MWAIT never waits, so there is no exit to be disabled. */
+#define DISABLE_EXITS (KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE | KVM_X86_DISABLE_EXITS_CSTATE)
+#define X2APIC_API (KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
+#define DIRTY_PROTECT (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
+#define HYPERCALLS_TO_USERSPACE (1u << KVM_HC_MAP_GPA_RANGE)
+#define GUEST_DEBUG                                                                                               \
+	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_USE_SW_BP |        \
+	 KVM_GUESTDBG_INJECT_BP | KVM_GUESTDBG_INJECT_DB | KVM_GUESTDBG_BLOCKIRQ)
 
-long vm_check_extension(struct vm *vm, unsigned long cap)
+static int enable_disable_quirks(struct vm *vm, const u64 *args)
 {
-	(void)vm;
-	for (unsigned i = 0; i < ARRAY_SIZE(caps); i++) {
-		if (caps[i].cap == cap)
-			return caps[i].compute ? caps[i].compute() : caps[i].value;
-	}
+	atomic_set(&vm->disabled_quirks, args[0]);
 	return 0;
 }
 
-/* ---- KVM_ENABLE_CAP on the VM ------------------------------------------------------------------------------ */
+static int enable_disable_quirks2(struct vm *vm, const u64 *args)
+{
+	return args[0] & ~(u64)VALID_QUIRKS ? -EINVAL : enable_disable_quirks(vm, args);
+}
+
+static int enable_disable_exits(struct vm *vm, const u64 *args)
+{
+	if (args[0] & ~(u64)KVM_X86_DISABLE_VALID_EXITS)
+		return -EINVAL;
+	vm->disabled_exits |= (u32)args[0] & DISABLE_EXITS;
+	return 0;
+}
+
+static int enable_exit_on_emulation_failure(struct vm *vm, const u64 *args)
+{
+	if (args[0] & ~1ull)
+		return -EINVAL;
+	vm->exit_on_emulation_failure = args[0] != 0;
+	return 0;
+}
+
+static int enable_exit_hypercall(struct vm *vm, const u64 *args)
+{
+	if (args[0] & ~(u64)HYPERCALLS_TO_USERSPACE)
+		return -EINVAL;
+	vm->exit_hypercalls = (u32)args[0];
+	return 0;
+}
+
+static int enable_halt_poll(struct vm *vm, const u64 *args)
+{
+	if (args[0] >> 32)
+		return -EINVAL;
+	atomic_set(&vm->halt_poll_ns, (u32)args[0]);
+	return 0;
+}
 
 static int enable_split_irqchip(struct vm *vm, const u64 *args)
 {
@@ -122,7 +80,7 @@ static int enable_split_irqchip(struct vm *vm, const u64 *args)
 
 static int enable_x2apic_api(struct vm *vm, const u64 *args)
 {
-	if (args[0] & ~(u64)(KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK))
+	if (args[0] & ~(u64)X2APIC_API)
 		return -EINVAL;
 	vm->x2apic_ids32 |= !!(args[0] & KVM_X2APIC_API_USE_32BIT_IDS);
 	vm->x2apic_no_broadcast_quirk |= !!(args[0] & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK);
@@ -131,9 +89,7 @@ static int enable_x2apic_api(struct vm *vm, const u64 *args)
 
 static int enable_dirty_protect(struct vm *vm, const u64 *args)
 {
-	u64 valid = KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET;
-
-	if (args[0] & ~valid)
+	if (args[0] & ~(u64)DIRTY_PROTECT)
 		return -EINVAL;
 	if ((args[0] & KVM_DIRTY_LOG_INITIALLY_SET) && !(args[0] & KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE))
 		return -EINVAL;
@@ -167,48 +123,170 @@ static int enable_user_space_msr(struct vm *vm, const u64 *args)
 	return 0;
 }
 
+/* Set once, by this or by the first vCPU. */
 static int enable_max_vcpu_id(struct vm *vm, const u64 *args)
 {
-	if (args[0] > VM_MAX_VCPU_ID || !args[0])
+	if (args[0] > VM_MAX_VCPU_ID)
 		return -EINVAL;
-	if (vm->max_vcpu_id_set)
+	if (vm->max_vcpu_id)
 		return vm->max_vcpu_id == args[0] ? 0 : -EINVAL;
 	vm->max_vcpu_id = (u32)args[0];
-	vm->max_vcpu_id_set = true;
 	return 0;
 }
 
-static const struct {
-	u32 cap;
-	int (*enable)(struct vm *vm, const u64 *args); /* vm->lock held */
-} enables[] = {
-	{ KVM_CAP_SPLIT_IRQCHIP, enable_split_irqchip },
-	{ KVM_CAP_X2APIC_API, enable_x2apic_api },
-	{ KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, enable_dirty_protect },
-	{ KVM_CAP_EXCEPTION_PAYLOAD, enable_exception_payload },
-	{ KVM_CAP_X86_TRIPLE_FAULT_EVENT, enable_triple_fault_event },
-	{ KVM_CAP_MSR_PLATFORM_INFO, enable_platform_info },
-	{ KVM_CAP_X86_USER_SPACE_MSR, enable_user_space_msr },
-	{ KVM_CAP_MAX_VCPU_ID, enable_max_vcpu_id },
+/* ---- KVM_ENABLE_CAP on a vCPU ------------------------------------------------------------------------------ */
+
+static int enable_enforce_pv(struct vcpu *vcpu, const u64 *args)
+{
+	vcpu_pv_enforce(vcpu, args[0]);
+	return 0;
+}
+
+/* ---- the table ----------------------------------------------------------------------------------------------- */
+
+#define CAP(x) .cap = KVM_CAP_##x, .name = #x
+#define YES(x) CAP(x), .value = 1
+
+const struct cap_row kvm_caps[] = {
+	/* memory */
+	{ YES(USER_MEMORY) },
+	{ YES(DESTROY_MEMORY_REGION_WORKS) },
+	{ YES(JOIN_MEMORY_REGIONS_WORKS) },
+	{ YES(INTERNAL_ERROR_DATA) },
+	{ CAP(NR_MEMSLOTS), .value = VM_MAX_SLOTS },
+	{ YES(SYNC_MMU) },
+	{ YES(READONLY_MEM) },
+	{ CAP(MANUAL_DIRTY_LOG_PROTECT2), .value = DIRTY_PROTECT, .enable = enable_dirty_protect },
+	{ CAP(MULTI_ADDRESS_SPACE), .value = VM_ADDRESS_SPACES, .note = "the second is SMM's" },
+	{ YES(MMU_SHADOW_CACHE_CONTROL), .note = "the number is kept, there are no shadow pages" },
+	/* vCPUs */
+	{ CAP(NR_VCPUS), .compute = nr_vcpus, .note = "processors online" },
+	{ CAP(MAX_VCPUS), .value = VM_MAX_VCPUS },
+	{ CAP(MAX_VCPU_ID), .value = VM_MAX_VCPU_ID, .enable = enable_max_vcpu_id },
+	{ YES(SET_BOOT_CPU_ID) },
+	{ YES(MP_STATE) },
+	{ YES(IMMEDIATE_EXIT) },
+	{ CAP(SYNC_REGS), .value = KVM_SYNC_X86_VALID_FIELDS },
+	{ YES(HLT) },
+	{ YES(HALT_POLL), .enable = enable_halt_poll, .note = "no polling unless enabled" },
+	{ CAP(X86_DISABLE_EXITS), .value = DISABLE_EXITS, .enable = enable_disable_exits,
+	  .note = "MWAIT never waits; residency MSRs do not exist" },
+	{ YES(NOP_IO_DELAY) },
+	/* processor state */
+	{ YES(EXT_CPUID) },
+	{ YES(EXT_EMUL_CPUID) },
+	{ YES(GET_MSR_FEATURES) },
+	{ YES(SREGS2) },
+	{ YES(XSAVE) },
+	{ CAP(XSAVE2), .compute = vcpu_xsave2_size, .note = "bytes, by the host's XCR0" },
+	{ YES(XCRS) },
+	{ YES(SYS_ATTRIBUTES) },
+	{ YES(VCPU_EVENTS) },
+	{ YES(EXCEPTION_PAYLOAD), .enable = enable_exception_payload },
+	{ YES(X86_TRIPLE_FAULT_EVENT), .enable = enable_triple_fault_event },
+	{ YES(EXIT_ON_EMULATION_FAILURE), .enable = enable_exit_on_emulation_failure },
+	{ CAP(EXIT_HYPERCALL), .value = HYPERCALLS_TO_USERSPACE, .enable = enable_exit_hypercall },
+	{ YES(USER_NMI) },
+	{ YES(X86_SMM) },
+	{ CAP(MCE), .value = VCPU_MCE_BANKS },
+	{ YES(DEBUGREGS) },
+	{ YES(SET_GUEST_DEBUG) },
+	{ CAP(SET_GUEST_DEBUG2), .value = GUEST_DEBUG },
+	{ YES(X86_ROBUST_SINGLESTEP) },
+	{ YES(MSR_PLATFORM_INFO), .enable = enable_platform_info },
+	{ YES(X86_USER_SPACE_MSR), .enable = enable_user_space_msr },
+	{ YES(X86_MSR_FILTER) },
+	{ YES(DISABLE_QUIRKS), .enable = enable_disable_quirks },
+	{ CAP(DISABLE_QUIRKS2), .value = VALID_QUIRKS, .enable = enable_disable_quirks2 },
+	{ YES(SET_TSS_ADDR), .note = "VT-x without unrestricted guest needs it; kept" },
+	{ YES(SET_IDENTITY_MAP_ADDR), .note = "likewise" },
+	/* interrupts and devices in the kernel */
+	{ YES(IRQCHIP) },
+	{ YES(SPLIT_IRQCHIP), .enable = enable_split_irqchip },
+	{ YES(IOAPIC_POLARITY_IGNORED) },
+	{ CAP(X2APIC_API), .value = X2APIC_API, .enable = enable_x2apic_api },
+	{ YES(TSC_DEADLINE_TIMER) },
+	{ YES(PIT) },
+	{ YES(PIT2) },
+	{ YES(PIT_STATE2) },
+	{ YES(REINJECT_CONTROL) },
+	{ CAP(IRQ_ROUTING), .value = 4096 },
+	{ YES(IRQ_INJECT_STATUS) },
+	{ YES(SIGNAL_MSI) },
+	{ YES(IRQFD) },
+	{ YES(IRQFD_RESAMPLE) },
+	{ YES(IOEVENTFD) },
+	{ YES(IOEVENTFD_NO_LENGTH) },
+	{ YES(IOEVENTFD_ANY_LENGTH) },
+	{ CAP(COALESCED_MMIO), .value = KVM_COALESCED_MMIO_PAGE_OFFSET },
+	{ YES(COALESCED_PIO) },
+	{ YES(VAPIC) },
+	/* time */
+	{ YES(CLOCKSOURCE) },
+	{ CAP(ADJUST_CLOCK), .value = KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC },
+	{ YES(KVMCLOCK_CTRL) },
+	{ YES(GET_TSC_KHZ) },
+	{ YES(TSC_CONTROL) },
+	{ YES(VM_TSC_CONTROL) },
+	{ YES(VCPU_ATTRIBUTES) },
+	{ YES(ENFORCE_PV_FEATURE_CPUID), .enable_vcpu = enable_enforce_pv },
+	/* the API itself */
+	{ YES(CHECK_EXTENSION_VM) },
+	{ YES(ENABLE_CAP) },
+	{ YES(ENABLE_CAP_VM) },
+	{ YES(BINARY_STATS_FD) },
 };
+
+const unsigned kvm_nr_caps = ARRAY_SIZE(kvm_caps);
+
+static const struct cap_row *cap_find(unsigned long cap)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(kvm_caps); i++) {
+		if (kvm_caps[i].cap == cap)
+			return &kvm_caps[i];
+	}
+	return NULL;
+}
+
+long vm_check_extension(struct vm *vm, unsigned long cap)
+{
+	const struct cap_row *row = cap_find(cap);
+
+	(void)vm;
+	if (!row)
+		return 0;
+	return row->compute ? row->compute() : row->value;
+}
 
 static long vm_enable_cap(void *object, unsigned long arg)
 {
 	struct vm *vm = object;
+	const struct cap_row *row;
 	struct kvm_enable_cap cap;
-	long r = -EINVAL;
+	long r;
 
 	if (host_copy_from_user(&cap, arg, sizeof(cap)))
 		return -EFAULT;
-	if (cap.flags)
+	row = cap_find(cap.cap);
+	if (cap.flags || !row || !row->enable)
 		return -EINVAL;
 	host_mutex_lock(&vm->lock);
-	for (unsigned i = 0; i < ARRAY_SIZE(enables); i++) {
-		if (enables[i].cap == cap.cap)
-			r = enables[i].enable(vm, (const u64 *)cap.args);
-	}
+	r = row->enable(vm, (const u64 *)cap.args);
 	host_mutex_unlock(&vm->lock);
 	return r;
+}
+
+static long vcpu_enable_cap(void *object, unsigned long arg)
+{
+	const struct cap_row *row;
+	struct kvm_enable_cap cap;
+
+	if (host_copy_from_user(&cap, arg, sizeof(cap)))
+		return -EFAULT;
+	row = cap_find(cap.cap);
+	if (cap.flags || !row || !row->enable_vcpu)
+		return -EINVAL;
+	return row->enable_vcpu(object, (const u64 *)cap.args);
 }
 
 static long vm_check_extension_ioctl(void *object, unsigned long arg)
@@ -219,5 +297,10 @@ static long vm_check_extension_ioctl(void *object, unsigned long arg)
 const struct ioctl_row vm_caps_ioctls[] = {
 	{ KVM_CHECK_EXTENSION, vm_check_extension_ioctl },
 	{ KVM_ENABLE_CAP, vm_enable_cap },
+	{ 0, NULL },
+};
+
+const struct ioctl_row vcpu_caps_ioctls[] = {
+	{ KVM_ENABLE_CAP, vcpu_enable_cap },
 	{ 0, NULL },
 };

@@ -585,21 +585,7 @@ static long vcpu_set_attr(void *object, unsigned long arg)
 	return 0;
 }
 
-/* KVM_ENABLE_CAP on a vCPU: the paravirtual interface's is the only one there is. */
-static long vcpu_enable_cap(void *object, unsigned long arg)
-{
-	struct kvm_enable_cap cap;
-
-	if (host_copy_from_user(&cap, arg, sizeof(cap)))
-		return -EFAULT;
-	if (cap.flags || cap.cap != KVM_CAP_ENFORCE_PV_FEATURE_CPUID)
-		return -EINVAL;
-	vcpu_pv_enforce(object, cap.args[0]);
-	return 0;
-}
-
 const struct ioctl_row vcpu_clock_ioctls[] = {
-	{ KVM_ENABLE_CAP, vcpu_enable_cap },
 	{ KVM_SET_TSC_KHZ, vcpu_set_tsc_khz },
 	{ KVM_GET_TSC_KHZ, vcpu_get_tsc_khz },
 	{ KVM_KVMCLOCK_CTRL, vcpu_kvmclock_ctrl },

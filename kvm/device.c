@@ -81,12 +81,13 @@ static const struct ioctl_row device_ioctls[] = {
 	{ 0, NULL },
 };
 
+const struct ioctl_row *const device_ioctl_tables[] = {
+	device_ioctls, device_msr_ioctls, device_cpuid_ioctls, NULL,
+};
+
 static long device_ioctl(void *object, unsigned int request, unsigned long arg)
 {
-	static const struct ioctl_row *const tables[] = {
-		device_ioctls, device_msr_ioctls, device_cpuid_ioctls, NULL,
-	};
-	long r = ioctl_dispatch(tables, object, request, arg);
+	long r = ioctl_dispatch(device_ioctl_tables, object, request, arg);
 
 	return r == -ENOTTY ? -EINVAL : r;
 }

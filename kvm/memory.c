@@ -111,6 +111,15 @@ static struct memslots *slots_next(const struct memslots *s, const struct memslo
 	return next;
 }
 
+/* The limit of KVM's page tables, which are not ours: 2 % of all slots' pages unless userspace has said. */
+static void update_mmu_pages(struct vm *vm)
+{
+	u64 n = vm->nr_slot_pages * 20 / 1000;
+
+	if (!vm->mmu_pages_set)
+		atomic_set(&vm->nr_mmu_pages, n > VM_MIN_MMU_PAGES ? (u32)n : VM_MIN_MMU_PAGES);
+}
+
 /* Makes new the slot instead of old (either may be NULL) and frees old. Caller holds vm->lock. */
 static int slots_replace(struct vm *vm, unsigned as, u32 id, struct memslot *old, struct memslot *new)
 {
@@ -122,6 +131,8 @@ static int slots_replace(struct vm *vm, unsigned as, u32 id, struct memslot *old
 	atomic_set_release(&vm->slots[as], next);
 	vm->slot_by_id[as][id] = new;
 	vm->nr_slot_pages += (new ? new->npages : 0) - (old ? old->npages : 0);
+	if (!new || !old)
+		update_mmu_pages(vm);
 	vm->stat->memslots_changed++;
 	vm_sync_vcpus(vm);
 	host_free(s);

@@ -82,6 +82,7 @@ static void io_reset(struct vcpu_io *io)
 	io->nr_writes = io->next_write = 0;
 	io->pio_done = 0;
 	io->msr_answered = false;
+	io->hypercall_answered = false;
 }
 
 /* ---- MMIO ----------------------------------------------------------------------------------------------------- */
@@ -297,6 +298,8 @@ bool vcpu_io_answered(struct vcpu *vcpu)
 		io->pio_done = io->pio_count;
 	} else if (io->pending == VCPU_IO_MSR) {
 		io->msr_answered = true;
+	} else if (io->pending == VCPU_IO_HYPERCALL) {
+		io->hypercall_answered = true;
 	}
 	io->replayed = 0;
 	io->nr_writes = io->next_write = 0; /* of its first part: it makes them again */
@@ -329,6 +332,27 @@ static enum x86_result outside_set_cr8(struct x86_cpu *cpu, u64 value)
 	return X86_OK;
 }
 
+/* KVM_HC_MAP_GPA_RANGE, which is userspace's to do (KVM_CAP_EXIT_HYPERCALL). */
+static enum x86_result map_gpa_range(struct vcpu *vcpu, const u64 arg[4], bool wide, u64 *result)
+{
+	struct kvm_run *run = vcpu->run;
+
+	if (vcpu->io.hypercall_answered) {
+		*result = run->hypercall.ret;
+		return X86_OK;
+	}
+	*result = (u64)-KVM_EINVAL;
+	if ((arg[0] & 4095) || !arg[1] || (arg[0] >> 12) + arg[1] <= arg[0] >> 12)
+		return X86_OK;
+	run->exit_reason = KVM_EXIT_HYPERCALL;
+	run->hypercall.nr = KVM_HC_MAP_GPA_RANGE;
+	memcpy(run->hypercall.args, arg, 3 * sizeof(arg[0]));
+	run->hypercall.longmode = wide;
+	vcpu->io.pending = VCPU_IO_HYPERCALL;
+	vcpu->io.restart = true;
+	return X86_EXIT;
+}
+
 /* KVM's hypercall convention: number in RAX, arguments in RBX, RCX, RDX, RSI (Documentation: hypercalls.rst). */
 static enum x86_result outside_hypercall(struct x86_cpu *cpu)
 {
@@ -336,13 +360,21 @@ static enum x86_result outside_hypercall(struct x86_cpu *cpu)
 	u64 arg[4] = { cpu->regs[X86_RBX], cpu->regs[X86_RCX], cpu->regs[X86_RDX], cpu->regs[X86_RSI] };
 	u64 nr = cpu->regs[X86_RAX];
 	bool wide = cpu->code_bits == 64;
+	enum x86_result r = X86_OK;
 	u64 result;
 
-	vcpu->stat->hypercalls++;
 	for (unsigned i = 0; !wide && i < 4; i++)
 		arg[i] = (u32)arg[i];
 	nr = wide ? nr : (u32)nr;
-	result = cpu->cpl ? (u64)-KVM_EPERM : (u64)vcpu_pv_hypercall(vcpu, nr, arg);
+	if (cpu->cpl)
+		result = (u64)-KVM_EPERM;
+	else if (nr == KVM_HC_MAP_GPA_RANGE && vcpu->vm->exit_hypercalls)
+		r = map_gpa_range(vcpu, arg, wide, &result);
+	else
+		result = (u64)vcpu_pv_hypercall(vcpu, nr, arg);
+	if (r)
+		return r;
+	vcpu->stat->hypercalls++;
 	cpu->regs[X86_RAX] = wide ? result : (u32)result;
 	return X86_OK;
 }
@@ -355,6 +387,11 @@ static bool outside_apic_enabled(struct x86_cpu *cpu)
 static u64 outside_tsc(struct x86_cpu *cpu)
 {
 	return vcpu_read_tsc(vcpu_of(cpu));
+}
+
+static u64 outside_disabled_quirks(struct x86_cpu *cpu)
+{
+	return atomic_read(&vcpu_of(cpu)->vm->disabled_quirks);
 }
 
 static void outside_nothing(struct x86_cpu *cpu)
@@ -385,6 +422,7 @@ const struct x86_env_ops vcpu_env = {
 	.set_cr8 = outside_set_cr8,
 	.hypercall = outside_hypercall,
 	.apic_enabled = outside_apic_enabled,
+	.disabled_quirks = outside_disabled_quirks,
 	.tsc = outside_tsc,
 	.iret_done = outside_nothing,
 	.smm_changed = outside_smm_changed,

@@ -9,7 +9,7 @@
 #include "kvm/bus.h"
 #include "kvm/clock.h"
 #include "kvm/irq.h"
-#include "kvm/vm.h"
+#include "kvm/pv.h"
 #include "x86/system.h"
 
 enum { RUN_USER = 0, RUN_AGAIN = 1 };
@@ -267,11 +267,77 @@ static bool wants_irq_window(struct vcpu *vcpu)
 	return vcpu->vm->irqchip_mode != IRQCHIP_KERNEL && atomic_read(&vcpu->run->request_interrupt_window);
 }
 
+/* ---- waiting --------------------------------------------------------------------------------------------------- */
+
+#define STOP_SERVED (X86_STOP_KICK | X86_STOP_EVENT | X86_STOP_CODE) /* what a look at requests and events settles */
+
+/* What ends a HLT. */
+static bool has_wakeup(struct vcpu *vcpu)
+{
+	if (atomic_read(&vcpu->requests) & VCPU_REQ_UNHALT)
+		return true;
+	vcpu_take_event_requests(vcpu);
+	if (events_waiting(vcpu) || (vcpu->smi_pending && !vcpu->cpu.smm))
+		return true;
+	if (vcpu->nmi_pending && x86_nmi_allowed(&vcpu->cpu))
+		return true;
+	return x86_irq_allowed(&vcpu->cpu) && vcpu_irq_pending(vcpu);
+}
+
+/* Whether something came in the time that KVM_CAP_HALT_POLL gives; a guest that polls for itself says so. */
+static bool halt_poll(struct vcpu *vcpu)
+{
+	u32 ns = atomic_read(&vcpu->vm->halt_poll_ns);
+	u64 end;
+
+	if (likely(!ns) || !(vcpu->pv->poll_control & 1))
+		return false;
+	vcpu->stat->halt_attempted_poll++;
+	for (end = host_monotonic_ns() + ns; !atomic_read(&vcpu->cpu.stop);) {
+		__builtin_ia32_pause();
+		if (host_monotonic_ns() >= end)
+			return false;
+	}
+	vcpu->stat->halt_successful_poll++;
+	return true;
+}
+
+/* Sleeps until something is set in cpu.stop; a signal is one such thing. */
+static int vcpu_sleep(struct vcpu *vcpu)
+{
+	vcpu_guest_leave(vcpu);
+	if (!halt_poll(vcpu)) {
+		atomic_xchg(&vcpu->blocked, 1);
+		if (host_wait(&vcpu->cpu.stop, 0, 0) == -EINTR)
+			atomic_or(&vcpu->cpu.stop, X86_STOP_SIGNAL);
+		atomic_set(&vcpu->blocked, 0);
+	}
+	vcpu_guest_enter(vcpu);
+	if (atomic_read(&vcpu->cpu.stop) & X86_STOP_SIGNAL) {
+		vcpu->run->exit_reason = KVM_EXIT_INTR;
+		vcpu->stat->signal_exits++;
+		return -EINTR;
+	}
+	return RUN_AGAIN;
+}
+
+/*
+ * HLT that does not exit (KVM_CAP_X86_DISABLE_EXITS): the processor waits for any event; that it also goes on after what
+ * was none is as with AMD-V, where an exit that concerns the host ends the halt.
+ */
+static int halt_in_guest(struct vcpu *vcpu)
+{
+	atomic_and(&vcpu->cpu.stop, ~STOP_SERVED);
+	return has_wakeup(vcpu) ? RUN_AGAIN : vcpu_sleep(vcpu);
+}
+
 /* ---- the loop -------------------------------------------------------------------------------------------------- */
 
 static int exit_halt(struct vcpu *vcpu)
 {
 	vcpu->cpu.activity = X86_ACTIVE;
+	if (vcpu->vm->disabled_exits & KVM_X86_DISABLE_EXITS_HLT)
+		return halt_in_guest(vcpu);
 	vcpu->stat->halt_exits++;
 	if (irqchip_in_userspace(vcpu)) {
 		vcpu->run->exit_reason = KVM_EXIT_HLT;
@@ -321,9 +387,34 @@ static int exit_stop(struct vcpu *vcpu)
 static int emulation_failure(struct vcpu *vcpu)
 {
 	vcpu->stat->insn_emulation_fail++;
-	if (vcpu->cpu.cpl) /* user mode shall not end the guest */
+	if (vcpu->cpu.cpl && !vcpu->vm->exit_on_emulation_failure) /* user mode shall not end the guest */
 		return deliver_vector(vcpu, X86_EVENT_EXCEPTION, X86_UD);
 	internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION);
+	vcpu->run->emulation_failure.ndata = 1;
+	vcpu->run->emulation_failure.flags = 0; /* the instruction's bytes are what could not be had */
+	return RUN_USER;
+}
+
+/*
+ * KVM_X86_QUIRK_OUT_7E_INC_RIP: userspace that replaces the instruction behind an OUT to this port finds RIP there. So the
+ * instruction, which has no result, is completed first.
+ */
+static bool completes_early(const struct vcpu *vcpu)
+{
+	const struct vcpu_io *io = &vcpu->io;
+
+	return io->pending == VCPU_IO_PIO && !io->pio_in && io->pio_port == 0x7e &&
+	       !(atomic_read(&vcpu->vm->disabled_quirks) & KVM_X86_QUIRK_OUT_7E_INC_RIP);
+}
+
+static int exit_request(struct vcpu *vcpu)
+{
+	vcpu_io_wait(vcpu);
+	if (unlikely(completes_early(vcpu))) {
+		vcpu_io_answered(vcpu);
+		vcpu->debug_waits = vcpu->vm->ops->complete(vcpu) == ENGINE_EXIT_DEBUG;
+		vcpu_io_finish(vcpu);
+	}
 	return RUN_USER;
 }
 
@@ -344,8 +435,7 @@ static int handle_exit(struct vcpu *vcpu, enum engine_exit exit)
 	case ENGINE_EXIT_HLT:
 		return exit_halt(vcpu);
 	case ENGINE_EXIT_REQUEST:
-		vcpu_io_wait(vcpu);
-		return RUN_USER;
+		return exit_request(vcpu);
 	case ENGINE_EXIT_SHUTDOWN:
 		return exit_shutdown(vcpu);
 	case ENGINE_EXIT_DEBUG:
@@ -363,7 +453,7 @@ static int vcpu_enter(struct vcpu *vcpu)
 	enum engine_exit exit;
 	int r;
 
-	atomic_and(&vcpu->cpu.stop, ~(X86_STOP_KICK | X86_STOP_EVENT | X86_STOP_CODE));
+	atomic_and(&vcpu->cpu.stop, ~STOP_SERVED);
 	r = serve_requests(vcpu);
 	if (r != RUN_AGAIN)
 		return r;
@@ -386,47 +476,19 @@ static int vcpu_enter(struct vcpu *vcpu)
 		if (vcpu_irq_accepts_extint(vcpu))
 			vcpu->cpu.window |= X86_WINDOW_IRQ;
 	}
+	if (unlikely(!atomic_read(&vcpu->vm->nr_mmu_pages)))
+		return -ENOSPC; /* as KVM, whose page tables have no quota before the first slot */
 	vcpu_irq_prepare(vcpu);
 	exit = vcpu->vm->ops->run(vcpu);
 	vcpu_irq_sync(vcpu);
 	return handle_exit(vcpu, exit);
 }
 
-/* What ends a HLT. */
-static bool has_wakeup(struct vcpu *vcpu)
-{
-	if (atomic_read(&vcpu->requests) & VCPU_REQ_UNHALT)
-		return true;
-	vcpu_take_event_requests(vcpu);
-	if (events_waiting(vcpu) || (vcpu->smi_pending && !vcpu->cpu.smm))
-		return true;
-	if (vcpu->nmi_pending && x86_nmi_allowed(&vcpu->cpu))
-		return true;
-	return x86_irq_allowed(&vcpu->cpu) && vcpu_irq_pending(vcpu);
-}
-
-/* Sleeps until something is set in cpu.stop; a signal is one such thing. */
-static int vcpu_sleep(struct vcpu *vcpu)
-{
-	vcpu_guest_leave(vcpu);
-	atomic_xchg(&vcpu->blocked, 1);
-	if (host_wait(&vcpu->cpu.stop, 0, 0) == -EINTR)
-		atomic_or(&vcpu->cpu.stop, X86_STOP_SIGNAL);
-	atomic_set(&vcpu->blocked, 0);
-	vcpu_guest_enter(vcpu);
-	if (atomic_read(&vcpu->cpu.stop) & X86_STOP_SIGNAL) {
-		vcpu->run->exit_reason = KVM_EXIT_INTR;
-		vcpu->stat->signal_exits++;
-		return -EINTR;
-	}
-	return RUN_AGAIN;
-}
-
 static int vcpu_block(struct vcpu *vcpu)
 {
 	int r;
 
-	atomic_and(&vcpu->cpu.stop, ~(X86_STOP_KICK | X86_STOP_EVENT | X86_STOP_CODE));
+	atomic_and(&vcpu->cpu.stop, ~STOP_SERVED);
 	if (atomic_read(&vcpu->requests) & (VCPU_REQ_SYNC | VCPU_REQ_CLOCK | VCPU_REQ_TRIPLE_FAULT)) {
 		r = serve_requests(vcpu);
 		if (r != RUN_AGAIN)
@@ -466,7 +528,7 @@ static int run_uninitialized(struct vcpu *vcpu)
 	if (atomic_read(&vcpu->run->immediate_exit))
 		return -EINTR;
 	do {
-		atomic_and(&vcpu->cpu.stop, ~(X86_STOP_KICK | X86_STOP_EVENT | X86_STOP_CODE));
+		atomic_and(&vcpu->cpu.stop, ~STOP_SERVED);
 		vcpu_irq_accept_init_sipi(vcpu);
 		if (atomic_read(&vcpu->mp_state) != KVM_MP_STATE_UNINITIALIZED)
 			return -EAGAIN;
@@ -499,13 +561,13 @@ static int run_prepare(struct vcpu *vcpu)
 
 static int run_complete_io(struct vcpu *vcpu)
 {
-	if (vcpu->io.pending == VCPU_IO_NONE)
-		return RUN_AGAIN;
-	if (vcpu_io_answered(vcpu))
-		return RUN_USER;
-	if (vcpu->io.restart)
-		return handle_exit(vcpu, vcpu->vm->ops->complete(vcpu));
-	if (vcpu->debug_waits) {
+	if (vcpu->io.pending != VCPU_IO_NONE) {
+		if (vcpu_io_answered(vcpu))
+			return RUN_USER;
+		if (vcpu->io.restart)
+			return handle_exit(vcpu, vcpu->vm->ops->complete(vcpu));
+	}
+	if (unlikely(vcpu->debug_waits)) {
 		vcpu->debug_waits = false;
 		return exit_debug(vcpu);
 	}
@@ -546,8 +608,9 @@ static int run_locked(struct vcpu *vcpu)
 }
 
 /* Document, section 4.10. */
-static long vcpu_kvm_run(struct vcpu *vcpu, unsigned long arg)
+static long vcpu_kvm_run(void *object, unsigned long arg)
 {
+	struct vcpu *vcpu = object;
 	u64 sigmask = vcpu->sigmask;
 	const u64 *mask;
 	int r;
@@ -568,8 +631,9 @@ static long vcpu_kvm_run(struct vcpu *vcpu, unsigned long arg)
 
 /* ---- ioctls, life --------------------------------------------------------------------------------------------- */
 
-static long vcpu_set_signal_mask(struct vcpu *vcpu, unsigned long arg)
+static long vcpu_set_signal_mask(void *object, unsigned long arg)
 {
+	struct vcpu *vcpu = object;
 	struct kvm_signal_mask header;
 	u64 set;
 
@@ -587,12 +651,20 @@ static long vcpu_set_signal_mask(struct vcpu *vcpu, unsigned long arg)
 	return 0;
 }
 
+/* These see to entering the guest's memory themselves. */
+static const struct ioctl_row vcpu_run_ioctls[] = {
+	{ KVM_RUN, vcpu_kvm_run },
+	{ KVM_SET_SIGNAL_MASK, vcpu_set_signal_mask },
+	{ 0, NULL },
+};
+
+const struct ioctl_row *const vcpu_ioctl_tables[] = {
+	vcpu_run_ioctls, vcpu_state_ioctls, vcpu_msr_ioctls, vcpu_irq_ioctls, vcpu_clock_ioctls, vcpu_cpuid_ioctls,
+	vcpu_caps_ioctls, vcpu_stats_ioctls, NULL,
+};
+
 static long vcpu_ioctl(void *object, unsigned int request, unsigned long arg)
 {
-	static const struct ioctl_row *const tables[] = {
-		vcpu_state_ioctls, vcpu_msr_ioctls, vcpu_irq_ioctls, vcpu_clock_ioctls, vcpu_cpuid_ioctls,
-		vcpu_stats_ioctls, NULL,
-	};
 	struct vcpu *vcpu = object;
 	long r;
 
@@ -600,14 +672,12 @@ static long vcpu_ioctl(void *object, unsigned int request, unsigned long arg)
 		return -EIO;
 	if (host_mutex_lock_killable(&vcpu->mutex))
 		return -EINTR;
-	if (request == KVM_RUN) {
-		r = vcpu_kvm_run(vcpu, arg);
-	} else if (request == KVM_SET_SIGNAL_MASK) {
-		r = vcpu_set_signal_mask(vcpu, arg);
+	if (request == KVM_RUN || request == KVM_SET_SIGNAL_MASK) {
+		r = ioctl_dispatch(vcpu_ioctl_tables, vcpu, request, arg);
 	} else {
 		vcpu_guest_enter(vcpu);
 		vcpu_sync(vcpu);
-		r = ioctl_dispatch(tables, vcpu, request, arg);
+		r = ioctl_dispatch(vcpu_ioctl_tables, vcpu, request, arg);
 		vcpu_guest_leave(vcpu);
 	}
 	host_mutex_unlock(&vcpu->mutex);
@@ -698,7 +768,11 @@ static int vcpu_create_locked(struct vm *vm, u32 id)
 	struct vcpu *vcpu;
 	int r;
 
-	if (vm->nr_vcpus >= VM_MAX_VCPUS || id >= vm->max_vcpu_id)
+	if (vm->nr_vcpus >= VM_MAX_VCPUS)
+		return -EINVAL;
+	if (!vm->max_vcpu_id)
+		vm->max_vcpu_id = VM_MAX_VCPU_ID;
+	if (id >= vm->max_vcpu_id)
 		return -EINVAL;
 	if (vm_vcpu_by_id(vm, id))
 		return -EEXIST;

@@ -492,7 +492,7 @@ void vcpu_irq_reset(struct vcpu *vcpu, bool init)
 	if (!vcpu->apic)
 		return;
 	vcpu_lapic(vcpu)->pv_eoi_offered = false;
-	lapic_reset(vcpu->apic, init, bsp, !(vcpu->vm->disabled_quirks & KVM_X86_QUIRK_LINT0_REENABLED));
+	lapic_reset(vcpu->apic, init, bsp, !(atomic_read(&vcpu->vm->disabled_quirks) & KVM_X86_QUIRK_LINT0_REENABLED));
 }
 
 int vcpu_irq_create(struct vcpu *vcpu)

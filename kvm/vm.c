@@ -133,9 +133,12 @@ static long vm_set_nr_mmu_pages(void *object, unsigned long arg)
 {
 	struct vm *vm = object;
 
-	if (arg < 64)
+	if (arg < VM_MIN_MMU_PAGES)
 		return -EINVAL;
-	vm->nr_mmu_pages = (u32)arg;
+	host_mutex_lock(&vm->lock);
+	atomic_set(&vm->nr_mmu_pages, (u32)arg);
+	vm->mmu_pages_set = true;
+	host_mutex_unlock(&vm->lock);
 	return 0;
 }
 
@@ -144,7 +147,16 @@ static long vm_get_nr_mmu_pages(void *object, unsigned long arg)
 	struct vm *vm = object;
 
 	(void)arg;
-	return vm->nr_mmu_pages;
+	return atomic_read(&vm->nr_mmu_pages);
+}
+
+/* The kinds of device that KVM_CREATE_DEVICE makes are other architectures' and VFIO's. */
+static long vm_create_device(void *object, unsigned long arg)
+{
+	struct kvm_create_device device;
+
+	(void)object;
+	return host_copy_from_user(&device, arg, sizeof(device)) ? -EFAULT : -ENODEV;
 }
 
 static const struct ioctl_row vm_ioctls[] = {
@@ -154,20 +166,22 @@ static const struct ioctl_row vm_ioctls[] = {
 	{ KVM_SET_TSS_ADDR, vm_set_tss_addr },
 	{ KVM_SET_IDENTITY_MAP_ADDR, vm_set_identity_map_addr },
 	{ KVM_SET_BOOT_CPU_ID, vm_set_boot_cpu_id },
+	{ KVM_CREATE_DEVICE, vm_create_device },
 	{ 0, NULL },
+};
+
+const struct ioctl_row *const vm_ioctl_tables[] = {
+	vm_irq_ioctls, vm_memory_ioctls, vm_dirty_ioctls, vm_clock_ioctls, vm_caps_ioctls, vm_msr_ioctls,
+	vm_stats_ioctls, vm_ioctls, NULL,
 };
 
 static long vm_ioctl(void *object, unsigned int request, unsigned long arg)
 {
-	static const struct ioctl_row *const tables[] = {
-		vm_irq_ioctls, vm_memory_ioctls, vm_dirty_ioctls, vm_clock_ioctls, vm_caps_ioctls, vm_msr_ioctls,
-		vm_stats_ioctls, vm_ioctls, NULL,
-	};
 	struct vm *vm = object;
 
 	if (vm->mm_id != host_mm_id() || atomic_read(&vm->dead))
 		return -EIO;
-	return ioctl_dispatch(tables, vm, request, arg);
+	return ioctl_dispatch(vm_ioctl_tables, vm, request, arg);
 }
 
 static void vm_release(void *object)
@@ -191,7 +205,6 @@ static int vm_init(struct vm *vm)
 	vm->ops = engine_select();
 	if (!vm->ops)
 		return -EOPNOTSUPP;
-	vm->max_vcpu_id = VM_MAX_VCPU_ID;
 	r = vm_stats_create(vm);
 	if (r)
 		return r;

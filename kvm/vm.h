@@ -31,6 +31,7 @@
 #define VM_MAX_VCPU_ID 4096	 /* KVM_CAP_MAX_VCPU_ID: ids 0 .. 4095 */
 #define VM_MAX_SLOTS 32764	 /* KVM_CAP_NR_MEMSLOTS: slot ids 0 .. 32763 */
 #define VM_ADDRESS_SPACES 2	 /* normal and SMM */
+#define VM_MIN_MMU_PAGES 64	 /* KVM_SET_NR_MMU_PAGES takes no less */
 #define VM_MAX_SLOT_PAGES ((1ull << 31) - 1)
 
 #define VCPU_MMAP_PAGES 3	 /* kvm_run, PIO data, coalesced MMIO ring */
@@ -43,6 +44,7 @@ struct ioctl_row {
 	u32 request;
 	long (*handler)(void *object, unsigned long arg); /* >= 0 or -errno */
 };
+extern const struct ioctl_row *const device_ioctl_tables[], *const vm_ioctl_tables[], *const vcpu_ioctl_tables[];
 long ioctl_dispatch(const struct ioctl_row *const *tables, void *object, unsigned int request, unsigned long arg);
 
 /* ---- memory slots (memory.c) ----------------------------------------------------------------------------- */
@@ -75,6 +77,7 @@ struct vcpu;
 #define VM_STATS(X) X(remote_tlb_flush) X(memslots_changed)
 #define VCPU_STATS(X)                                                                                             \
 	X(exits) X(io_exits) X(mmio_exits) X(signal_exits) X(irq_window_exits) X(halt_exits) X(halt_wakeup)      \
+	X(halt_attempted_poll) X(halt_successful_poll)                                                           \
 	X(request_irq_exits) X(irq_injections) X(nmi_injections) X(hypercalls) X(insn_emulation_fail)            \
 	X(pf_guest) X(tlb_flush) X(invlpg)                                                                       \
 	X(user_exits) X(exceptions) X(steps)                                                                     \
@@ -109,12 +112,15 @@ struct vm {
 
 	struct vcpu *vcpu[VM_MAX_VCPUS]; /* r: by creation order, dense */
 	u32 nr_vcpus;			/* r */
-	u32 max_vcpu_id;		/* l: KVM_CAP_MAX_VCPU_ID when enabled, else VM_MAX_VCPU_ID */
-	bool max_vcpu_id_set;		/* l */
+	u32 max_vcpu_id;		/* l: by KVM_CAP_MAX_VCPU_ID, or by the first vCPU; 0 before */
 	u32 bsp_vcpu_id;		/* l until the first vCPU exists */
 
 	/* capabilities enabled by KVM_ENABLE_CAP (l; constant once vCPUs run) */
-	u64 disabled_quirks;		/* KVM_X86_QUIRK_* */
+	u64 disabled_quirks;		/* a: KVM_X86_QUIRK_* */
+	u32 disabled_exits;		/* KVM_X86_DISABLE_EXITS_* */
+	u32 halt_poll_ns;		/* a: KVM_CAP_HALT_POLL */
+	u32 exit_hypercalls;		/* KVM_CAP_EXIT_HYPERCALL: bit for each number */
+	bool exit_on_emulation_failure;
 	u32 dirty_manual_protect;	/* KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | INITIALLY_SET */
 	u32 user_space_msr_mask;	/* KVM_MSR_EXIT_REASON_* */
 	bool exception_payload, triple_fault_event;
@@ -122,7 +128,8 @@ struct vm {
 	bool x2apic_ids32, x2apic_no_broadcast_quirk; /* KVM_CAP_X2APIC_API */
 	struct msr_filter *msr_filter;	/* r */
 
-	u32 nr_mmu_pages;		/* l: KVM_SET_NR_MMU_PAGES: accepted for compatibility */
+	u32 nr_mmu_pages;		/* a: written under l; as KVM counts them: none before the first slot */
+	bool mmu_pages_set;		/* l: by KVM_SET_NR_MMU_PAGES */
 	u64 tss_addr, identity_map_addr; /* l: accepted for compatibility */
 
 	u32 irqchip_mode;		/* r: enum irqchip_mode */
@@ -156,7 +163,9 @@ struct vm {
  */
 #define VCPU_IO_LOG 80 /* FXRSTOR from MMIO is the longest: 512 bytes */
 struct vcpu_io {
-	enum { VCPU_IO_NONE, VCPU_IO_PIO, VCPU_IO_MMIO_READ, VCPU_IO_MMIO_WRITE, VCPU_IO_MSR } pending;
+	enum {
+		VCPU_IO_NONE, VCPU_IO_PIO, VCPU_IO_MMIO_READ, VCPU_IO_MMIO_WRITE, VCPU_IO_MSR, VCPU_IO_HYPERCALL,
+	} pending;
 	u8 logged, replayed;		/* entries in log; how many of them this execution has consumed */
 	struct {
 		u64 address;		/* gpa or port */
@@ -178,6 +187,7 @@ struct vcpu_io {
 	u32 pio_count, pio_done;	/* items asked for; answered and not yet consumed by the instruction */
 	u32 msr_index;
 	bool msr_write, msr_answered;
+	bool hypercall_answered;
 	bool restart;			/* the instruction that waits must run again (else it had finished) */
 };
 
@@ -269,7 +279,7 @@ static inline struct vcpu *vcpu_of(struct x86_cpu *cpu)
 
 /* caps.c */
 long vm_check_extension(struct vm *vm, unsigned long cap); /* vm NULL: asked of the device */
-extern const struct ioctl_row vm_caps_ioctls[];
+extern const struct ioctl_row vm_caps_ioctls[], vcpu_caps_ioctls[];
 
 /* outside.c: what the processor finds outside itself, and userspace exits */
 extern const struct x86_env_ops vcpu_env;

@@ -67,6 +67,7 @@
 #define X86_CR4_SMEP 0x100000ull
 #define X86_CR4_SMAP 0x200000ull
 #define X86_CR4_PKE 0x400000ull
+#define X86_MISC_ENABLE_MWAIT 0x40000ull
 #define X86_EFER_SCE 0x1ull
 #define X86_EFER_LME 0x100ull
 #define X86_EFER_LMA 0x400ull
@@ -240,6 +241,7 @@ struct x86_env_ops {
 	enum x86_result (*set_cr8)(struct x86_cpu *cpu, u64 value);
 	enum x86_result (*hypercall)(struct x86_cpu *cpu);
 	bool (*apic_enabled)(struct x86_cpu *cpu); /* MSR_IA32_APICBASE.EN: shows in CPUID */
+	u64 (*disabled_quirks)(struct x86_cpu *cpu); /* KVM_X86_QUIRK_* that the VM has switched off */
 	u64 (*tsc)(struct x86_cpu *cpu); /* guest's TSC now */
 	void (*iret_done)(struct x86_cpu *cpu); /* NMI unblocked */
 	void (*smm_changed)(struct x86_cpu *cpu); /* HF_SMM entered or left */

@@ -515,6 +515,8 @@ static void make_dynamic(struct x86_cpu *cpu, u32 leaf, u32 subleaf, u32 out[4])
 		if (x86_has(cpu, X86_FEAT_XSAVE))
 			out[X86_CPUID_ECX] = with_bit(out[X86_CPUID_ECX], 27, cpu->cr4 & X86_CR4_OSXSAVE);
 		out[X86_CPUID_EDX] = with_bit(out[X86_CPUID_EDX], 9, cpu->env->apic_enabled(cpu));
+		if (cpu->env->disabled_quirks(cpu) & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT)
+			out[X86_CPUID_ECX] = with_bit(out[X86_CPUID_ECX], 3, cpu->msr.misc_enable & X86_MISC_ENABLE_MWAIT);
 	} else if (leaf == 7 && subleaf == 0) {
 		if (x86_has(cpu, X86_FEAT_PKU))
 			out[X86_CPUID_ECX] = with_bit(out[X86_CPUID_ECX], 4, cpu->cr4 & X86_CR4_PKE);

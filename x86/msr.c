@@ -244,6 +244,9 @@ CHECK(check_misc_enable)
 	u64 old = cpu->msr.misc_enable;
 
 	(void)index;
+	if (((old ^ *value) & X86_MISC_ENABLE_MWAIT) && !x86_has(cpu, X86_FEAT_SSE3) &&
+	    (cpu->env->disabled_quirks(cpu) & KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT))
+		return false;
 	if (host)
 		return true;
 	if ((old ^ *value) & MISC_ENABLE_UNAVAILABLE)

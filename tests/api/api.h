@@ -32,4 +32,5 @@ void test_vcpus(void);
 void test_fds(void);
 void test_state(void);
 void test_process(void);
+void test_caps(void);
 #endif

@@ -89,7 +89,8 @@ int main(int argc, char **argv)
 		       { "vcpus", test_vcpus },
 		       { "fds", test_fds },
 		       { "state", test_state },
-		       { "process", test_process } };
+		       { "process", test_process },
+		       { "caps", test_caps } };
 	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
 	struct itimerval each = { { 0, 200000 }, { 0, 200000 } };
 

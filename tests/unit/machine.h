@@ -164,6 +164,12 @@ static const struct x86_mem_ops mem_ops = {
 
 /* ---- outside --------------------------------------------------------------------------------- */
 
+static u64 env_disabled_quirks(struct x86_cpu *c)
+{
+	(void)c;
+	return 0;
+}
+
 static bool env_apic_enabled(struct x86_cpu *c)
 {
 	(void)c;
@@ -199,6 +205,7 @@ static const struct x86_env_ops env_ops = {
 	.phys_write = phys_write,
 	.phys_cmpxchg = phys_cmpxchg,
 	.apic_enabled = env_apic_enabled,
+	.disabled_quirks = env_disabled_quirks,
 	.get_cr8 = env_cr8,
 	.iret_done = env_iret,
 	.smm_changed = env_smm,

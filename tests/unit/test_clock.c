@@ -308,7 +308,6 @@ static void feature_enforcement(void **state)
 	struct kvm_cpuid_entry2 e[2] = {
 		{ .function = 0x40000100 }, { .function = 0x40000101, .eax = 1u << KVM_FEATURE_CLOCKSOURCE2 },
 	};
-	struct kvm_enable_cap cap = { .cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .args[0] = 1 };
 	const u64 arg[4] = { 0 };
 	bool handled;
 	u64 value;
@@ -316,9 +315,7 @@ static void feature_enforcement(void **state)
 	(void)state;
 	memcpy(&e[0].ebx, "KVMKVMKVM\0\0\0", 12);
 	assert_int_equal(rd(a, MSR_KVM_POLL_CONTROL), 1);
-	assert_int_equal(call(vcpu_clock_ioctls, a, KVM_ENABLE_CAP, &cap), 0);
-	cap.cap = KVM_CAP_X2APIC_API;
-	assert_int_equal(call(vcpu_clock_ioctls, a, KVM_ENABLE_CAP, &cap), -EINVAL);
+	vcpu_pv_enforce(a, true);
 	vcpu_clock_rdmsr(a, MSR_KVM_SYSTEM_TIME_NEW, &value, &handled);
 	assert_false(handled);
 	a->cpuid = e;

@@ -148,7 +148,14 @@ static u64 fake_tsc(struct x86_cpu *c)
 	return 0x123456789abcull;
 }
 
+static u64 fake_disabled_quirks(struct x86_cpu *c)
+{
+	(void)c;
+	return 0;
+}
+
 static const struct x86_env_ops fake_env = {
+	.disabled_quirks = fake_disabled_quirks,
 	.pio_in = fake_pio_in,
 	.pio_out = fake_pio_out,
 	.tsc = fake_tsc,

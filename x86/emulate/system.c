@@ -4,6 +4,7 @@
  * systems. What changes the mode, the TLB or interruptibility returns X86_END.
  */
 #include "x86/emulate/emulate.h"
+#include "x86/cpuid.h"
 #include "x86/fpu.h"
 
 static enum x86_result end_if_ok(enum x86_result r)
@@ -301,18 +302,30 @@ enum x86_result x86_exec_hlt(struct x86_cpu *cpu, const struct x86_insn *insn)
 
 /*
  * As in KVM, MONITOR and MWAIT do nothing, which the architecture allows (MWAIT may end at any time), and
- * are there whether or not CPUID offers them (KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS).
+ * are there whether or not CPUID offers them, unless that quirk is switched off.
  */
+static bool mwait_missing(struct x86_cpu *cpu)
+{
+	u32 out[4];
+
+	if (cpu->cpl)
+		return true;
+	if (likely(!(cpu->env->disabled_quirks(cpu) & KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS)))
+		return false;
+	x86_cpuid(cpu, 1, 0, out); /* the bit may follow IA32_MISC_ENABLE */
+	return !(out[X86_CPUID_ECX] & BIT(3));
+}
+
 enum x86_result x86_exec_monitor(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	(void)insn;
-	return cpu->cpl ? x86_raise(cpu, X86_UD, 0) : X86_OK;
+	return mwait_missing(cpu) ? x86_raise(cpu, X86_UD, 0) : X86_OK;
 }
 
 enum x86_result x86_exec_mwait(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	(void)insn;
-	return cpu->cpl ? x86_raise(cpu, X86_UD, 0) : X86_END;
+	return mwait_missing(cpu) ? x86_raise(cpu, X86_UD, 0) : X86_END;
 }
 
 enum x86_result x86_exec_rsm(struct x86_cpu *cpu, const struct x86_insn *insn)
@@ -322,11 +335,25 @@ enum x86_result x86_exec_rsm(struct x86_cpu *cpu, const struct x86_insn *insn)
 }
 
 /*
- * VMCALL and VMMCALL: which of them the vendor has, and KVM's patching of the other one, is env's business.
+ * Intel has VMCALL, AMD VMMCALL. KVM writes the right one over the other vendor's and runs that (as if the guest had
+ * written it: the page may refuse), or gives #UD with that quirk switched off.
  */
+static enum x86_result fix_hypercall(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	static const u8 vmcall[3] = { 0x0f, 0x01, 0xc1 }, vmmcall[3] = { 0x0f, 0x01, 0xd9 };
+	u64 gva = cpu->seg_base[X86_CS] + x86_rip(cpu) + insn->next - sizeof(vmcall);
+	enum x86_result r;
+
+	if (cpu->env->disabled_quirks(cpu) & KVM_X86_QUIRK_FIX_HYPERCALL_INSN)
+		return x86_raise(cpu, X86_UD, 0);
+	r = x86_write_bytes(cpu, gva, cpu->vendor_amd ? vmmcall : vmcall, sizeof(vmcall), X86_ACCESS_WRITE);
+	return r ? r : X86_REPEAT;
+}
+
 enum x86_result x86_exec_hypercall(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	(void)insn;
+	if (unlikely((insn->op == X86_OP_VMMCALL) != cpu->vendor_amd))
+		return fix_hypercall(cpu, insn);
 	return end_if_ok(cpu->env->hypercall(cpu));
 }
 
