@@ -2,28 +2,240 @@
 /*
  * Memory slots (KVM_SET_USER_MEMORY_REGION) and guest-physical access through them.
  *
- * A generation of slots is an array sorted by base_gfn, never changed once published. A change builds the next
- * generation, publishes it, waits until every vCPU that is inside has dropped what it derived from the old one
- * (vm_sync_vcpus), and frees the old one. Readers take no lock.
+ * A generation of slots is a sorted list in chunks, never changed once published. A change builds the next generation,
+ * which shares all chunks but those that it touches (a VMM may have 30 000 slots), publishes it, waits until every vCPU
+ * that is inside has dropped what it derived from the old one (vm_sync_vcpus), and frees what only that one had. Readers
+ * take no lock.
  */
 #include "kvm/vm.h"
 
 #define PAGE_SHIFT 12
 #define PAGE_SIZE (1ull << PAGE_SHIFT)
+#define CHUNK_SLOTS 255
 
-static struct memslots *slots_alloc(u32 count)
+/* By base_gfn, without overlaps; never empty once published. */
+struct memslot_chunk {
+	u32 count;
+	struct memslot *slot[CHUNK_SLOTS];
+};
+
+struct memslots {
+	u64 generation;
+	u32 count;
+	struct {
+		u64 end_gfn; /* of the chunk's last slot */
+		struct memslot_chunk *chunk;
+	} part[];
+};
+
+static u64 slot_end(const struct memslot *slot)
 {
-	struct memslots *s = host_alloc(sizeof(*s) + count * sizeof(s->slot[0]));
-
-	if (s)
-		s->count = count;
-	return s;
+	return slot->base_gfn + slot->npages;
 }
+
+/* ---- looking up -------------------------------------------------------------------------------------------- */
+
+/* The first part that ends above gfn. */
+static u32 part_search(const struct memslots *s, u64 gfn)
+{
+	u32 low = 0, high = s->count;
+
+	while (low < high) {
+		u32 mid = low + (high - low) / 2;
+
+		if (s->part[mid].end_gfn <= gfn)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* The first slot of the chunk that ends above gfn. */
+static u32 chunk_search(const struct memslot_chunk *c, u64 gfn)
+{
+	u32 low = 0, high = c->count;
+
+	while (low < high) {
+		u32 mid = low + (high - low) / 2;
+
+		if (slot_end(c->slot[mid]) <= gfn)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* The first slot that ends above gfn, or NULL. */
+static struct memslot *slots_above(const struct memslots *s, u64 gfn)
+{
+	u32 i = part_search(s, gfn);
+
+	return i < s->count ? s->part[i].chunk->slot[chunk_search(s->part[i].chunk, gfn)] : NULL;
+}
+
+struct memslot *memslot_find(struct vm *vm, unsigned as_id, u64 gfn)
+{
+	struct memslot *slot = slots_above(atomic_read_acquire(&vm->slots[as_id]), gfn);
+
+	return slot && slot->base_gfn <= gfn ? slot : NULL;
+}
+
+u64 vm_slots_generation(struct vm *vm, unsigned as_id)
+{
+	return atomic_read_acquire(&vm->slots[as_id])->generation;
+}
+
+static bool slots_overlap(const struct memslots *s, const struct memslot *slot, const struct memslot *except)
+{
+	const struct memslot *other = slots_above(s, slot->base_gfn);
+
+	if (other && other == except)
+		other = slots_above(s, slot_end(other));
+	return other && other->base_gfn < slot_end(slot);
+}
+
+/* ---- generations ------------------------------------------------------------------------------------------- */
+
+/* The next generation in the making, what it has of its own, and what it will leave behind. */
+struct edit {
+	struct memslots *next;
+	struct memslot_chunk *fresh[3], *stale[2]; /* one each for taking out and putting in, one for a chunk that is split */
+	u32 nr_fresh, nr_stale;
+};
+
+static bool edit_begin(struct edit *e, const struct memslots *s)
+{
+	*e = (struct edit){ .next = host_alloc(sizeof(*s) + (s->count + 1) * sizeof(s->part[0])) };
+	if (!e->next)
+		return false;
+	memcpy(e->next, s, sizeof(*s) + s->count * sizeof(s->part[0]));
+	e->next->generation++;
+	return true;
+}
+
+static void edit_abandon(struct edit *e)
+{
+	for (u32 i = 0; i < e->nr_fresh; i++)
+		host_free(e->fresh[i]);
+	host_free(e->next);
+}
+
+static struct memslot_chunk *fresh_chunk(struct edit *e)
+{
+	struct memslot_chunk *c = host_alloc(sizeof(*c));
+
+	if (c)
+		e->fresh[e->nr_fresh++] = c;
+	return c;
+}
+
+/* The chunk of part i, to be written to. */
+static struct memslot_chunk *own_chunk(struct edit *e, u32 i)
+{
+	struct memslot_chunk *old = e->next->part[i].chunk, *c;
+
+	for (u32 k = 0; k < e->nr_fresh; k++) {
+		if (e->fresh[k] == old)
+			return old;
+	}
+	c = fresh_chunk(e);
+	if (!c)
+		return NULL;
+	memcpy(c, old, sizeof(*c));
+	e->stale[e->nr_stale++] = old;
+	e->next->part[i].chunk = c;
+	return c;
+}
+
+static void part_ends(struct memslots *s, u32 i)
+{
+	const struct memslot_chunk *c = s->part[i].chunk;
+
+	s->part[i].end_gfn = slot_end(c->slot[c->count - 1]);
+}
+
+static void part_add(struct memslots *s, u32 i, struct memslot_chunk *c)
+{
+	memmove(&s->part[i + 1], &s->part[i], (s->count - i) * sizeof(s->part[0]));
+	s->part[i].chunk = c;
+	s->count++;
+}
+
+static bool edit_remove(struct edit *e, const struct memslot *slot)
+{
+	u32 i = part_search(e->next, slot->base_gfn), at;
+	struct memslot_chunk *c = own_chunk(e, i);
+
+	if (!c)
+		return false;
+	at = chunk_search(c, slot->base_gfn);
+	c->count--;
+	memmove(&c->slot[at], &c->slot[at + 1], (c->count - at) * sizeof(c->slot[0]));
+	if (c->count) {
+		part_ends(e->next, i);
+		return true;
+	}
+	e->next->count--;
+	memmove(&e->next->part[i], &e->next->part[i + 1], (e->next->count - i) * sizeof(e->next->part[0]));
+	host_free(e->fresh[--e->nr_fresh]); /* c, which nobody has seen */
+	return true;
+}
+
+/* Part i is full: its upper half becomes a part of its own. */
+static bool part_split(struct edit *e, u32 i)
+{
+	struct memslot_chunk *low = own_chunk(e, i), *high = low ? fresh_chunk(e) : NULL;
+	u32 half = CHUNK_SLOTS / 2;
+
+	if (!high)
+		return false;
+	high->count = low->count - half;
+	low->count = half;
+	memcpy(high->slot, &low->slot[half], high->count * sizeof(high->slot[0]));
+	part_add(e->next, i + 1, high);
+	part_ends(e->next, i);
+	part_ends(e->next, i + 1);
+	return true;
+}
+
+static bool edit_insert(struct edit *e, struct memslot *slot)
+{
+	struct memslots *s = e->next;
+	u32 i = part_search(s, slot->base_gfn), at;
+	struct memslot_chunk *c;
+
+	if (i == s->count && i)
+		i--; /* above all others: at the end of the last part */
+	if (i < s->count && s->part[i].chunk->count == CHUNK_SLOTS) {
+		if (!part_split(e, i))
+			return false;
+		i += slot->base_gfn >= s->part[i].end_gfn;
+	}
+	if (i == s->count) {
+		c = fresh_chunk(e);
+		if (c)
+			part_add(s, i, c);
+	} else {
+		c = own_chunk(e, i);
+	}
+	if (!c)
+		return false;
+	at = chunk_search(c, slot->base_gfn);
+	memmove(&c->slot[at + 1], &c->slot[at], (c->count - at) * sizeof(c->slot[0]));
+	c->slot[at] = slot;
+	c->count++;
+	part_ends(s, i);
+	return true;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------- */
 
 int vm_memory_create(struct vm *vm)
 {
 	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
-		vm->slots[as] = slots_alloc(0);
+		vm->slots[as] = host_alloc(sizeof(struct memslots));
 		vm->slot_by_id[as] = host_alloc_pages(VM_MAX_SLOTS * sizeof(struct memslot *));
 		if (!vm->slots[as] || !vm->slot_by_id[as]) {
 			vm_memory_destroy(vm);
@@ -39,14 +251,22 @@ static void memslot_free(struct memslot *slot)
 	host_free(slot);
 }
 
+static void slots_free(struct memslots *s)
+{
+	for (u32 i = 0; s && i < s->count; i++) {
+		struct memslot_chunk *c = s->part[i].chunk;
+
+		for (u32 k = 0; k < c->count; k++)
+			memslot_free(c->slot[k]);
+		host_free(c);
+	}
+	host_free(s);
+}
+
 void vm_memory_destroy(struct vm *vm)
 {
 	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
-		struct memslots *s = vm->slots[as];
-
-		for (u32 i = 0; s && i < s->count; i++)
-			memslot_free(s->slot[i]);
-		host_free(s);
+		slots_free(vm->slots[as]);
 		if (vm->slot_by_id[as])
 			host_free_pages(vm->slot_by_id[as], VM_MAX_SLOTS * sizeof(struct memslot *));
 		vm->slots[as] = NULL;
@@ -54,62 +274,7 @@ void vm_memory_destroy(struct vm *vm)
 	}
 }
 
-/* Index of the first slot whose end lies above gfn. */
-static u32 slots_search(const struct memslots *s, u64 gfn)
-{
-	u32 low = 0, high = s->count;
-
-	while (low < high) {
-		u32 mid = low + (high - low) / 2;
-
-		if (s->slot[mid]->base_gfn + s->slot[mid]->npages <= gfn)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
-}
-
-struct memslot *memslot_find(struct vm *vm, unsigned as_id, u64 gfn)
-{
-	const struct memslots *s = atomic_read_acquire(&vm->slots[as_id]);
-	u32 i = slots_search(s, gfn);
-
-	return i < s->count && s->slot[i]->base_gfn <= gfn ? s->slot[i] : NULL;
-}
-
-static bool slots_overlap(const struct memslots *s, const struct memslot *slot, const struct memslot *except)
-{
-	for (u32 i = slots_search(s, slot->base_gfn); i < s->count; i++) {
-		if (s->slot[i]->base_gfn >= slot->base_gfn + slot->npages)
-			break;
-		if (s->slot[i] != except)
-			return true;
-	}
-	return false;
-}
-
-/* The next generation: the present one without old (if any) and with new (if any). */
-static struct memslots *slots_next(const struct memslots *s, const struct memslot *old, struct memslot *new)
-{
-	struct memslots *next = slots_alloc(s->count + !!new - !!old);
-	u32 n = 0;
-
-	if (!next)
-		return NULL;
-	next->generation = s->generation + 1;
-	for (u32 i = 0; i < s->count; i++) {
-		if (new && s->slot[i]->base_gfn >= new->base_gfn) {
-			next->slot[n++] = new;
-			new = NULL;
-		}
-		if (s->slot[i] != old)
-			next->slot[n++] = s->slot[i];
-	}
-	if (new)
-		next->slot[n] = new;
-	return next;
-}
+/* ---- changes ------------------------------------------------------------------------------------------------- */
 
 /* The limit of KVM's page tables, which are not ours: 2 % of all slots' pages unless userspace has said. */
 static void update_mmu_pages(struct vm *vm)
@@ -124,11 +289,15 @@ static void update_mmu_pages(struct vm *vm)
 static int slots_replace(struct vm *vm, unsigned as, u32 id, struct memslot *old, struct memslot *new)
 {
 	struct memslots *s = vm->slots[as];
-	struct memslots *next = slots_next(s, old, new);
+	struct edit e;
 
-	if (!next)
+	if (!edit_begin(&e, s))
 		return -ENOMEM;
-	atomic_set_release(&vm->slots[as], next);
+	if ((old && !edit_remove(&e, old)) || (new && !edit_insert(&e, new))) {
+		edit_abandon(&e);
+		return -ENOMEM;
+	}
+	atomic_set_release(&vm->slots[as], e.next);
 	vm->slot_by_id[as][id] = new;
 	vm->nr_slot_pages += (new ? new->npages : 0) - (old ? old->npages : 0);
 	if (!new || !old)
@@ -136,6 +305,8 @@ static int slots_replace(struct vm *vm, unsigned as, u32 id, struct memslot *old
 	vm->stat->memslots_changed++;
 	vm_sync_vcpus(vm);
 	host_free(s);
+	for (u32 i = 0; i < e.nr_stale; i++)
+		host_free(e.stale[i]);
 	if (old) {
 		if (new && new->dirty == old->dirty)
 			old->dirty = NULL;

@@ -57,12 +57,7 @@ struct memslot {
 	u64 *dirty;		/* a: bit per page; shared by the generations of one slot; NULL when not logging */
 };
 
-/* One generation of an address space's slots, sorted by base_gfn; immutable once published. */
-struct memslots {
-	u64 generation;
-	u32 count;
-	struct memslot *slot[];
-};
+struct memslots; /* one generation of an address space's slots; immutable once published (memory.c) */
 
 /* ---- VM ------------------------------------------------------------------------------------------------------- */
 
@@ -316,6 +311,7 @@ enum x86_result vcpu_wrmsr(struct x86_cpu *cpu, u32 index, u64 value);
 
 /* memory.c */
 /* The slot that holds gfn in address space as_id, or NULL. Inside, or with l. */
+u64 vm_slots_generation(struct vm *vm, unsigned as_id); /* inside, or with l */
 struct memslot *memslot_find(struct vm *vm, unsigned as_id, u64 gfn);
 /* Guest-physical access through slots: 0, or -EFAULT where there is no (writable) memory. Marks dirty. */
 int vm_read_guest(struct vm *vm, unsigned as_id, u64 gpa, void *dst, size_t n);

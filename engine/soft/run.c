@@ -302,7 +302,7 @@ static void soft_flush(struct vcpu *vcpu)
 	bool slots_changed = false;
 
 	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
-		u64 generation = atomic_read_acquire(&vcpu->vm->slots[as])->generation;
+		u64 generation = vm_slots_generation(vcpu->vm, as);
 
 		slots_changed |= generation != soft->slots_generation[as];
 		soft->slots_generation[as] = generation;
