@@ -157,6 +157,7 @@ enum x86_activity { X86_ACTIVE, X86_HALTED, X86_SHUTDOWN };
  * the page's gva; an entry hits when gva - tag <= 4096 - size, so accesses that cross pages miss. The invalid tag
  * of entry i is a page address with another index, which no probe of entry i can match.
  */
+#define X86_HOST_WINDOWS 12
 #define X86_TLB_BITS 10
 #define X86_TLB_SIZE (1u << X86_TLB_BITS)
 struct x86_tlb_entry {
@@ -274,6 +275,7 @@ struct x86_cpu {
 	u8 stack_size;		/* 2, 4, 8: bytes of SP that count */
 	struct x86_tlb_entry *tlb; /* the set for data accesses at this CPL, CR4.SMAP and AC */
 	u64 code_page;		/* engine/soft's translated code: linear address of the page that it runs in */
+	u64 host_window[X86_HOST_WINDOWS]; /* the same: host addresses of memory whose rights the block has checked */
 	u64 seg_base[X86_NR_SREGS]; /* bases that address formation adds: 0 for ES, CS, SS, DS in 64-bit mode */
 	u8 seg_flat;		/* bit s: segment s (ES..GS) needs no limit or type check for data access */
 	u8 canonical_bits;	/* 48 or 57 */

@@ -67,11 +67,69 @@ struct jit {
 	const u8 *unlinked;	/* leaves for offset JIT_A in the page; JIT_B: slot or 0 */
 	const u8 *decline;	/* leaves for offset JIT_A, which is to be interpreted */
 	const u8 *dispatch[BLOCK_CLASSES]; /* to the code for RIP JIT_A */
+	const u8 *refill;	/* JIT_A: linear address, JIT_B: struct jit_refill: returns "not equal" if it is worth a retry */
+	const u8 *split;	/* JIT_A: struct jit_split: goes on without windows */
 	struct jit_jump jump[1u << JIT_JUMP_BITS];
 	struct jit_target target[JIT_SLOTS];
 };
 
+/* What jit_refill() is told of a window, in one register. */
+union jit_refill {
+	struct {
+		u16 own;	/* the access that comes next: from the window's start */
+		u8 own_size;
+		bool own_write;
+		u16 size;	/* of the window */
+		bool write;
+	};
+	u64 word;
+};
+
+/* A translation of a block's rest; in the cells. */
+struct jit_variant {
+	const u8 *code;
+	struct jit_variant *next;
+	u16 first;	/* instruction */
+	u16 offset[];	/* of each, and of its end */
+};
+
+/* Where a block goes on without windows; in the cells. */
+struct jit_split {
+	u64 code;
+	struct block *block;
+	u64 insn;
+	u64 no_vector;
+};
+
 /* ---- a block under translation --------------------------------------------------------------------- */
+
+/* Accesses that one probe checks (jit_plan.c). Addresses as offsets from some base that is none of our business. */
+struct jit_window {
+	s64 low, high;
+	u16 members;
+	bool known;	/* its host address is in cpu->host_window[] when the instruction at hand runs ... */
+	bool writable;	/* ... and it may be written to */
+	u8 align;	/* its start plus align_at is a multiple of align + 1 */
+	u8 align_at;
+};
+
+#define JIT_WINDOWS X86_HOST_WINDOWS
+#define JIT_NO_WINDOW 0xff
+
+struct jit_access {
+	u8 window;
+	u8 size;
+	bool write;
+	s64 offset;
+};
+
+enum jit_which { JIT_EXPLICIT, JIT_STACK };
+
+struct jit_plan {
+	unsigned nr;
+	struct jit_window window[JIT_WINDOWS];
+	struct jit_access access[BLOCK_MAX_INSNS][2]; /* by enum jit_which */
+};
 
 /* A branch to where an instruction is executed by its handler; then back. */
 struct jit_cold {
@@ -79,6 +137,10 @@ struct jit_cold {
 	u8 *back;
 	unsigned insn;
 	bool flags;	/* whether the guest's flags must be in the host's on return */
+	u8 window;	/* if any: to where it is brought into the TLB; then back, or on without windows */
+	u8 which;	/* of the access that opened it */
+	bool writable;
+	bool no_vector;
 };
 
 /* A taken conditional branch. */
@@ -110,6 +172,10 @@ struct jit_block {
 	unsigned offset;	/* of the block in its page */
 	bool in_host, in_mem;	/* where the guest's status flags are: host's RFLAGS, cpu->cc */
 	bool no_vector;		/* the entry's check of vector state holds no longer */
+	unsigned first;		/* instruction that is translated first */
+	bool windows;		/* probes are shared */
+	u8 in_a, next_in_a;	/* window whose host address is in JIT_A: for this instruction, for the next */
+	struct jit_plan plan;
 	unsigned nr_cold, nr_exits, nr_leaves, nr_refusals;
 	struct jit_refusal refusal[8];
 	struct jit_cold cold[6 * BLOCK_MAX_INSNS];
@@ -120,10 +186,10 @@ struct jit_block {
 #define JIT_FIELD(name) EMIT_GS((s32)offsetof(struct x86_cpu, name))
 #define JIT_REG(n) EMIT_GS((s32)(offsetof(struct x86_cpu, regs) + (n) * sizeof(u64)))
 
-/* Whether a distance from the block's start fits a displacement, also with the block's offset added. */
+/* Whether a distance from the block's start fits a displacement, also with offsets of the block's and a window's. */
 static inline bool jit_near(s64 delta)
 {
-	return delta == (s32)delta && delta + 4096 == (s32)(delta + 4096);
+	return delta - 8192 == (s32)(delta - 8192) && delta + 8192 == (s32)(delta + 8192);
 }
 
 /* The host's register for a guest's, or JIT_IN_MEMORY. */
@@ -140,9 +206,17 @@ static inline u64 *jit_slot(struct jit *jit, u32 n)
 {
 	return (u64 *)(jit->region.write + JIT_CODE_SIZE) + n;
 }
+/* jit_plan.c */
+void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr);
 
 /* jit_block.c: makes b->code, unless it cannot be had. */
 void jit_translate(struct jit *jit, struct block *b);
+/* The instruction of b at pc; NULL if that is not in its code. */
+const struct x86_insn *jit_insn_at(const struct block *b, const u8 *pc);
+/* From translated code: brings a window's first access into the TLB; whether the window hits then. [run] */
+bool jit_refill(struct x86_cpu *cpu, u64 gva, u64 refill);
+/* The code for the rest of a block without windows; NULL, and RIP is there, if it cannot be had. [run] */
+const u8 *jit_split(struct jit *jit, struct jit_split *split);
 /* At the entry, nothing done yet: not into the block if cond. */
 void jit_refuse_if(struct jit_block *t, unsigned cond, bool decline);
 
@@ -159,10 +233,24 @@ bool jit_flags_needed(const struct x86_insn *insn);
 void jit_wrote_flags(struct jit_block *t);
 bool jit_ea_possible(const struct x86_insn *insn);
 void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsigned size);
-/* Linear address of the memory operand in JIT_A. */
-void jit_linear(struct jit_block *t, const struct x86_insn *insn);
-/* JIT_A: from linear to host address; JIT_B and flags are lost. */
-void jit_probe(struct jit_block *t, unsigned size, bool write);
+/*
+ * The memory operand, by its host address: of size bytes at JIT_A or a bit further. Flags are saved if they get lost;
+ * JIT_B may be.
+ */
+struct emit_mem jit_operand(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write);
+/* The same for the 8 bytes that PUSH, CALL, POP, RET or LEAVE access. */
+struct emit_mem jit_stack_operand(struct jit_block *t, const struct x86_insn *insn);
+/* The slow path of a window's first access. */
+void jit_cold_window(struct jit_block *t, const struct jit_cold *c, const u64 *split);
+/*
+ * Whether the operand at m, of the instruction at hand, is known to be aligned; if not, it will be: the caller
+ * looks.
+ */
+bool jit_aligned(struct jit_block *t, struct emit_mem m, u32 mask);
+/* Host addresses of windows are good no longer: something may have changed rights or mappings. */
+void jit_close_windows(struct jit_block *t);
+/* Instructions do not disturb JIT_A unless they say so: this one, which used it for an operand, did not. */
+void jit_kept_a(struct jit_block *t);
 /* A jump to the handler of the instruction at hand, if condition cond. */
 void jit_slow_if(struct jit_block *t, unsigned cond);
 /* Ends the instruction: where its slow paths come back to. */

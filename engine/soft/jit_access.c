@@ -10,6 +10,13 @@
  * Memory. The probe is the interpreter's (x86/mem.h): what misses goes to the handler of the whole
  * instruction, which starts over from the guest's registers; so nothing may be committed before the last
  * probe of an instruction has hit.
+ *
+ * Windows (jit_plan.c). The first access of a window probes for all of it and leaves the host address of its
+ * start in cpu->host_window[]; the others go there without a probe. If that one misses, the TLB is filled as the first
+ * access alone demands, and asked again; if the window does not fit then, the rest of the block runs in another
+ * translation, without windows. A window's address is good as long as a TLB entry would be: until an
+ * instruction that is not innocuous, or the block's end. What other processors do to rights (dirty log, code,
+ * slots) waits until this one has left the block, as with an access that has just been probed.
  */
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
@@ -97,7 +104,10 @@ static unsigned page_base(struct jit_block *t)
 	return JIT_A;
 }
 
-void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsigned size)
+#define JIT_WINDOW(n) EMIT_GS((s32)(offsetof(struct x86_cpu, host_window) + (n) * sizeof(u64)))
+
+/* The address plus extra. */
+static void ea_plus(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsigned size, s64 extra)
 {
 	struct emit *e = &t->e;
 	struct emit_mem m = { .index = EMIT_NO_INDEX, .scale = insn->scale };
@@ -106,7 +116,7 @@ void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsi
 		size = 4;
 	if (insn->index != X86_REG_ZERO)
 		m.index = (u8)jit_get(t, insn->index, JIT_B);
-	m.disp = (s32)insn->disp;
+	m.disp = (s32)(insn->disp + extra);
 	if (insn->base == X86_REG_RIP) {
 		m.base = (u8)page_base(t);
 		m.disp += (s32)t->offset;
@@ -116,19 +126,40 @@ void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsi
 	emit_lea(e, size, dst, m);
 }
 
-void jit_linear(struct jit_block *t, const struct x86_insn *insn)
+void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsigned size)
 {
-	jit_ea(t, insn, JIT_A, 8);
+	ea_plus(t, insn, dst, size, 0);
+}
+
+/* Of what an instruction accesses on the stack: from rSP (LEAVE: rBP). */
+static s32 stack_disp(const struct x86_insn *insn)
+{
+	return insn->op == X86_OP_POP || insn->op == X86_OP_RET || insn->op == X86_OP_LEAVE ? 0 : -8;
+}
+
+/* Linear address of an access plus extra in JIT_A. */
+static void linear(struct jit_block *t, const struct x86_insn *insn, enum jit_which which, s64 extra)
+{
+	if (which == JIT_STACK) {
+		emit_lea(&t->e, 8, JIT_A,
+			 EMIT_MEM(insn->op == X86_OP_LEAVE ? X86_RBP : (u8)JIT_SP, stack_disp(insn) + (s32)extra));
+		return;
+	}
+	ea_plus(t, insn, JIT_A, 8, extra);
 	if (insn->seg == X86_FS || insn->seg == X86_GS)
 		emit_alu_load(&t->e, EMIT_ADD, 8, JIT_A,
 			      EMIT_GS((s32)(offsetof(struct x86_cpu, seg_base) + insn->seg * sizeof(u64))));
 }
 
-void jit_probe(struct jit_block *t, unsigned size, bool write)
+/* ---- probes ---------------------------------------------------------------------------------------- */
+
+/* JIT_A: from linear to host address; JIT_B and flags are lost. The branch if it misses. */
+static u8 *probe(struct jit_block *t, unsigned size, bool write)
 {
 	struct emit *e = &t->e;
 	size_t tag = write ? offsetof(struct x86_tlb_entry, tag_write) :
 			     offsetof(struct x86_tlb_entry, tag_read);
+	u8 *miss;
 
 	emit_mov(e, 4, JIT_B, JIT_A);
 	emit_shift(e, EMIT_SHR, 4, JIT_B, 12 - 5);
@@ -136,9 +167,149 @@ void jit_probe(struct jit_block *t, unsigned size, bool write)
 	emit_alu_load(e, EMIT_ADD, 8, JIT_B, JIT_FIELD(tlb));
 	emit_alu_load(e, EMIT_SUB, 8, JIT_A, EMIT_MEM(JIT_B, (s32)tag));
 	emit_alu_imm(e, EMIT_CMP, 8, JIT_A, 4096 - (s32)size);
-	jit_slow_if(t, JIT_IF_ABOVE);
+	miss = emit_jcc_forward(e, JIT_IF_ABOVE);
 	emit_alu_load(e, EMIT_ADD, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct x86_tlb_entry, host)));
 	t->in_host = false;
+	return miss;
+}
+
+static struct jit_cold *add_cold(struct jit_block *t, u8 *place)
+{
+	struct jit_cold *c;
+
+	if (t->nr_cold == ARRAY_SIZE(t->cold)) {
+		t->e.overflow = true;
+		return NULL;
+	}
+	c = &t->cold[t->nr_cold++];
+	*c = (struct jit_cold){ .place = place, .insn = t->now, .window = JIT_NO_WINDOW };
+	return c;
+}
+
+void jit_slow_if(struct jit_block *t, unsigned cond)
+{
+	add_cold(t, emit_jcc_forward(&t->e, cond));
+}
+
+/* From an access to its window's start. */
+static s64 window_start(const struct jit_block *t, unsigned insn, enum jit_which which)
+{
+	const struct jit_access *a = &t->plan.access[insn][which];
+
+	return t->plan.window[a->window].low - a->offset;
+}
+
+/* Whether the window is written to before the next branch. */
+static bool write_follows(const struct jit_block *t, unsigned window)
+{
+	for (unsigned i = t->now; i < t->b->nr; i++) {
+		const struct jit_access *a = t->plan.access[i];
+
+		if ((a[0].window == window && a[0].write) || (a[1].window == window && a[1].write))
+			return true;
+		if (t->b->insn[i].op == X86_OP_JCC)
+			return false;
+	}
+	return false;
+}
+
+static void open_window(struct jit_block *t, const struct x86_insn *insn, enum jit_which which, bool write)
+{
+	unsigned n = t->plan.access[t->now][which].window;
+	struct jit_window *w = &t->plan.window[n];
+	struct jit_cold *c;
+	u8 *start;
+
+	jit_save_flags(t);
+	w->known = true;
+	w->align = 0;
+	w->writable = write || write_follows(t, n);
+	start = t->e.p;
+	linear(t, insn, which, window_start(t, t->now, which));
+	c = add_cold(t, probe(t, (unsigned)(w->high - w->low), w->writable));
+	emit_store(&t->e, 8, JIT_WINDOW(n), JIT_A);
+	t->in_a = (u8)n;
+	if (!c)
+		return;
+	c->back = start;
+	c->window = (u8)n;
+	c->which = (u8)which;
+	c->writable = w->writable;
+	c->no_vector = t->no_vector;
+}
+
+static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn, enum jit_which which,
+			       unsigned size, bool write)
+{
+	const struct jit_access *a = &t->plan.access[t->now][which];
+	struct jit_window *w = &t->plan.window[a->window];
+
+	if (!t->windows || a->window == JIT_NO_WINDOW || w->members < 2) {
+		jit_save_flags(t);
+		linear(t, insn, which, 0);
+		add_cold(t, probe(t, size, write));
+		t->in_a = JIT_NO_WINDOW;
+		return EMIT_MEM(JIT_A, 0);
+	}
+	if (!w->known || (write && !w->writable))
+		open_window(t, insn, which, write);
+	else if (t->in_a != a->window)
+		emit_load(&t->e, 8, JIT_A, JIT_WINDOW(a->window));
+	t->in_a = a->window;
+	return EMIT_MEM(JIT_A, (s32)(a->offset - w->low));
+}
+
+struct emit_mem jit_operand(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write)
+{
+	return operand(t, insn, JIT_EXPLICIT, size, write);
+}
+
+struct emit_mem jit_stack_operand(struct jit_block *t, const struct x86_insn *insn)
+{
+	return operand(t, insn, JIT_STACK, 8, stack_disp(insn));
+}
+
+bool jit_aligned(struct jit_block *t, struct emit_mem m, u32 mask)
+{
+	struct jit_window *w;
+
+	if (t->in_a == JIT_NO_WINDOW)
+		return false;
+	w = &t->plan.window[t->in_a];
+	if (w->align >= mask && !(((u32)m.disp - w->align_at) & mask))
+		return true;
+	w->align = (u8)mask;
+	w->align_at = (u8)((u32)m.disp & mask);
+	return false;
+}
+
+void jit_kept_a(struct jit_block *t)
+{
+	t->next_in_a = t->in_a;
+}
+
+void jit_close_windows(struct jit_block *t)
+{
+	for (unsigned i = 0; i < t->plan.nr; i++)
+		t->plan.window[i].known = false;
+	t->in_a = t->next_in_a = JIT_NO_WINDOW;
+}
+
+void jit_cold_window(struct jit_block *t, const struct jit_cold *c, const u64 *split)
+{
+	const struct x86_insn *insn = &t->b->insn[c->insn];
+	const struct jit_access *a = &t->plan.access[c->insn][c->which];
+	const struct jit_window *w = &t->plan.window[a->window];
+	union jit_refill refill = { .own = (u16)(a->offset - w->low), .own_size = a->size, .own_write = a->write,
+				    .size = (u16)(w->high - w->low), .write = c->writable };
+
+	emit_patch(&t->e, c->place);
+	linear(t, insn, c->which, window_start(t, c->insn, c->which));
+	emit_mov_imm(&t->e, JIT_B, refill.word);
+	emit_call(&t->e, t->delta, t->jit->refill);
+	emit_jcc(&t->e, JIT_IF_NOT_EQUAL, 0, c->back);
+	emit_lea_cell(&t->e, JIT_A, split);
+	emit_jmp_mem(&t->e, EMIT_MEM(JIT_A, 0));
 }
 
 _Static_assert(sizeof(struct x86_tlb_entry) == 32, "the probe's shifts");
@@ -146,21 +317,11 @@ _Static_assert(sizeof(struct jit_jump) == 32, "the dispatcher's shift");
 
 /* ---- handlers -------------------------------------------------------------------------------------- */
 
-void jit_slow_if(struct jit_block *t, unsigned cond)
-{
-	struct jit_cold *c;
-
-	if (t->nr_cold == ARRAY_SIZE(t->cold)) {
-		t->e.overflow = true;
-		return;
-	}
-	c = &t->cold[t->nr_cold++];
-	*c = (struct jit_cold){ .place = emit_jcc_forward(&t->e, cond), .insn = t->now };
-}
-
 void jit_finish(struct jit_block *t)
 {
-	for (unsigned i = t->nr_cold; i-- && t->cold[i].insn == t->now && !t->cold[i].back;) {
+	for (unsigned i = t->nr_cold; i-- && t->cold[i].insn == t->now;) {
+		if (t->cold[i].back)
+			continue;
 		t->cold[i].back = t->e.p;
 		t->cold[i].flags = t->in_host;
 	}

@@ -105,11 +105,12 @@ void jit_exits(struct jit_block *t)
 static void push_return(struct jit_block *t, const struct x86_insn *insn)
 {
 	struct emit *e = &t->e;
+	struct emit_mem m;
 
-	emit_lea(e, 8, JIT_A, EMIT_MEM(JIT_SP, -8));
-	jit_probe(t, 8, true);
+	t->in_a = JIT_NO_WINDOW;
+	m = jit_stack_operand(t, insn);
 	jit_rip(t, JIT_B, insn->next);
-	emit_store(e, 8, EMIT_MEM(JIT_A, 0), JIT_B);
+	emit_store(e, 8, m, JIT_B);
 	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
 }
 
@@ -142,9 +143,7 @@ static void ret(struct jit_block *t, const struct x86_insn *insn)
 	struct emit *e = &t->e;
 
 	jit_save_flags(t);
-	emit_mov(e, 8, JIT_A, JIT_SP);
-	jit_probe(t, 8, false);
-	emit_load(e, 8, JIT_B, EMIT_MEM(JIT_A, 0));
+	emit_load(e, 8, JIT_B, jit_stack_operand(t, insn));
 	check_canonical(t);
 	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, 8 + (s32)(insn->imm & 0xffff)));
 	emit_mov(e, 8, JIT_A, JIT_B);
@@ -161,9 +160,7 @@ static bool indirect_target(struct jit_block *t, const struct x86_insn *insn)
 		return false;
 	jit_save_flags(t);
 	if (mem) {
-		jit_linear(t, insn);
-		jit_probe(t, 8, false);
-		emit_load(e, 8, JIT_B, EMIT_MEM(JIT_A, 0));
+		emit_load(e, 8, JIT_B, jit_operand(t, insn, 8, false));
 	} else {
 		unsigned host = jit_get(t, insn->operand[0].reg, JIT_B);
 

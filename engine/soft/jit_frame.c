@@ -137,6 +137,39 @@ static void call_insn(struct emit *e, struct jit *jit)
 	leave(e);
 }
 
+static void refill(struct emit *e, struct jit *jit)
+{
+	spill(e);
+	emit_mov_imm(e, X86_RDI, (u64)jit->cpu);
+	emit_mov(e, 8, X86_RSI, JIT_A);
+	emit_mov(e, 8, X86_RDX, JIT_B);
+	emit_mov_imm(e, JIT_A, (u64)jit_refill);
+	emit_call_reg(e, JIT_A);
+	emit_op_reg(e, 1, 0x84, X86_RAX, X86_RAX);
+	reload(e);
+	emit_ret(e);
+}
+
+static void split(struct emit *e, struct jit *jit)
+{
+	u8 *none;
+
+	spill(e);
+	emit_mov_imm(e, X86_RDI, (u64)jit);
+	emit_mov(e, 8, X86_RSI, JIT_A);
+	emit_mov_imm(e, JIT_A, (u64)jit_split);
+	emit_alu_imm(e, EMIT_SUB, 8, X86_RSP, 8);
+	emit_call_reg(e, JIT_A);
+	emit_alu_imm(e, EMIT_ADD, 8, X86_RSP, 8);
+	emit_mov(e, 8, JIT_A, X86_RAX);
+	emit_op_reg(e, 8, 0x85, X86_RAX, X86_RAX);
+	reload(e);
+	none = emit_jcc_forward(e, JIT_IF_EQUAL);
+	emit_jmp_reg(e, JIT_A);
+	emit_patch(e, none);
+	leave_branched(e);
+}
+
 /* By the way of jit.jump; the hash is translate.c's. */
 static void dispatch(struct emit *e, struct jit *jit, enum block_class class)
 {
@@ -191,6 +224,10 @@ bool jit_make_frame(struct jit *jit)
 		jit->dispatch[class] = e.p + delta;
 		dispatch(&e, jit, class);
 	}
+	jit->refill = e.p + delta;
+	refill(&e, jit);
+	jit->split = e.p + delta;
+	split(&e, jit);
 	jit->fixed = jit->region.used;
 	return !e.overflow;
 }

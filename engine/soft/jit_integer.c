@@ -251,6 +251,7 @@ static void with_memory(struct jit_block *t, const struct x86_insn *insn)
 {
 	bool ext = reg_is_opcode(insn);
 	unsigned g = modrm_reg(insn), reg = g & 7, size = 0, access = 0;
+	struct emit_mem m;
 
 	for (unsigned i = 0; i < insn->nr_operands; i++) {
 		if (insn->operand[i].kind == X86_OPD_MEM) {
@@ -258,20 +259,19 @@ static void with_memory(struct jit_block *t, const struct x86_insn *insn)
 			access = insn->operand[i].access;
 		}
 	}
-	jit_save_flags(t);
-	jit_linear(t, insn);
-	jit_probe(t, size, access & X86_ACC_W);
+	m = jit_operand(t, insn, size, access & X86_ACC_W);
 	if (jit_flags_needed(insn))
 		jit_load_flags(t);
 	if (implies_ax(insn))
 		emit_mov(&t->e, 8, X86_RAX, JIT_AX);
 	if (!ext)
 		reg = get_operand(t, insn, g, JIT_B);
-	encode(&t->e, insn, reg, true, 0, EMIT_MEM(JIT_A, 0));
+	encode(&t->e, insn, reg, true, 0, m);
 	if (implies_ax(insn))
 		emit_mov(&t->e, 8, JIT_AX, X86_RAX);
 	if (!ext)
 		put_operand(t, insn, g, reg);
+	jit_kept_a(t);
 }
 
 /* Whether all its registers find a place: rAX takes a scratch register away. */
@@ -399,6 +399,20 @@ static bool can_encode(const struct x86_insn *insn)
 	       fits(insn) && (insn->modrm >> 6 == 3 || jit_ea_possible(insn));
 }
 
+/* Whether some register that it names stays in memory: a scratch register may be taken for it. */
+static bool names_memory(const struct x86_insn *insn)
+{
+	for (unsigned i = 0; i < insn->nr_operands; i++) {
+		const struct x86_operand *o = &insn->operand[i];
+
+		if (o->kind == X86_OPD_REG && jit_host(o->reg) == JIT_IN_MEMORY)
+			return true;
+	}
+	return insn->op == X86_OP_LEA &&
+	       (insn->base == X86_REG_RIP || jit_host(insn->base) == JIT_IN_MEMORY ||
+		jit_host(insn->index) == JIT_IN_MEMORY);
+}
+
 /* Chooses the way; flags are where the instruction wants them unless it has a memory operand. */
 static bool transform(struct jit_block *t, const struct x86_insn *insn)
 {
@@ -429,9 +443,11 @@ static bool transform(struct jit_block *t, const struct x86_insn *insn)
 bool jit_integer(struct jit_block *t, const struct x86_insn *insn)
 {
 	if (insn->op == X86_OP_NOP || insn->op == X86_OP_PREFETCH)
-		return true;
+		return jit_kept_a(t), true;
 	if (!runs_as_itself(t, insn) || !transform(t, insn))
 		return false;
+	if (!has_mem(insn) && !names_memory(insn))
+		jit_kept_a(t);
 	if (insn->desc->flags_written)
 		jit_wrote_flags(t);
 	return true;

@@ -71,19 +71,34 @@ static bool reads_ax(const struct x86_insn *insn)
 	return insn->map == 3 && (insn->opcode == 0x60 || insn->opcode == 0x61);
 }
 
-static bool memory(struct jit_block *t, const struct x86_insn *insn, const struct native_traits *n)
+/* To the handler unless m is aligned; the host's pages are as the guest's. */
+static void check_alignment(struct jit_block *t, struct emit_mem m, u32 mask)
 {
 	struct emit *e = &t->e;
+	unsigned reg = JIT_A;
 
+	if (jit_aligned(t, m, mask))
+		return;
 	jit_save_flags(t);
-	jit_linear(t, insn);
-	if (n->align) {
-		emit_op_reg(e, 4, 0xf7, 0, JIT_A); /* TEST */
-		emit32(e, n->align);
-		jit_slow_if(t, JIT_IF_NOT_EQUAL);
+	if ((u32)m.disp & mask) {
+		reg = JIT_B;
+		emit_lea(e, 4, JIT_B, m);
 	}
-	jit_probe(t, n->mem_size, n->mem_access & X86_ACC_W);
-	return true;
+	emit_op_reg(e, 4, 0xf7, 0, reg); /* TEST */
+	emit32(e, mask);
+	t->in_host = false;
+	jit_slow_if(t, JIT_IF_NOT_EQUAL);
+}
+
+static struct emit_mem memory(struct jit_block *t, const struct x86_insn *insn, const struct native_traits *n)
+{
+	struct emit_mem m = jit_operand(t, insn, n->mem_size, n->mem_access & X86_ACC_W);
+
+	if (n->align)
+		check_alignment(t, m, n->align);
+	else
+		jit_kept_a(t);
+	return m;
 }
 
 bool jit_vector(struct jit_block *t, const struct x86_insn *insn)
@@ -100,7 +115,9 @@ bool jit_vector(struct jit_block *t, const struct x86_insn *insn)
 	if (n->mem_size && !jit_ea_possible(insn))
 		return false;
 	if (n->mem_size)
-		memory(t, insn, n);
+		r.mem = memory(t, insn, n);
+	else
+		jit_kept_a(t);
 	if (jit_flags_needed(insn))
 		jit_load_flags(t);
 	if (has_gpr) {

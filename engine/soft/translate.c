@@ -126,18 +126,17 @@ void translate_flush(struct soft_vcpu *soft)
 
 /* ---- host faults ----------------------------------------------------------------------------------- */
 
-static bool block_has(const struct block *b, const u8 *pc)
+static const struct x86_insn *insn_at(struct soft_vcpu *soft, const u8 *pc, const struct block **block)
 {
-	return b->code && pc >= b->code && pc < b->code + b->code_offset[b->nr];
-}
+	const struct x86_insn *insn;
 
-static struct block *block_at(struct soft_vcpu *soft, const u8 *pc)
-{
 	for (unsigned i = 0; i < BLOCK_PAGES && soft->pages[i].record; i++) {
 		for (unsigned c = 0; c < CODE_CHUNKS; c++) {
 			for (struct block *b = soft->pages[i].first[c]; b; b = b->next) {
-				if (block_has(b, pc))
-					return b;
+				insn = jit_insn_at(b, pc);
+				*block = b;
+				if (insn)
+					return insn;
 			}
 		}
 	}
@@ -148,7 +147,6 @@ void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct h
 {
 	const u8 *pc = (const u8 *)f->pc;
 	const struct block *b;
-	unsigned n = 0;
 	u32 ax = cpu->cc;
 
 	if (!soft->jit || !code_contains(&soft->jit->region, pc))
@@ -158,14 +156,9 @@ void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct h
 			cpu->regs[g] = f->gpr[jit_host(g)];
 	}
 	cpu->cc = (ax >> 8 & (X86_FLAGS_STATUS & 0xff)) | (ax & 1) << 11;
-	soft->insn = NULL;
-	b = block_at(soft, pc);
-	if (!b)
-		return;
-	cpu->regs[X86_REG_RIP] = cpu->code_page + (b->offset);
-	while (n + 1 < b->nr && pc >= b->code + b->code_offset[n + 1])
-		n++;
-	soft->insn = &b->insn[n];
+	soft->insn = insn_at(soft, pc, &b);
+	if (soft->insn)
+		cpu->regs[X86_REG_RIP] = cpu->code_page + b->offset;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */

@@ -513,7 +513,7 @@ static void show(uint64_t program, const struct outcome *a, const struct outcome
 	print_message("\n");
 }
 
-static unsigned compare_programs(uint64_t first, int n)
+static unsigned compare_programs(make_fn *make, uint64_t first, int n)
 {
 	static uint8_t memory[RAM_SIZE];
 	const char *mode = getenv("TRANSLATE_MODE");
@@ -521,9 +521,9 @@ static unsigned compare_programs(uint64_t first, int n)
 	struct outcome a, b;
 
 	for (uint64_t i = first; i < first + (unsigned)n; i++) {
-		run("interp", i * 7919 + 1, make_program, 0, &a);
+		run("interp", i * 7919 + 1, make, 0, &a);
 		memcpy(memory, ram, RAM_SIZE);
-		run(mode ? mode : "jit", i * 7919 + 1, make_program, 0, &b);
+		run(mode ? mode : "jit", i * 7919 + 1, make, 0, &b);
 		ended += a.regs.rip >= CODE;
 		if (!memcmp(&a, &b, sizeof(a)) && !memcmp(memory, ram, RAM_SIZE))
 			continue;
@@ -534,16 +534,6 @@ static unsigned compare_programs(uint64_t first, int n)
 	return bad;
 }
 
-static void test_random_programs(void **state)
-{
-	const char *n = getenv("TRANSLATE_PROGRAMS"), *first = getenv("TRANSLATE_FIRST");
-
-	(void)state;
-	assert_int_equal(compare_programs(first ? strtoull(first, NULL, 0) : 0, n ? atoi(n) : 600), 0);
-}
-
-/* ---- one thing at a time --------------------------------------------------------------------------- */
-
 static void code(const char *bytes, unsigned n)
 {
 	memcpy(at, bytes, n);
@@ -551,6 +541,76 @@ static void code(const char *bytes, unsigned n)
 }
 
 #define BYTES(s) code(s, sizeof(s) - 1)
+
+/*
+ * Accesses off one base that can share a probe, the base moving byte by byte over the end of a page: to one that
+ * is like it, may not be written or is not there. In between flags, branches, and the stack off that base, too.
+ */
+static void sweep_access(void)
+{
+	static const uint8_t ops[] = { 0x8b, 0x89, 0x01, 0x03, 0x11, 0x13, 0x3b, 0x39, 0x29, 0x33, 0x85, 0x63 };
+	unsigned reg = 8 + rnd(8), n = rnd(12);
+
+	if (n < 7) { /* op r8..r15, [rbx + d], or the other way round */
+		put8(0x44 | rnd(2) << 3), put8(ops[rnd(sizeof(ops))]);
+		put8(0x43 | (reg & 7) << 3), put8(rnd(0x70));
+	} else if (n == 7) { /* add, or, ... cmp dword [rbx + d], n */
+		put8(0x83), put8(0x43 | rnd(8) << 3), put8(rnd(0x70)), put8(rnd(256));
+	} else if (n == 8) { /* the same of a register, for its flags */
+		put8(0x49), put8(0x83), put8(0xc0 | rnd(8) << 3 | (reg & 7)), put8(rnd(256));
+	} else if (n == 9) { /* movups xmm, [rbx + d] or back */
+		put8(0x0f), put8(0x10 | rnd(2)), put8(0x43 | rnd(8) << 3), put8(rnd(0x70));
+	} else if (n == 10) { /* lea rsp, [rbx + d] */
+		put8(0x48), put8(0x8d), put8(0x63), put8(rnd(0x70));
+	} else { /* push, pop */
+		put8(0x41), put8((one_in(2) ? 0x50 : 0x58) | (reg & 7));
+	}
+}
+
+static void make_sweep(void)
+{
+	static const unsigned ends[] = { DATA + 0x1000, DATA_END, READ_ONLY, READ_ONLY + 0x1000 };
+	unsigned n = 3 + rnd(12), skip = rnd(n);
+	uint8_t *top, *jump = NULL;
+
+	at = ram + CODE + 16;
+	BYTES("\x48\xc7\xc3"), put(ends[rnd(4)] - 0xa0, 4); /* mov rbx, ... */
+	BYTES("\x48\xc7\xc1"), put(0x100, 4);		     /* mov rcx, 0x100 */
+	top = at;
+	while (n--) {
+		sweep_access();
+		if (jump)
+			jump[-1] = (uint8_t)(at - jump);
+		jump = NULL;
+		if (n == skip) {
+			put8(0x70 | rnd(16)), put8(0);
+			jump = at;
+		}
+	}
+	if (jump)
+		jump[-1] = (uint8_t)(at - jump);
+	BYTES("\x48\x8d\x5b\x01"); /* lea rbx, [rbx + 1] */
+	BYTES("\x48\xff\xc9\x0f\x85"), put((uint64_t)(top - (at + 4)), 4); /* dec rcx; jnz top */
+	put8(0xf4);
+}
+
+static void test_page_ends(void **state)
+{
+	const char *n = getenv("TRANSLATE_PROGRAMS");
+
+	(void)state;
+	assert_int_equal(compare_programs(make_sweep, 0, n ? atoi(n) : 600), 0);
+}
+
+static void test_random_programs(void **state)
+{
+	const char *n = getenv("TRANSLATE_PROGRAMS"), *first = getenv("TRANSLATE_FIRST");
+
+	(void)state;
+	assert_int_equal(compare_programs(make_program, first ? strtoull(first, NULL, 0) : 0, n ? atoi(n) : 600), 0);
+}
+
+/* ---- one thing at a time --------------------------------------------------------------------------- */
 
 static void make_walk(void)
 {
@@ -684,6 +744,7 @@ int main(void)
 		/* first: each test starts with cmocka's handler of SIGSEGV */
 		cmocka_unit_test(test_host_fault),
 		cmocka_unit_test(test_random_programs),
+		cmocka_unit_test(test_page_ends),
 		cmocka_unit_test(test_self_modifying),
 		cmocka_unit_test(test_gs_base),
 		cmocka_unit_test(test_kick),
