@@ -21,7 +21,6 @@
 #define MSR_TSC_DEADLINE 0x6e0
 #define NS_PER_S 1000000000ull
 #define RATIO_BITS 48
-#define RATIO_ONE BIT64(RATIO_BITS)
 #define MAX_TSC_KHZ 0x7fffffffu
 #define TSC_TOLERANCE_PPM 250u /* within which no scaling is done: KVM's tsc_tolerance_ppm */
 #define PVCLOCK_TSC_STABLE 1u
@@ -72,7 +71,7 @@ static u64 mul_div(u64 a, u64 b, u64 c)
 
 static u64 scale_tsc(const struct vcpu *vcpu, u64 tsc)
 {
-	if (likely(vcpu->tsc_ratio == RATIO_ONE))
+	if (likely(vcpu->tsc_ratio == VCPU_TSC_RATIO_ONE))
 		return tsc;
 	return (u64)((unsigned __int128)tsc * vcpu->tsc_ratio >> RATIO_BITS);
 }
@@ -214,9 +213,9 @@ static int set_tsc_khz(struct vcpu *vcpu, u32 khz)
 		khz = host;
 	vcpu->tsc_khz = khz;
 	if (khz >= host - tolerance && khz <= host + tolerance)
-		vcpu->tsc_ratio = RATIO_ONE;
+		vcpu->tsc_ratio = VCPU_TSC_RATIO_ONE;
 	else
-		vcpu->tsc_ratio = mul_div(RATIO_ONE, khz, host);
+		vcpu->tsc_ratio = mul_div(VCPU_TSC_RATIO_ONE, khz, host);
 	return 0;
 }
 

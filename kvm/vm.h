@@ -186,6 +186,8 @@ struct vcpu_io {
 	bool restart;			/* the instruction that waits must run again (else it had finished) */
 };
 
+#define VCPU_TSC_RATIO_ONE BIT64(48)
+
 struct vcpu {
 	struct x86_cpu cpu;		/* v; .stop a */
 	struct vm *vm;			/* c */
@@ -224,7 +226,7 @@ struct vcpu {
 	struct vcpu_pv *pv;		/* kvm/clock.h: kvmclock, steal time, async PF... MSRs; always there */
 	u64 tsc_offset;			/* guest TSC = scaled host TSC + offset */
 	u32 tsc_khz;
-	u64 tsc_ratio;			/* 16.48 fixed point; 1 << 48 = host speed */
+	u64 tsc_ratio;			/* 16.48 fixed point; VCPU_TSC_RATIO_ONE: host speed */
 
 	struct kvm_cpuid_entry2 *cpuid;	/* v */
 	u32 nr_cpuid;

@@ -325,6 +325,7 @@ struct x86_cpu {
 
 	/* --- TLB storage ------------------------------------------------------------------------------------ */
 	struct x86_walk_cache *walk_cache; /* the engine's; NULL: every walk reads all levels */
+	struct x86_tlb_entry *tlb_kernel; /* x86_tlb_of(X86_TLB_KERNEL), by the engine */
 	u8 tlb_context;		/* the current one of X86_TLB_CONTEXTS */
 	struct x86_tlb_entry tlbs[X86_TLB_SETS][X86_TLB_SIZE]; /* see x86_tlb_of() */
 };

@@ -329,8 +329,11 @@ static bool trust(struct vcpu *vcpu, struct block_page *page)
 	return true;
 }
 
+/* STI has the instruction in its shadow in its own block; STAC and CLAC change nothing that code depends on. */
 static bool ends_block(const struct x86_insn *insn)
 {
+	if (insn->op == X86_OP_STI || insn->op == X86_OP_STAC || insn->op == X86_OP_CLAC)
+		return false;
 	if (insn->desc->flags & X86_F_END)
 		return true;
 	return (insn->desc->flags & X86_F_BRANCH) && insn->op != X86_OP_JCC;

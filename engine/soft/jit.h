@@ -2,7 +2,7 @@
 /*
  * Between the files of the translator: translate.c (life, links, the way in), jit_block.c (the translation of
  * one block), jit_frame.c (the fixed pieces of code), jit_access.c (registers, flags, memory), jit_integer.c,
- * jit_stack.c, jit_branch.c, jit_vector.c (instructions).
+ * jit_stack.c, jit_branch.c, jit_vector.c, jit_system.c (instructions).
  */
 #ifndef ANYKVM_ENGINE_SOFT_JIT_H
 #define ANYKVM_ENGINE_SOFT_JIT_H
@@ -69,6 +69,7 @@ struct jit {
 	const u8 *dispatch[BLOCK_CLASSES]; /* to the code for RIP JIT_A */
 	const u8 *refill;	/* JIT_A: linear address, JIT_B: struct jit_refill: returns "not equal" if it is worth a retry */
 	const u8 *split;	/* JIT_A: struct jit_split: goes on without windows */
+	const u8 *call_last;	/* as call_insn, but jumped to: goes on with whatever comes next */
 	struct jit_jump jump[1u << JIT_JUMP_BITS];
 	struct jit_target target[JIT_SLOTS];
 };
@@ -256,15 +257,24 @@ void jit_slow_if(struct jit_block *t, unsigned cond);
 /* Ends the instruction: where its slow paths come back to. */
 void jit_finish(struct jit_block *t);
 void jit_call_handler(struct jit_block *t, unsigned insn);
+/* The instruction at hand, which ends the block, by its handler. */
+void jit_call_last(struct jit_block *t);
 
 /* Each translates an instruction, or returns false having emitted nothing. */
 bool jit_integer(struct jit_block *t, const struct x86_insn *insn);
 bool jit_stack(struct jit_block *t, const struct x86_insn *insn);
 bool jit_branch(struct jit_block *t, const struct x86_insn *insn);
 bool jit_vector(struct jit_block *t, const struct x86_insn *insn);
+bool jit_system(struct jit_block *t, const struct x86_insn *insn);
 /* Tests the state that the block's vector instructions need, and declines. */
 void jit_vector_entry(struct jit_block *t);
 bool jit_vector_inline(const struct x86_insn *insn);
+
+/* jit_system.c: whether the instruction at hand is one after which RIP and mode must be looked at. */
+bool jit_is_last(const struct jit_block *t);
+/* Executes it; JIT_GO_ON + enum block_class: translated code of that class may go on at RIP. Else its result. [run] */
+#define JIT_GO_ON 0x100u
+unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn);
 
 /* jit_branch.c: leaves the block for the code at its start + delta; flags are saved. */
 void jit_exit_direct(struct jit_block *t, s64 delta, unsigned insn);

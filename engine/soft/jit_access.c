@@ -327,6 +327,13 @@ void jit_finish(struct jit_block *t)
 	}
 }
 
+void jit_call_last(struct jit_block *t)
+{
+	emit_mov_imm(&t->e, JIT_A, (u64)&t->b->insn[t->now]);
+	emit_mov_imm(&t->e, JIT_B, t->offset);
+	emit_jmp(&t->e, t->delta, t->jit->call_last);
+}
+
 void jit_call_handler(struct jit_block *t, unsigned insn)
 {
 	emit_mov_imm(&t->e, JIT_A, (u64)&t->b->insn[insn]);

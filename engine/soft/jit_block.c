@@ -73,13 +73,19 @@ static bool changes_vector_state(const struct x86_insn *insn)
 	return insn->desc->state != X86_STATE_INT || insn->op == X86_OP_XRSTOR || insn->op == X86_OP_XRSTORS;
 }
 
-static void by_handler(struct jit_block *t, const struct x86_insn *insn)
+/* true: it leaves the block in any case. */
+static bool by_handler(struct jit_block *t, const struct x86_insn *insn)
 {
 	jit_save_flags(t);
+	if (jit_is_last(t)) {
+		jit_call_last(t);
+		return true;
+	}
 	jit_call_handler(t, t->now);
 	if (!(insn->desc->flags & X86_F_INNOCUOUS))
 		jit_close_windows(t);
 	t->no_vector |= changes_vector_state(insn);
+	return false;
 }
 
 /* All instructions in order; true: the last one leaves the block in any case. */
@@ -96,8 +102,8 @@ static bool body(struct jit_block *t, const u8 *start, u16 *offset)
 		t->next_in_a = JIT_NO_WINDOW;
 		left = jit_branch(t, insn) && insn->op != X86_OP_JCC;
 		if (!left && insn->op != X86_OP_JCC && !jit_integer(t, insn) && !jit_stack(t, insn) &&
-		    !jit_vector(t, insn))
-			by_handler(t, insn);
+		    !jit_vector(t, insn) && !jit_system(t, insn))
+			left = by_handler(t, insn);
 		jit_finish(t);
 	}
 	*offset = (u16)(t->e.p - start);

@@ -113,10 +113,9 @@ static void count_call(struct emit *e, struct jit *jit)
 	emit_op_mem(e, 8, 0xff, 0, by_op);
 }
 
-static void call_insn(struct emit *e, struct jit *jit)
+/* All that C needs to execute the instruction JIT_A; rdi and rsi are its handler's arguments. */
+static void prepare_call(struct emit *e, struct jit *jit)
 {
-	u8 *out;
-
 	store_rip(e, JIT_B);
 	spill(e);
 	cc_to_flags(e);
@@ -125,6 +124,13 @@ static void call_insn(struct emit *e, struct jit *jit)
 	count_call(e, jit);
 	emit_mov_imm(e, X86_RDI, (u64)jit->cpu);
 	emit_mov(e, 8, X86_RSI, JIT_A);
+}
+
+static void call_insn(struct emit *e, struct jit *jit)
+{
+	u8 *out;
+
+	prepare_call(e, jit);
 	emit_op_mem(e, 4, 0xff, 2, EMIT_MEM(JIT_A, (s32)offsetof(struct x86_insn, exec)));
 	emit_mov(e, 4, JIT_A, X86_RAX);
 	emit_alu_load(e, EMIT_OR, 4, X86_RAX, JIT_FIELD(stop));
@@ -201,6 +207,28 @@ static void dispatch(struct emit *e, struct jit *jit, enum block_class class)
 	leave_branched(e);
 }
 
+static void call_last(struct emit *e, struct jit *jit, s64 delta)
+{
+	u8 *other;
+
+	emit_alu_imm(e, EMIT_SUB, 8, X86_RSP, 8);
+	prepare_call(e, jit);
+	emit_mov_imm(e, JIT_A, (u64)jit_exec_last);
+	emit_call_reg(e, JIT_A);
+	emit_alu_imm(e, EMIT_ADD, 8, X86_RSP, 8);
+	emit_mov(e, 4, JIT_A, X86_RAX);
+	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
+		emit_alu_imm(e, EMIT_CMP, 4, JIT_A, JIT_GO_ON + (s32)class);
+		other = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
+		cc_to_ax(e);
+		reload(e);
+		emit_load(e, 8, JIT_A, JIT_REG(X86_REG_RIP));
+		emit_jmp(e, delta, jit->dispatch[class]);
+		emit_patch(e, other);
+	}
+	leave(e);
+}
+
 bool jit_make_frame(struct jit *jit)
 {
 	u8 *start = code_alloc(&jit->region, 4096);
@@ -228,6 +256,8 @@ bool jit_make_frame(struct jit *jit)
 	refill(&e, jit);
 	jit->split = e.p + delta;
 	split(&e, jit);
+	jit->call_last = e.p + delta;
+	call_last(&e, jit, delta);
 	jit->fixed = jit->region.used;
 	return !e.overflow;
 }

@@ -165,9 +165,10 @@ static inline u64 code_linear_rip(const struct x86_cpu *cpu)
 }
 
 /* Code size and privilege: what a translation of RIP to a block depends on besides the address space. */
+#define BLOCK_KEY_USER 0x100u
 static inline u32 block_key(const struct x86_cpu *cpu)
 {
-	return cpu->code_bits | (cpu->cpl == 3 ? 0x100u : 0);
+	return cpu->code_bits | (cpu->cpl == 3 ? BLOCK_KEY_USER : 0);
 }
 
 static inline enum block_class block_class(u32 key)

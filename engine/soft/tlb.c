@@ -119,6 +119,7 @@ static void soft_switch_space(struct x86_cpu *cpu, bool keep)
 		space->made = true;
 		cpu->tlb_context = (u8)n;
 		cpu->tlb = x86_tlb_of(cpu, x86_data_tlb(cpu));
+		cpu->tlb_kernel = x86_tlb_of(cpu, X86_TLB_KERNEL);
 	}
 	if (fresh)
 		drop_space(cpu, n);
@@ -132,6 +133,7 @@ void soft_tlb_init(struct x86_cpu *cpu)
 
 	make_sets(cpu, 0, X86_NR_TLBS);
 	tlb->space[0] = (struct tlb_space){ .made = true, .taken = true };
+	cpu->tlb_kernel = x86_tlb_of(cpu, X86_TLB_KERNEL);
 	cpu->walk_cache = &tlb->walk;
 	x86_walk_forget(cpu);
 }

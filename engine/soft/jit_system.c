@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * System instructions in translated code: those that kernels execute at every entry and exit. What they are for is done
+ * inline in the ordinary case; CPL 1 and 2, events that wait for this very instruction, and what else is odd go to the
+ * handler (jit_slow_if).
+ *
+ * Instructions that end a block without leaving 64-bit code - SYSCALL, IRET, MOV CR3 - run by their handlers, but what
+ * follows them is looked up without leaving translated code: jit_last().
+ */
+#include "engine/soft/jit.h"
+#include "x86/opcodes.h"
+
+enum { IF_NOT_ZERO = 5, IF_ZERO = 4 };
+
+static void test_field(struct jit_block *t, unsigned size, struct emit_mem m, s32 mask)
+{
+	emit_op_mem(&t->e, size, size == 1 ? 0xf6 : 0xf7, 0, m);
+	if (size == 1)
+		emit8(&t->e, (u8)mask);
+	else
+		emit32(&t->e, (u32)mask);
+}
+
+static void alu_field(struct jit_block *t, enum emit_alu op, struct emit_mem m, u32 value)
+{
+	emit_op_mem(&t->e, 4, 0x81, op, m);
+	emit32(&t->e, value);
+}
+
+/* To the handler unless CPL is 0; the block is not one of CPL 3. Flags are lost. */
+static void demand_cpl0(struct jit_block *t)
+{
+	jit_save_flags(t);
+	t->in_host = false;
+	emit_op_mem(&t->e, 1, 0x80, EMIT_CMP, JIT_FIELD(cpl));
+	emit8(&t->e, 0);
+	jit_slow_if(t, IF_NOT_ZERO);
+}
+
+static bool is_user(const struct jit_block *t)
+{
+	return t->b->key & BLOCK_KEY_USER;
+}
+
+/* ---- SWAPGS, CLI, STI ------------------------------------------------------------------------------ */
+
+static bool swapgs(struct jit_block *t)
+{
+	struct emit *e = &t->e;
+
+	demand_cpl0(t);
+	emit_load(e, 8, JIT_A, JIT_FIELD(msr.kernel_gs_base));
+	emit_load(e, 8, JIT_B, JIT_FIELD(seg[X86_GS].base));
+	emit_store(e, 8, JIT_FIELD(seg[X86_GS].base), JIT_A);
+	emit_store(e, 8, JIT_FIELD(seg_base[X86_GS]), JIT_A);
+	emit_store(e, 8, JIT_FIELD(msr.kernel_gs_base), JIT_B);
+	jit_close_windows(t);
+	return true;
+}
+
+static bool cli(struct jit_block *t)
+{
+	demand_cpl0(t);
+	alu_field(t, EMIT_AND, JIT_FIELD(rflags), ~X86_IF);
+	return true;
+}
+
+static bool touches_memory(const struct x86_insn *insn)
+{
+	for (unsigned i = 0; i < insn->nr_operands; i++) {
+		if (insn->operand[i].kind == X86_OPD_MEM)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether the instruction in STI's shadow runs to its end, or faults, before anybody can look at the shadow: then it need
+ * not be noted. No event is taken between the two, as translated code looks for none there.
+ */
+static bool hides_shadow(const struct x86_insn *insn)
+{
+	if (insn->op == X86_OP_NOP || insn->op == X86_OP_HLT)
+		return true;
+	if (insn->desc->flags & X86_F_BRANCH)
+		return insn->op == X86_OP_JCC || insn->op == X86_OP_JMP || insn->op == X86_OP_RET;
+	return (insn->desc->flags & X86_F_INNOCUOUS) && !touches_memory(insn) && insn->op != X86_OP_PUSH &&
+	       insn->op != X86_OP_POP && insn->op != X86_OP_LEAVE;
+}
+
+/* With an event that waits for interrupts to be enabled the handler notes the shadow, and the loop takes the event behind it. */
+static bool sti(struct jit_block *t, const struct x86_insn *insn)
+{
+	if (t->now + 1 == t->b->nr || !hides_shadow(insn + 1))
+		return false;
+	demand_cpl0(t);
+	emit_op_mem(&t->e, 1, 0x80, EMIT_CMP, JIT_FIELD(window));
+	emit8(&t->e, 0);
+	jit_slow_if(t, IF_NOT_ZERO);
+	alu_field(t, EMIT_OR, JIT_FIELD(rflags), X86_IF);
+	return true;
+}
+
+/* ---- STAC, CLAC ------------------------------------------------------------------------------------ */
+
+/* Another set of the TLB for data: the one that is shared by all address spaces, or this one's own. */
+static bool set_ac(struct jit_block *t, bool ac)
+{
+	struct emit *e = &t->e;
+
+	demand_cpl0(t);
+	test_field(t, 4, JIT_FIELD(cr4), (s32)X86_CR4_SMAP);
+	jit_slow_if(t, IF_ZERO);
+	if (ac)
+		emit_load(e, 8, JIT_A, JIT_FIELD(tlb_kernel));
+	else
+		emit_mov_imm(e, JIT_A, (u64)t->cpu->tlbs[0]);
+	emit_store(e, 8, JIT_FIELD(tlb), JIT_A);
+	jit_close_windows(t);
+	alu_field(t, ac ? EMIT_OR : EMIT_AND, JIT_FIELD(rflags), ac ? X86_AC : ~X86_AC);
+	return true;
+}
+
+/* ---- RDTSC, RDTSCP --------------------------------------------------------------------------------- */
+
+static bool rdtsc(struct jit_block *t, const struct x86_insn *insn)
+{
+	const s32 vcpu = -(s32)offsetof(struct vcpu, cpu);
+	struct emit *e = &t->e;
+
+	jit_save_flags(t);
+	t->in_host = false;
+	if (is_user(t)) {
+		test_field(t, 1, JIT_FIELD(cr4), X86_CR4_TSD);
+		jit_slow_if(t, IF_NOT_ZERO);
+	} else {
+		demand_cpl0(t);
+	}
+	emit_mov_imm(e, JIT_A, VCPU_TSC_RATIO_ONE);
+	emit_alu_load(e, EMIT_CMP, 8, JIT_A, EMIT_GS(vcpu + (s32)offsetof(struct vcpu, tsc_ratio)));
+	jit_slow_if(t, JIT_IF_NOT_EQUAL);
+	emit8(e, 0x0f);
+	emit8(e, 0x31);
+	emit_shift(e, EMIT_SHL, 8, X86_RDX, 32);
+	emit_alu(e, EMIT_OR, 8, X86_RAX, X86_RDX);
+	emit_alu_load(e, EMIT_ADD, 8, X86_RAX, EMIT_GS(vcpu + (s32)offsetof(struct vcpu, tsc_offset)));
+	emit_mov(e, 4, JIT_AX, X86_RAX);
+	emit_mov(e, 8, X86_RDX, X86_RAX);
+	emit_shift(e, EMIT_SHR, 8, X86_RDX, 32);
+	if (insn->op == X86_OP_RDTSCP)
+		emit_load(e, 4, X86_RCX, JIT_FIELD(msr.tsc_aux));
+	return true;
+}
+
+bool jit_system(struct jit_block *t, const struct x86_insn *insn)
+{
+	if (insn->op == X86_OP_RDTSC || insn->op == X86_OP_RDTSCP)
+		return rdtsc(t, insn);
+	if (is_user(t))
+		return false;
+	switch (insn->op) {
+	case X86_OP_SWAPGS:
+		return swapgs(t);
+	case X86_OP_CLI:
+		return cli(t);
+	case X86_OP_STI:
+		return sti(t, insn);
+	case X86_OP_STAC:
+		return set_ac(t, true);
+	case X86_OP_CLAC:
+		return set_ac(t, false);
+	default:
+		return false;
+	}
+}
+
+/* ---- the last instruction of a block --------------------------------------------------------------- */
+
+/* Nothing but its own RIP and mode decides what runs next. */
+static bool may_go_on(const struct x86_cpu *cpu)
+{
+	return !soft_must_step(cpu) && !cpu->window && !cpu->align_check && cpu->activity == X86_ACTIVE &&
+	       cpu->code_bits == 64;
+}
+
+bool jit_is_last(const struct jit_block *t)
+{
+	const struct x86_insn *insn = &t->b->insn[t->now];
+
+	return t->now + 1 == t->b->nr && (insn->desc->flags & (X86_F_END | X86_F_BRANCH)) && insn->op != X86_OP_JCC;
+}
+
+unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	enum x86_result r = insn->exec(cpu, insn);
+
+	if (r > X86_END || atomic_read(&cpu->stop) || !may_go_on(cpu))
+		return r;
+	if (r != X86_BRANCH)
+		cpu->regs[X86_REG_RIP] += insn->next;
+	return JIT_GO_ON + block_class(block_key(cpu));
+}
