@@ -30,8 +30,11 @@ struct host_published {
 	size_t size;
 	s32 fd; /* -1: none */
 	u64 inode;
+	void *parts; /* of the kernel: what host_published_part() gave */
 };
-void *host_publish(struct host_published *out, const char *name, size_t size);
+/* The first `head` bytes are there at once, at out->p; others as parts are asked for, anew each time with zeroes. */
+void *host_publish(struct host_published *out, const char *name, size_t size, size_t head);
+void *host_published_part(struct host_published *published, size_t offset, size_t size);
 void host_unpublish(struct host_published *published);
 
 /*

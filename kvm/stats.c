@@ -86,7 +86,7 @@ static void describe(struct kvm_stats_header *header, const char *prefix, const 
 
 int vm_stats_create(struct vm *vm)
 {
-	struct anykvm_stats_area *area = host_publish(&vm->stats, ANYKVM_STATS_NAME, AREA_SIZE);
+	struct anykvm_stats_area *area = host_publish(&vm->stats, ANYKVM_STATS_NAME, AREA_SIZE, 2 * IMAGE_SIZE);
 	struct kvm_stats_header *image;
 
 	if (!area)
@@ -109,25 +109,23 @@ void vm_stats_destroy(struct vm *vm)
 	host_unpublish(&vm->stats);
 }
 
-static struct kvm_stats_header *vcpu_image(const struct vcpu *vcpu)
+int vcpu_stats_create(struct vcpu *vcpu)
 {
-	return (void *)((u8 *)vcpu->vm->stats.p + (2ull + vcpu->index) * IMAGE_SIZE);
-}
+	struct kvm_stats_header *image =
+		host_published_part(&vcpu->vm->stats, (2ull + vcpu->index) * IMAGE_SIZE, IMAGE_SIZE);
 
-void vcpu_stats_create(struct vcpu *vcpu)
-{
-	struct kvm_stats_header *image = vcpu_image(vcpu);
-
-	/* An earlier vCPU of this index may have failed to come to life. */
-	memset(image, 0, IMAGE_SIZE);
+	if (!image)
+		return -ENOMEM;
 	put_number(put_string(begin_image(image), "/vcpu-"), vcpu->id);
+	vcpu->stat_image = image;
 	vcpu->stat = values_of(image);
+	return 0;
 }
 
 void vcpu_stats_describe(struct vcpu *vcpu)
 {
 	struct anykvm_stats_area *area = vcpu->vm->stats.p;
-	struct kvm_stats_header *image = vcpu_image(vcpu);
+	struct kvm_stats_header *image = vcpu->stat_image;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(vcpu_names); i++)
 		describe(image, "", vcpu_names[i]);
@@ -201,7 +199,7 @@ static long vcpu_get_stats_fd(void *object, unsigned long arg)
 	struct vcpu *vcpu = object;
 
 	(void)arg;
-	return stats_open(vcpu->vm, vcpu_image(vcpu));
+	return stats_open(vcpu->vm, vcpu->stat_image);
 }
 
 const struct ioctl_row vm_stats_ioctls[] = {

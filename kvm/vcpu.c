@@ -718,10 +718,11 @@ static int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->index = vm->nr_vcpus;
 	vcpu->user_irq = -1;
-	vcpu_stats_create(vcpu);
 	host_mutex_init(&vcpu->mutex);
 	vcpu->cpu.env = &vcpu_env;
-	r = x86_fpu_create(&vcpu->cpu);
+	r = vcpu_stats_create(vcpu);
+	if (!r)
+		r = x86_fpu_create(&vcpu->cpu);
 	if (!r)
 		r = vm->ops->vcpu_create(vcpu);
 	if (r)

@@ -233,7 +233,8 @@ struct vcpu {
 	bool cpuid_set, ran, has_sigmask;
 	u64 sigmask;			/* KVM_SET_SIGNAL_MASK */
 	u32 guest_debug;
-	struct vcpu_stat *stat;		/* c: in vm->stats */
+	struct kvm_stats_header *stat_image; /* c: in vm->stats */
+	struct vcpu_stat *stat;		/* c: in stat_image */
 	bool count_handlers;		/* c: by the engine */
 };
 
@@ -251,7 +252,7 @@ void vm_sync_vcpus(struct vm *vm);
 int vm_stats_create(struct vm *vm);
 void vm_stats_destroy(struct vm *vm);
 /* vcpu->stat for the vCPU of vcpu->index; then, when its engine has said what it counts, its description. */
-void vcpu_stats_create(struct vcpu *vcpu);
+int vcpu_stats_create(struct vcpu *vcpu);
 void vcpu_stats_describe(struct vcpu *vcpu);
 
 /* vcpu.c */

@@ -58,16 +58,46 @@ void *host_frames_virt(u64 phys)
 }
 
 /* Nobody finds it from outside: what a VM counts is read from its descriptors. */
-void *host_publish(struct host_published *out, const char *name, size_t size)
+void *host_publish(struct host_published *out, const char *name, size_t size, size_t head)
 {
-	out->p = host_alloc_pages(size);
-	out->size = size;
+	memset(out, 0, sizeof(*out));
 	out->fd = -1;
-	out->inode = 0;
+	out->size = head;
+	out->p = host_alloc_pages(head);
 	return out->p;
+}
+
+struct part {
+	struct part *next;
+	size_t offset;
+	u8 bytes[];
+};
+
+void *host_published_part(struct host_published *published, size_t offset, size_t size)
+{
+	struct part *part;
+
+	for (part = published->parts; part; part = part->next) {
+		if (part->offset == offset)
+			return memset(part->bytes, 0, size);
+	}
+	part = host_alloc(sizeof(*part) + size);
+	if (!part)
+		return NULL;
+	part->offset = offset;
+	part->next = published->parts;
+	published->parts = part;
+	return part->bytes;
 }
 
 void host_unpublish(struct host_published *published)
 {
+	struct part *part, *next;
+
+	for (part = published->parts; part; part = next) {
+		next = part->next;
+		host_free(part);
+	}
 	host_free_pages(published->p, published->size);
+	memset(published, 0, sizeof(*published));
 }

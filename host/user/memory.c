@@ -68,10 +68,11 @@ static void *map_published(int fd, size_t size)
 	return (void *)p;
 }
 
-void *host_publish(struct host_published *out, const char *name, size_t size)
+void *host_publish(struct host_published *out, const char *name, size_t size, size_t head)
 {
 	int fd = (int)sys_call3(SYS_memfd_create, (long)name, MFD_CLOEXEC | MFD_ALLOW_SEALING, 0);
 
+	(void)head;
 	*out = (struct host_published){ .size = size, .fd = -1 };
 	if (fd >= 0)
 		out->p = map_published(fd, size);
@@ -84,6 +85,14 @@ void *host_publish(struct host_published *out, const char *name, size_t size)
 	out->fd = host_fd_move_high(fd);
 	out->inode = inode_of(out->fd);
 	return out->p;
+}
+
+void *host_published_part(struct host_published *published, size_t offset, size_t size)
+{
+	void *part = (u8 *)published->p + offset;
+
+	memset(part, 0, size);
+	return part;
 }
 
 void host_unpublish(struct host_published *published)
