@@ -14,6 +14,8 @@ ENGINE := $(addprefix engine/soft/, \
 	block.o blockpage.o code.o codepage.o emit.o jit_access.o jit_block.o jit_branch.o jit_frame.o jit_integer.o jit_plan.o \
 	jit_stack.o jit_system.o jit_vector.o native.o native_mask.o native_slow.o native_stub.o native_vector.o \
 	native_vsib.o native_x87.o perfmap.o rename.o run.o step.o tlb.o translate.o)
+SVM := $(addprefix engine/svm/, \
+	cpu.o emulate.o entry.o exits.o inject.o maps.o mem.o npt.o svm.o vmcb.o)
 HOST := $(addprefix host/user/, \
 	api.o clock.o copy.o eventfd.o fault.o file.o gs.o lock.o memory.o probe.o process.o service.o \
 	signals.o string.o)
@@ -39,7 +41,7 @@ TESTS := $(addprefix tests/unit/, \
 BENCHES := tests/unit/bench_emulate
 
 # Every folder that these lists speak of, for the check.
-ROOMS := kvm x86 x86/emulate engine/soft host/user host/linux shim vmm vmm/virtio cli tests/insn tests/unit
+ROOMS := kvm x86 x86/emulate engine/soft engine/svm host/user host/linux shim vmm vmm/virtio cli tests/insn tests/unit
 
 # Tests with a host of their own (tests/unit/test_irq_host.h)
 IRQ_MODELS := $(addprefix x86/,lapic.o lapic_timer.o pic.o ioapic.o pit.o)

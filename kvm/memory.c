@@ -82,6 +82,11 @@ struct memslot *memslot_find(struct vm *vm, unsigned as_id, u64 gfn)
 	return slot && slot->base_gfn <= gfn ? slot : NULL;
 }
 
+struct memslot *memslot_above(struct vm *vm, unsigned as_id, u64 gfn)
+{
+	return slots_above(atomic_read_acquire(&vm->slots[as_id]), gfn);
+}
+
 u64 vm_slots_generation(struct vm *vm, unsigned as_id)
 {
 	return atomic_read_acquire(&vm->slots[as_id])->generation;

@@ -316,6 +316,8 @@ enum x86_result vcpu_wrmsr(struct x86_cpu *cpu, u32 index, u64 value);
 /* The slot that holds gfn in address space as_id, or NULL. Inside, or with l. */
 u64 vm_slots_generation(struct vm *vm, unsigned as_id); /* inside, or with l */
 struct memslot *memslot_find(struct vm *vm, unsigned as_id, u64 gfn);
+/* The first slot that ends above gfn, or NULL: for going through them all. Inside, or with l. */
+struct memslot *memslot_above(struct vm *vm, unsigned as_id, u64 gfn);
 /* Guest-physical access through slots: 0, or -EFAULT where there is no (writable) memory. Marks dirty. */
 int vm_read_guest(struct vm *vm, unsigned as_id, u64 gpa, void *dst, size_t n);
 int vm_write_guest(struct vm *vm, unsigned as_id, u64 gpa, const void *src, size_t n);

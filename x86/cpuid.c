@@ -120,11 +120,13 @@ static u32 xsave_size(u64 xcr0, bool compacted)
 
 /* ---- supported features ---------------------------------------------------------------------- */
 
+bool x86_cpuid_native;
+
 struct feature_row {
 	u32 leaf;
 	u8 subleaf, reg; /* enum x86_cpuid_reg */
 	u32 host;	 /* bits that the host must have */
-	u32 always;	 /* bits that need no hardware */
+	u32 always;	 /* bits that need no hardware, unless the guest runs on it (x86_cpuid_native) */
 	u64 xcr0;	 /* state that the host must have enabled for any of them */
 };
 
@@ -168,6 +170,21 @@ static const struct feature_row feature_rows[] = {
 	{ EXT + 8, 0, X86_CPUID_EBX, B(0) | B(2) | B(9) | B(26), 0, 0 },
 };
 
+/* What kvm/ and x86/ provide under every engine: MCE APIC MTRR MCA; X2APIC; TSC_ADJUST; ARCH_CAPABILITIES. */
+static u32 devices_bits(u32 leaf, enum x86_cpuid_reg reg)
+{
+	if (leaf == 1)
+		return reg == X86_CPUID_EDX ? B(7) | B(9) | B(12) | B(14) : reg == X86_CPUID_ECX ? B(21) : 0;
+	if (leaf == 7)
+		return reg == X86_CPUID_EBX ? B(1) : reg == X86_CPUID_EDX ? B(29) : 0;
+	return 0;
+}
+
+static u32 without_hardware(const struct feature_row *row, u32 host)
+{
+	return x86_cpuid_native ? row->always & (host | devices_bits(row->leaf, row->reg)) : row->always;
+}
+
 static u32 supported_bits(u32 leaf, u32 subleaf, enum x86_cpuid_reg reg, u32 host)
 {
 	u64 xcr0 = supported_xcr0();
@@ -179,7 +196,7 @@ static u32 supported_bits(u32 leaf, u32 subleaf, enum x86_cpuid_reg reg, u32 hos
 		if (row->leaf != leaf || row->subleaf != subleaf || row->reg != reg)
 			continue;
 		if ((xcr0 & row->xcr0) == row->xcr0)
-			bits |= (host & row->host) | row->always;
+			bits |= (host & row->host) | without_hardware(row, host);
 	}
 	return bits;
 }

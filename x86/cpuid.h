@@ -9,6 +9,9 @@
 /* Indices of out[] and of x86_cpuid_bit(). */
 enum x86_cpuid_reg { X86_CPUID_EAX, X86_CPUID_EBX, X86_CPUID_ECX, X86_CPUID_EDX };
 
+/* Set by an engine whose guests run on the processor: it must itself have what it offers. Before the first device is opened. */
+extern bool x86_cpuid_native;
+
 void x86_host_cpuid(u32 leaf, u32 subleaf, u32 out[4]);
 bool x86_host_is_amd(void); /* or Hygon */
 /* The vCPU's entry, or NULL. Entries without KVM_CPUID_FLAG_SIGNIFCANT_INDEX match every subleaf. */

@@ -5,6 +5,7 @@
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include "engine/engine.h"
+#include "engine/svm/module.h"
 #include "host/linux/module.h"
 #include "kvm/device.h"
 
@@ -16,7 +17,7 @@ struct workqueue_struct *host_workqueue;
 
 const struct engine_ops *engine_select(void)
 {
-	return NULL;
+	return &engine_svm;
 }
 
 static long device_ioctl(struct file *file, unsigned int request, unsigned long arg)
@@ -44,14 +45,16 @@ static struct miscdevice kvm_device = {
 
 static int __init anykvm_init(void)
 {
-	int r;
+	int r = svm_init();
 
+	if (r)
+		return r;
 	host_workqueue = alloc_workqueue("anykvm", WQ_HIGHPRI, 0);
-	if (!host_workqueue)
-		return -ENOMEM;
-	r = misc_register(&anykvm_device);
+	r = host_workqueue ? misc_register(&anykvm_device) : -ENOMEM;
 	if (r) {
-		destroy_workqueue(host_workqueue);
+		if (host_workqueue)
+			destroy_workqueue(host_workqueue);
+		svm_exit();
 		return r;
 	}
 	if (kvm_node && misc_register(&kvm_device)) {
@@ -67,6 +70,7 @@ static void __exit anykvm_exit(void)
 		misc_deregister(&kvm_device);
 	misc_deregister(&anykvm_device);
 	destroy_workqueue(host_workqueue);
+	svm_exit();
 }
 
 module_init(anykvm_init);

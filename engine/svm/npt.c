@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Nested page tables (APM vol. 2, 15.25): from guest-physical addresses to frames of the VMM's memory. One tree for each
+ * address space, shared by the VM's vCPUs, filled by faults with leaves of 4 KiB, 2 MiB and 1 GiB.
+ *
+ * A leaf is there only while the VMM's own mapping is: the notifier of the mm (mm_begin) takes it away before the kernel
+ * takes the page. A fault looks at mm_sequence, asks for the frame (which may sleep), and maps it, under the lock, only if
+ * no change came in between. Likewise for slots: what was found in one generation is mapped only into a tree of that generation.
+ *
+ * Tables are freed after every vCPU that was in the guest has left it once and is to flush (sync_vcpus).
+ *
+ * Dirty log: pages of logged slots are mapped one by one, writable only if their bit is set.
+ */
+#include "engine/svm/svm.h"
+
+#define NPTE_P BIT64(0)
+#define NPTE_W BIT64(1)
+#define NPTE_U BIT64(2) /* the nested walk is a user access */
+#define NPTE_A BIT64(5)
+#define NPTE_D BIT64(6)
+#define NPTE_PS BIT64(7)
+#define NPTE_ADDR 0x000ffffffffff000ull
+#define NPTE_TABLE (NPTE_P | NPTE_W | NPTE_U | NPTE_A)
+
+static unsigned shift_of(unsigned level)
+{
+	return 12 + 9 * (level - 1);
+}
+
+static u64 *entry_of(u64 *table, unsigned level, u64 gpa)
+{
+	return &table[gpa >> shift_of(level) & 511];
+}
+
+static bool is_leaf(u64 entry, unsigned level)
+{
+	return level == 1 || (entry & NPTE_PS);
+}
+
+static u64 *table_of(u64 entry)
+{
+	return host_frames_virt(entry & NPTE_ADDR);
+}
+
+/* ---- walking a range ------------------------------------------------------------------------------------------------- */
+
+struct visit {
+	u64 first, last; /* gpa, inclusive */
+	void (*leaf)(struct visit *v, u64 *entry, unsigned level, u64 gpa);
+	struct memslot *slot;
+	bool changed;
+};
+
+static void visit_table(struct visit *v, u64 *table, unsigned level, u64 base)
+{
+	u64 size = 1ull << shift_of(level);
+	unsigned i = v->first > base ? (unsigned)((v->first - base) >> shift_of(level)) : 0;
+
+	for (; i < 512 && base + i * size <= v->last; i++) {
+		u64 entry = atomic_read(&table[i]);
+
+		if (!(entry & NPTE_P))
+			continue;
+		if (is_leaf(entry, level))
+			v->leaf(v, &table[i], level, base + i * size);
+		else
+			visit_table(v, table_of(entry), level - 1, base + i * size);
+	}
+}
+
+static void visit(struct npt *npt, struct visit *v)
+{
+	visit_table(v, npt->root, svm_features.npt_levels, 0);
+}
+
+static void unmap_leaf(struct visit *v, u64 *entry, unsigned level, u64 gpa)
+{
+	(void)level;
+	(void)gpa;
+	atomic_xchg(entry, 0);
+	v->changed = true;
+}
+
+static void protect_leaf(struct visit *v, u64 *entry, unsigned level, u64 gpa)
+{
+	u64 n = (gpa >> 12) - v->slot->base_gfn;
+
+	if (level > 1) {
+		unmap_leaf(v, entry, level, gpa);
+		return;
+	}
+	if (!(*entry & NPTE_W) || (atomic_read(&v->slot->dirty[n / 64]) >> (n % 64) & 1))
+		return;
+	atomic_and(entry, ~NPTE_W);
+	v->changed = true;
+}
+
+/* ---- tables ------------------------------------------------------------------------------------------------------------ */
+
+static void free_tables(u64 *table, unsigned level)
+{
+	for (unsigned i = 0; level > 1 && i < 512; i++) {
+		if ((table[i] & NPTE_P) && !is_leaf(table[i], level))
+			free_tables(table_of(table[i]), level - 1);
+	}
+	host_frames_free(table, 0);
+}
+
+static bool fill_cache(struct svm_vcpu *svm)
+{
+	while (svm->nr_cache < NPT_CACHE) {
+		u64 *table = host_frames_alloc(0);
+
+		if (!table)
+			return false;
+		svm->cache[svm->nr_cache++] = table;
+	}
+	return true;
+}
+
+void npt_cache_free(struct svm_vcpu *svm)
+{
+	while (svm->nr_cache)
+		host_frames_free(svm->cache[--svm->nr_cache], 0);
+}
+
+/* ---- the vCPUs' TLBs ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * Every vCPU flushes before it enters the guest again, and none is in the guest since before. Caller holds the lock. The
+ * other side of this handshake is in enter() (svm.c): running_on is set before flush is looked at.
+ */
+static void sync_vcpus(struct svm_vm *vm)
+{
+	for (struct svm_vcpu *svm = vm->vcpus; svm; svm = svm->next) {
+		u32 on;
+
+		atomic_xchg(&svm->flush, 1);
+		on = atomic_read_acquire(&svm->running_on);
+		if (on)
+			host_cpu_kick(on - 1, true);
+	}
+}
+
+/* ---- changes of the VMM's mappings ---------------------------------------------------------------------------------------- */
+
+static bool unmap_hva(struct svm_vm *vm, struct npt *npt, u64 start, u64 end)
+{
+	struct visit v = { .leaf = unmap_leaf };
+
+	(void)vm;
+	for (u32 i = 0; i < npt->nr_ranges; i++) {
+		const struct npt_range *r = &npt->range[i];
+
+		if (end <= r->hva || start >= r->hva + r->size)
+			continue;
+		v.first = r->gpa + (max_u64(start, r->hva) - r->hva);
+		v.last = r->gpa + (min_u64(end, r->hva + r->size) - r->hva) - 1;
+		visit(npt, &v);
+	}
+	return v.changed;
+}
+
+static void mm_begin(struct host_mm_watch *w, u64 start, u64 end)
+{
+	struct svm_vm *vm = container_of(w, struct svm_vm, watch);
+	bool changed = false;
+
+	host_spin_lock(&vm->lock);
+	vm->mm_changes++;
+	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++)
+		changed |= unmap_hva(vm, &vm->npt[as], start, end);
+	if (changed)
+		sync_vcpus(vm);
+	host_spin_unlock(&vm->lock);
+}
+
+static void mm_end(struct host_mm_watch *w, u64 start, u64 end)
+{
+	struct svm_vm *vm = container_of(w, struct svm_vm, watch);
+
+	(void)start;
+	(void)end;
+	host_spin_lock(&vm->lock);
+	vm->mm_sequence++;
+	vm->mm_changes--;
+	host_spin_unlock(&vm->lock);
+}
+
+/* ---- changes of slots ---------------------------------------------------------------------------------------------------- */
+
+static u32 count_slots(struct vm *vm, unsigned as)
+{
+	const struct memslot *s = NULL;
+	u32 n = 0;
+
+	while ((s = memslot_above(vm, as, s ? s->base_gfn + s->npages : 0)))
+		n++;
+	return n;
+}
+
+/* NULL without memory, or if the slots changed meanwhile. */
+static struct npt_range *copy_ranges(struct vm *vm, unsigned as, u64 generation, u32 *nr)
+{
+	u32 n = count_slots(vm, as), i = 0;
+	struct npt_range *range = host_alloc(n * sizeof(*range) + 1);
+	const struct memslot *s = NULL;
+
+	while (range && i < n && (s = memslot_above(vm, as, s ? s->base_gfn + s->npages : 0)))
+		range[i++] = (struct npt_range){ .hva = s->hva, .gpa = s->base_gfn << 12, .size = s->npages << 12 };
+	*nr = i;
+	if (vm_slots_generation(vm, as) == generation)
+		return range;
+	host_free(range);
+	return NULL;
+}
+
+static bool current_for(const struct npt *npt, u64 generation)
+{
+	return atomic_read(&npt->generation) > generation;
+}
+
+/* Begins anew for a generation of slots; the old tree goes when nobody can be in it any more. */
+static void rebuild(struct svm_vm *vm, unsigned as, u64 generation)
+{
+	struct npt *npt = &vm->npt[as];
+	u32 nr;
+	struct npt_range *range = copy_ranges(vm->vm, as, generation, &nr), *old_range;
+	u64 *old = host_frames_alloc(0);
+
+	if (!range || !old) { /* faults will ask again */
+		host_free(range);
+		if (old)
+			host_frames_free(old, 0);
+		return;
+	}
+	host_spin_lock(&vm->lock);
+	old_range = range;
+	if (!current_for(npt, generation)) { /* nobody was faster */
+		/* The root stays where it is: VMCBs point to it. */
+		memcpy(old, npt->root, PAGE_SIZE);
+		for (unsigned i = 0; i < 512; i++)
+			atomic_set(&npt->root[i], 0);
+		old_range = npt->range;
+		npt->range = range;
+		npt->nr_ranges = nr;
+		atomic_set(&npt->generation, generation + 1);
+		sync_vcpus(vm);
+	}
+	host_spin_unlock(&vm->lock);
+	free_tables(old, svm_features.npt_levels);
+	host_free(old_range);
+}
+
+static bool protect_logged(struct svm_vm *vm, unsigned as)
+{
+	struct visit v = { .leaf = protect_leaf };
+
+	while ((v.slot = memslot_above(vm->vm, as, v.slot ? v.slot->base_gfn + v.slot->npages : 0))) {
+		v.first = v.slot->base_gfn << 12;
+		v.last = v.first + (v.slot->npages << 12) - 1;
+		if (v.slot->dirty)
+			visit(&vm->npt[as], &v);
+	}
+	return v.changed;
+}
+
+void npt_slots_changed(struct vcpu *vcpu)
+{
+	struct svm_vcpu *svm = vcpu->engine;
+	struct svm_vm *vm = svm->vm;
+
+	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
+		u64 generation = vm_slots_generation(vcpu->vm, as);
+
+		if (!current_for(&vm->npt[as], generation)) {
+			rebuild(vm, as, generation);
+			continue;
+		}
+		host_spin_lock(&vm->lock);
+		if (protect_logged(vm, as))
+			sync_vcpus(vm);
+		host_spin_unlock(&vm->lock);
+	}
+	atomic_set(&svm->flush, 1);
+}
+
+void npt_unmap_page(struct svm_vm *vm, u64 gpa)
+{
+	struct visit v = { .first = gpa & PAGE_MASK, .last = gpa | (PAGE_SIZE - 1), .leaf = unmap_leaf };
+
+	host_spin_lock(&vm->lock);
+	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++)
+		visit(&vm->npt[as], &v);
+	if (v.changed)
+		sync_vcpus(vm);
+	host_spin_unlock(&vm->lock);
+}
+
+/* ---- faults ------------------------------------------------------------------------------------------------------------ */
+
+/* The largest leaf that the host's mapping, the slot and the dirty log allow. */
+static unsigned leaf_level(const struct vcpu *vcpu, const struct memslot *slot, u64 gpa, u64 hva, u64 frame_size)
+{
+	unsigned level = svm_features.gbpages ? 3 : 2;
+	u64 apic = vcpu->apic_base & PAGE_MASK & ~BIT64(63);
+
+	if (slot->dirty)
+		return 1;
+	for (; level > 1; level--) {
+		u64 size = 1ull << shift_of(level), first = gpa & ~(size - 1);
+
+		if (frame_size < size || ((gpa ^ hva) & (size - 1)))
+			continue;
+		if (first < slot->base_gfn << 12 || first + size > (slot->base_gfn + slot->npages) << 12)
+			continue;
+		if (!vcpu->apic || apic - first >= size)
+			break;
+	}
+	return level;
+}
+
+/* The entry of that level for gpa, with tables made on the way; a larger leaf in the way is where it ends. */
+static u64 *walk_to(struct svm_vcpu *svm, struct npt *npt, u64 gpa, unsigned *level)
+{
+	u64 *table = npt->root;
+	unsigned l = svm_features.npt_levels;
+
+	for (; l > *level; l--) {
+		u64 *entry = entry_of(table, l, gpa);
+
+		if ((*entry & NPTE_P) && is_leaf(*entry, l)) {
+			*level = l;
+			return entry;
+		}
+		if (!(*entry & NPTE_P))
+			atomic_set(entry, host_frames_phys(svm->cache[--svm->nr_cache]) | NPTE_TABLE);
+		table = table_of(*entry);
+	}
+	return entry_of(table, l, gpa);
+}
+
+/* Caller holds the lock. The table that the new leaf replaces is returned. */
+static u64 *map(struct svm_vcpu *svm, struct npt *npt, u64 gpa, u64 phys, unsigned level, bool writable)
+{
+	u64 leaf = NPTE_P | NPTE_U | NPTE_A | (writable ? NPTE_W | NPTE_D : 0);
+	unsigned found = level;
+	u64 *entry = walk_to(svm, npt, gpa, &found), old = *entry;
+	u64 size = 1ull << shift_of(level);
+
+	if (found != level) { /* a larger leaf: it goes, and the next fault finds its place free */
+		atomic_xchg(entry, 0);
+		sync_vcpus(svm->vm);
+		return NULL;
+	}
+	leaf |= (phys & NPTE_ADDR & ~(size - 1)) | (level > 1 ? NPTE_PS : 0);
+	atomic_xchg(entry, leaf);
+	if (!(old & NPTE_P))
+		return NULL;
+	if (!is_leaf(old, level)) {
+		sync_vcpus(svm->vm);
+		return table_of(old);
+	}
+	if ((old ^ leaf) & NPTE_ADDR || (old & ~leaf & NPTE_W))
+		sync_vcpus(svm->vm);
+	return NULL;
+}
+
+static bool logged_clean(const struct memslot *slot, u64 gpa)
+{
+	u64 n = (gpa >> 12) - slot->base_gfn;
+
+	return slot->dirty && !(atomic_read(&slot->dirty[n / 64]) >> (n % 64) & 1);
+}
+
+static enum npt_result map_frame(struct vcpu *vcpu, struct memslot *slot, u64 generation, u64 gpa, bool write)
+{
+	struct svm_vcpu *svm = vcpu->engine;
+	struct svm_vm *vm = svm->vm;
+	struct npt *npt = &vm->npt[vcpu_as_id(vcpu)];
+	u64 hva = slot->hva + (gpa - (slot->base_gfn << 12)), sequence = atomic_read_acquire(&vm->mm_sequence);
+	struct host_frame frame;
+	u64 *replaced = NULL;
+	unsigned level;
+	bool writable;
+	int r = host_frame_get(hva & PAGE_MASK, write, &frame);
+
+	if (r)
+		return r == -EINTR ? NPT_INTERRUPTED : NPT_BAD;
+	if (write)
+		memslot_mark_dirty(slot, gpa >> 12);
+	level = leaf_level(vcpu, slot, gpa, hva, frame.size);
+	host_spin_lock(&vm->lock);
+	writable = frame.writable && !(slot->flags & KVM_MEM_READONLY) && !logged_clean(slot, gpa);
+	if (npt->generation == generation + 1 && !vm->mm_changes && vm->mm_sequence == sequence)
+		replaced = map(svm, npt, gpa, frame.phys, level, writable);
+	host_spin_unlock(&vm->lock);
+	host_frame_put(&frame);
+	if (replaced)
+		free_tables(replaced, level - 1);
+	return NPT_MAPPED;
+}
+
+enum npt_result npt_fault(struct vcpu *vcpu, u64 gpa, bool write)
+{
+	struct svm_vcpu *svm = vcpu->engine;
+	unsigned as = vcpu_as_id(vcpu);
+	u64 generation = vm_slots_generation(vcpu->vm, as);
+	struct memslot *slot;
+
+	if (svm_is_apic_page(vcpu, gpa))
+		return NPT_MMIO;
+	slot = memslot_find(vcpu->vm, as, gpa >> 12);
+	if (!slot || (write && (slot->flags & KVM_MEM_READONLY)))
+		return NPT_MMIO;
+	if (!fill_cache(svm))
+		return NPT_BAD;
+	if (!current_for(&svm->vm->npt[as], generation))
+		rebuild(svm->vm, as, generation);
+	return map_frame(vcpu, slot, generation, gpa, write);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------------------------- */
+
+int npt_create(struct svm_vm *vm)
+{
+	int r;
+
+	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
+		vm->npt[as].root = host_frames_alloc(0);
+		if (!vm->npt[as].root)
+			return -ENOMEM;
+	}
+	vm->watch.begin = mm_begin;
+	vm->watch.end = mm_end;
+	r = host_mm_watch(&vm->watch);
+	vm->watching = !r;
+	return r;
+}
+
+void npt_destroy(struct svm_vm *vm)
+{
+	if (vm->watching)
+		host_mm_unwatch(&vm->watch);
+	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
+		if (vm->npt[as].root)
+			free_tables(vm->npt[as].root, svm_features.npt_levels);
+		host_free(vm->npt[as].range);
+	}
+}
