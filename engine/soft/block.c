@@ -490,7 +490,7 @@ static struct block *keep(struct soft_vcpu *soft, struct block_page *page, const
 	b->entered = b->many_rips = false;
 	b->incoming = 0;
 	b->code = NULL;
-	b->variants = NULL;
+	b->pieces = NULL;
 	*link = b;
 	return b;
 }

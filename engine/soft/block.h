@@ -89,8 +89,7 @@ struct block {
 	u64 rip;
 	u32 incoming;		/* the translator's slots that lead here: index of the first, + 1 */
 	const u8 *code;		/* its translation, NULL: none */
-	struct jit_variant *variants; /* translations of its rest */
-	u16 *code_offset;	/* of each instruction in the translation, and of its end */
+	struct jit_piece *pieces; /* of its translation */
 	u8 tail[X86_MAX_INSN_LEN]; /* of spans: what lies in the next page */
 	struct x86_insn insn[];
 };

@@ -175,17 +175,28 @@ void emit_alu(struct emit *e, enum emit_alu op, unsigned size, unsigned dst, uns
 	emit_op_reg(e, size, (unsigned)op << 3 | (size != 1), src, dst);
 }
 
-void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned size, unsigned reg, s32 value)
+static void emit_immediate(struct emit *e, unsigned size, s32 value)
 {
-	bool imm8 = value == (s8)value;
-
-	emit_op_reg(e, size, size == 1 ? 0x80 : imm8 ? 0x83 : 0x81, op, reg);
-	if (size == 1 || imm8)
+	if (size == 1)
 		emit8(e, (u8)value);
 	else if (size == 2)
 		emit16(e, (u16)value);
 	else
 		emit32(e, (u32)value);
+}
+
+void emit_test_imm(struct emit *e, unsigned size, unsigned reg, s32 value)
+{
+	emit_op_reg(e, size, size == 1 ? 0xf6 : 0xf7, 0, reg);
+	emit_immediate(e, size, value);
+}
+
+void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned size, unsigned reg, s32 value)
+{
+	bool imm8 = value == (s8)value;
+
+	emit_op_reg(e, size, size == 1 ? 0x80 : imm8 ? 0x83 : 0x81, op, reg);
+	emit_immediate(e, imm8 ? 1 : size, value);
 }
 
 void emit_alu_load(struct emit *e, enum emit_alu op, unsigned size, unsigned reg, struct emit_mem m)

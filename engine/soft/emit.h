@@ -61,6 +61,7 @@ void emit_mov_imm(struct emit *e, unsigned reg, u64 value); /* shortest form; le
 void emit_lea(struct emit *e, unsigned size, unsigned reg, struct emit_mem m);
 void emit_alu(struct emit *e, enum emit_alu op, unsigned size, unsigned dst, unsigned src);
 void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned size, unsigned reg, s32 value);
+void emit_test_imm(struct emit *e, unsigned size, unsigned reg, s32 value);
 void emit_alu_load(struct emit *e, enum emit_alu op, unsigned size, unsigned reg, struct emit_mem m);
 void emit_shift(struct emit *e, enum emit_shift op, unsigned size, unsigned reg, unsigned count);
 void emit_bswap(struct emit *e, unsigned size, unsigned reg); /* 4 or 8 */

@@ -86,12 +86,15 @@ union jit_refill {
 	u64 word;
 };
 
-/* A translation of a block's rest; in the cells. */
-struct jit_variant {
-	const u8 *code;
-	struct jit_variant *next;
-	u16 first;	/* instruction */
-	u16 offset[];	/* of each, and of its end */
+/* Code of some consecutive instructions of a block: where each begins, and where flags are while it accesses memory. */
+struct jit_piece {
+	const u8 *code;		/* executable address of the translation that it is part of */
+	struct jit_piece *next;	/* of the block's */
+	u16 first, nr;		/* instructions */
+	struct {
+		u16 offset;
+		s8 flags;	/* jit_flags_source() */
+	} at[];			/* nr, and their end */
 };
 
 /* Where a block goes on without windows; in the cells. */
@@ -142,6 +145,7 @@ struct jit_cold {
 	u8 which;	/* of the access that opened it */
 	bool writable;
 	bool no_vector;
+	int recipe;	/* jit_flags_source() before the branch */
 };
 
 /* A taken conditional branch. */
@@ -171,9 +175,13 @@ struct jit_block {
 	s64 delta;		/* from the writable to the executable view */
 	unsigned now;		/* index of the instruction at hand */
 	unsigned offset;	/* of the block in its page */
-	bool in_host, in_mem;	/* where the guest's status flags are: host's RFLAGS, cpu->cc */
+	/* where the guest's status flags are (jit_flags.c) ... */
+	bool in_host, in_mem;	/* ... in the host's, in cpu->cc, ... */
+	int recipe;		/* ... or those that this instruction gives: its index; negative: none */
+	u32 ingredients;	/* registers that the recipe needs */
+	bool expires;		/* the instruction at hand spoils them, and nobody will want the flags */
 	bool no_vector;		/* the entry's check of vector state holds no longer */
-	unsigned first;		/* instruction that is translated first */
+	struct jit_piece *piece; /* being written */
 	bool windows;		/* probes are shared */
 	u8 in_a, next_in_a;	/* window whose host address is in JIT_A: for this instruction, for the next */
 	struct jit_plan plan;
@@ -207,13 +215,14 @@ static inline u64 *jit_slot(struct jit *jit, u32 n)
 {
 	return (u64 *)(jit->region.write + JIT_CODE_SIZE) + n;
 }
-/* jit_plan.c */
+/* jit_plan.c: general registers that an instruction writes, bits by number; ~0: not known. */
+u32 jit_written(const struct x86_insn *insn);
 void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr);
 
 /* jit_block.c: makes b->code, unless it cannot be had. */
 void jit_translate(struct jit *jit, struct block *b);
-/* The instruction of b at pc; NULL if that is not in its code. */
-const struct x86_insn *jit_insn_at(const struct block *b, const u8 *pc);
+/* The instruction of b at pc, and where its flags are; NULL if that is not in its code. */
+const struct x86_insn *jit_insn_at(const struct block *b, const u8 *pc, int *flags);
 /* From translated code: brings a window's first access into the TLB; whether the window hits then. [run] */
 bool jit_refill(struct x86_cpu *cpu, u64 gva, u64 refill);
 /* The code for the rest of a block without windows; NULL, and RIP is there, if it cannot be had. [run] */
@@ -224,14 +233,31 @@ void jit_refuse_if(struct jit_block *t, unsigned cond, bool decline);
 /* jit_frame.c */
 bool jit_make_frame(struct jit *jit);
 
+/* jit_flags.c: into cpu->cc; into the host's. RAX is lost. */
+void jit_save_flags(struct jit_block *t);
+void jit_load_flags(struct jit_block *t);
+/* Before the host's flags get lost, with a way to a handler: they can be had there. */
+void jit_risk_flags(struct jit_block *t);
+/* How to have them in cpu->cc there: an instruction to execute again, or JIT_FLAGS_SAVED. */
+#define JIT_FLAGS_SAVED (-1)
+#define JIT_FLAGS_HOST (-2)
+int jit_flags_source(const struct jit_block *t);
+/* There: does it. */
+void jit_recover_flags(struct jit_block *t, int source);
+/* The same after a fault of the host's; registers are the guest's, host: RFLAGS. */
+void jit_fault_flags(struct x86_cpu *cpu, const struct block *b, int source, u64 host);
+/* Whether an instruction wants them in the host's: it reads them, or leaves some as they were. */
+bool jit_flags_needed(const struct x86_insn *insn);
+void jit_wrote_flags(struct jit_block *t, const struct x86_insn *insn);
+void jit_flags_in_memory(struct jit_block *t);
+/* Around each instruction: it may write what a recipe needs. */
+void jit_flags_before(struct jit_block *t, const struct x86_insn *insn);
+void jit_flags_after(struct jit_block *t);
+
 /* jit_access.c */
 unsigned jit_get(struct jit_block *t, unsigned guest, unsigned scratch);
 /* RIP of the block's start + delta. */
 void jit_rip(struct jit_block *t, unsigned dst, s64 delta);
-void jit_save_flags(struct jit_block *t);
-void jit_load_flags(struct jit_block *t);
-bool jit_flags_needed(const struct x86_insn *insn);
-void jit_wrote_flags(struct jit_block *t);
 bool jit_ea_possible(const struct x86_insn *insn);
 void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsigned size);
 /*
@@ -259,6 +285,11 @@ void jit_finish(struct jit_block *t);
 void jit_call_handler(struct jit_block *t, unsigned insn);
 /* The instruction at hand, which ends the block, by its handler. */
 void jit_call_last(struct jit_block *t);
+
+bool jit_has_mem(const struct x86_insn *insn);
+bool jit_has_high_byte(const struct x86_insn *insn);
+/* Whether some register that it names stays in memory: a scratch register may be taken for it. */
+bool jit_names_memory(const struct x86_insn *insn);
 
 /* Each translates an instruction, or returns false having emitted nothing. */
 bool jit_integer(struct jit_block *t, const struct x86_insn *insn);

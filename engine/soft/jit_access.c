@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Registers, flags and memory in translated code.
- *
- * Flags. The guest's status flags are in the host's RFLAGS (in_host), in AH and AL of cpu->cc (in_mem),
- * or both. Before anything of ours that changes RFLAGS, and before anything that may leave the block,
- * they are saved; an instruction that reads them, or leaves some of them as they were, has them loaded.
- * So the slow path of a memory access finds exact flags.
+ * Registers and memory in translated code.
  *
  * Memory. The probe is the interpreter's (x86/mem.h): what misses goes to the handler of the whole
  * instruction, which starts over from the guest's registers; so nothing may be committed before the last
@@ -38,57 +33,6 @@ void jit_rip(struct jit_block *t, unsigned dst, s64 delta)
 	emit_load(&t->e, 8, dst, JIT_FIELD(code_page));
 	if (disp)
 		emit_lea(&t->e, 8, dst, EMIT_MEM((u8)dst, disp));
-}
-
-/* ---- flags ----------------------------------------------------------------------------------------- */
-
-void jit_save_flags(struct jit_block *t)
-{
-	struct emit *e = &t->e;
-
-	if (t->in_mem)
-		return;
-	emit_lahf(e);
-	emit_setcc(e, 0, X86_RAX);
-	emit_store(e, 4, JIT_FIELD(cc), X86_RAX);
-	t->in_mem = true;
-}
-
-/* Adding 7F to AL overflows if AL is 1. */
-void jit_load_flags(struct jit_block *t)
-{
-	struct emit *e = &t->e;
-
-	if (t->in_host)
-		return;
-	emit_load(e, 4, X86_RAX, JIT_FIELD(cc));
-	emit_alu_imm(e, EMIT_ADD, 1, X86_RAX, 0x7f);
-	emit_sahf(e);
-	t->in_host = true;
-}
-
-/*
- * Undefined flags are what the host makes of them, which may depend on what they were; not so for logical
- * operations.
- */
-bool jit_flags_needed(const struct x86_insn *insn)
-{
-	const struct x86_opcode *d = insn->desc;
-
-	if (d->flags_read)
-		return true;
-	if (!d->flags_written)
-		return false;
-	if (d->flags_written != X86_FLAGS_STATUS)
-		return true;
-	return d->flags_undefined && insn->op != X86_OP_AND && insn->op != X86_OP_OR &&
-	       insn->op != X86_OP_XOR && insn->op != X86_OP_TEST;
-}
-
-void jit_wrote_flags(struct jit_block *t)
-{
-	t->in_host = true;
-	t->in_mem = false;
 }
 
 /* ---- addresses ------------------------------------------------------------------------------------- */
@@ -182,7 +126,7 @@ static struct jit_cold *add_cold(struct jit_block *t, u8 *place)
 		return NULL;
 	}
 	c = &t->cold[t->nr_cold++];
-	*c = (struct jit_cold){ .place = place, .insn = t->now, .window = JIT_NO_WINDOW };
+	*c = (struct jit_cold){ .place = place, .insn = t->now, .window = JIT_NO_WINDOW, .recipe = jit_flags_source(t) };
 	return c;
 }
 
@@ -213,6 +157,12 @@ static bool write_follows(const struct jit_block *t, unsigned window)
 	return false;
 }
 
+/* The access that now comes may be one to memory that the host denies. */
+static void note_flags(struct jit_block *t)
+{
+	t->piece->at[t->now - t->piece->first].flags = (s8)jit_flags_source(t);
+}
+
 static void open_window(struct jit_block *t, const struct x86_insn *insn, enum jit_which which, bool write)
 {
 	unsigned n = t->plan.access[t->now][which].window;
@@ -220,7 +170,8 @@ static void open_window(struct jit_block *t, const struct x86_insn *insn, enum j
 	struct jit_cold *c;
 	u8 *start;
 
-	jit_save_flags(t);
+	jit_risk_flags(t);
+	note_flags(t);
 	w->known = true;
 	w->align = 0;
 	w->writable = write || write_follows(t, n);
@@ -245,12 +196,15 @@ static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn,
 	struct jit_window *w = &t->plan.window[a->window];
 
 	if (!t->windows || a->window == JIT_NO_WINDOW || w->members < 2) {
-		jit_save_flags(t);
+		jit_risk_flags(t);
+		note_flags(t);
 		linear(t, insn, which, 0);
 		add_cold(t, probe(t, size, write));
 		t->in_a = JIT_NO_WINDOW;
 		return EMIT_MEM(JIT_A, 0);
 	}
+	if (w->known && (!write || w->writable))
+		note_flags(t);
 	if (!w->known || (write && !w->writable))
 		open_window(t, insn, which, write);
 	else if (t->in_a != a->window)
@@ -308,6 +262,7 @@ void jit_cold_window(struct jit_block *t, const struct jit_cold *c, const u64 *s
 	emit_mov_imm(&t->e, JIT_B, refill.word);
 	emit_call(&t->e, t->delta, t->jit->refill);
 	emit_jcc(&t->e, JIT_IF_NOT_EQUAL, 0, c->back);
+	jit_recover_flags(t, c->recipe);
 	emit_lea_cell(&t->e, JIT_A, split);
 	emit_jmp_mem(&t->e, EMIT_MEM(JIT_A, 0));
 }
@@ -339,6 +294,5 @@ void jit_call_handler(struct jit_block *t, unsigned insn)
 	emit_mov_imm(&t->e, JIT_A, (u64)&t->b->insn[insn]);
 	emit_mov_imm(&t->e, JIT_B, t->offset);
 	emit_call(&t->e, t->delta, t->jit->call_insn);
-	t->in_host = false;
-	t->in_mem = true;
+	jit_flags_in_memory(t);
 }

@@ -88,25 +88,34 @@ static bool by_handler(struct jit_block *t, const struct x86_insn *insn)
 	return false;
 }
 
-/* All instructions in order; true: the last one leaves the block in any case. */
-static bool body(struct jit_block *t, const u8 *start, u16 *offset)
+static void note_offset(struct jit_block *t, unsigned insn)
 {
+	t->piece->at[insn - t->piece->first].offset = (u16)(t->e.p + t->delta - t->piece->code);
+}
+
+/* The piece's instructions in order; true: the last one leaves the block in any case. */
+static bool body(struct jit_block *t)
+{
+	unsigned end = t->piece->first + t->piece->nr;
 	bool left = false;
 
 	t->in_a = t->next_in_a = JIT_NO_WINDOW;
-	for (t->now = t->first; t->now < t->b->nr; t->now++) {
+	for (t->now = t->piece->first; t->now < end; t->now++) {
 		const struct x86_insn *insn = &t->b->insn[t->now];
 
-		*offset++ = (u16)(t->e.p - start);
+		note_offset(t, t->now);
+		t->piece->at[t->now - t->piece->first].flags = JIT_FLAGS_SAVED;
 		t->in_a = t->next_in_a;
 		t->next_in_a = JIT_NO_WINDOW;
+		jit_flags_before(t, insn);
 		left = jit_branch(t, insn) && insn->op != X86_OP_JCC;
 		if (!left && insn->op != X86_OP_JCC && !jit_integer(t, insn) && !jit_stack(t, insn) &&
 		    !jit_vector(t, insn) && !jit_system(t, insn))
 			left = by_handler(t, insn);
 		jit_finish(t);
+		jit_flags_after(t);
 	}
-	*offset = (u16)(t->e.p - start);
+	note_offset(t, end);
 	return left;
 }
 
@@ -148,8 +157,9 @@ static void cold(struct jit_block *t)
 			continue;
 		}
 		for (; i < t->nr_cold && t->cold[i].insn == c->insn && t->cold[i].back == c->back &&
-		       t->cold[i].window == JIT_NO_WINDOW; i++)
+		       t->cold[i].window == JIT_NO_WINDOW && t->cold[i].recipe == c->recipe; i++)
 			emit_patch(&t->e, t->cold[i].place);
+		jit_recover_flags(t, c->recipe);
 		jit_call_handler(t, c->insn);
 		if (c->flags)
 			jit_load_flags(t);
@@ -176,23 +186,32 @@ static bool worth_it(const struct block *b)
 	return (b->key & 0xff) == 64 && !b->spans && !has_odd_jcc(b);
 }
 
-static bool begin(struct jit_block *t, size_t *used)
+/* Room for the code and the piece of nr instructions from first. */
+static bool begin(struct jit_block *t, unsigned first)
 {
 	struct jit *jit = t->jit;
+	size_t used = (jit->region.used + 15) & ~15ull;
+	unsigned nr = t->b->nr - first;
 
-	*used = (jit->region.used + 15) & ~15ull;
-	if (*used + JIT_BLOCK_ROOM > JIT_CODE_SIZE)
+	if (used + JIT_BLOCK_ROOM > JIT_CODE_SIZE)
 		return false;
-	t->e = emit_start(jit->region.write + *used, JIT_BLOCK_ROOM);
+	t->piece = take_cells(jit, sizeof(*t->piece) + (nr + 1) * sizeof(t->piece->at[0]));
+	if (!t->piece)
+		return false;
+	*t->piece = (struct jit_piece){ .code = jit->region.exec + used, .first = (u16)first, .nr = (u16)nr };
+	t->e = emit_start(jit->region.write + used, JIT_BLOCK_ROOM);
 	t->delta = jit->region.exec - jit->region.write;
 	t->offset = t->b->offset;
+	t->in_mem = true;
+	t->recipe = -1;
 	return true;
 }
 
-/* The executable address of what has been written from used on; NULL if it has not been written whole. */
-static const u8 *finish(struct jit_block *t, size_t used, u64 page)
+/* What is behind the instructions; the code's address, NULL if it has not been written whole. page: linear. */
+static const u8 *finish(struct jit_block *t, u64 page)
 {
 	struct jit *jit = t->jit;
+	struct jit_piece *piece = t->piece;
 	size_t size;
 
 	jit_exits(t);
@@ -200,34 +219,33 @@ static const u8 *finish(struct jit_block *t, size_t used, u64 page)
 	refusals(t, true);
 	jit_leaves(t);
 	cold(t);
-	size = (size_t)(t->e.p - (jit->region.write + used));
 	if (t->e.overflow)
 		return NULL;
-	jit->region.used = used + size;
+	size = (size_t)(t->e.p + t->delta - piece->code);
+	jit->region.used = (size_t)(piece->code - jit->region.exec) + size;
 	jit->soft->stat->translations++;
 	jit->soft->stat->translated_bytes += size;
-	perfmap_add(jit->region.exec + used, size, page + t->offset + t->b->insn[t->first].off, t->b->key & 0xff);
-	return jit->region.exec + used;
+	perfmap_add(piece->code, size, page + t->offset + t->b->insn[piece->first].off, t->b->key & 0xff);
+	piece->next = t->b->pieces;
+	t->b->pieces = piece;
+	return piece->code;
 }
 
 void jit_translate(struct jit *jit, struct block *b)
 {
-	struct jit_block t = { .jit = jit, .cpu = jit->cpu, .b = b, .in_mem = true, .windows = true };
-	size_t used;
+	struct jit_block t = { .jit = jit, .cpu = jit->cpu, .b = b, .windows = true };
 
 	if (!worth_it(b))
 		return;
-	b->variants = NULL;
-	b->code_offset = take_cells(jit, (b->nr + 1u) * sizeof(u16));
-	if (!begin(&t, &used) || !b->code_offset) {
+	if (!begin(&t, 0)) {
 		block_flush_all(jit->soft);
 		return;
 	}
 	jit_plan(&t.plan, b->insn, b->nr);
 	entry(&t);
-	if (!body(&t, jit->region.write + used, b->code_offset))
+	if (!body(&t))
 		end(&t);
-	b->code = finish(&t, used, code_linear_rip(jit->cpu) & PAGE_MASK);
+	b->code = finish(&t, code_linear_rip(jit->cpu) & PAGE_MASK);
 }
 
 /* ---- the rest of a block, without windows ------------------------------------------------------------ */
@@ -245,56 +263,53 @@ bool jit_refill(struct x86_cpu *cpu, u64 gva, u64 word)
 	return gva - (refill.write ? e->tag_write : e->tag_read) <= PAGE_SIZE - refill.size;
 }
 
-static struct jit_variant *rest(struct jit *jit, const struct jit_split *split)
+static const u8 *rest(struct jit *jit, const struct jit_split *split)
 {
-	struct block *b = split->block;
-	struct jit_block t = { .jit = jit, .cpu = jit->cpu, .b = b, .in_mem = true, .first = (unsigned)split->insn,
-			       .no_vector = split->no_vector };
-	struct jit_variant *v = take_cells(jit, sizeof(*v) + (b->nr - t.first + 1u) * sizeof(u16));
-	size_t used;
+	struct jit_block t = { .jit = jit, .cpu = jit->cpu, .b = split->block, .no_vector = split->no_vector };
 
-	if (!v || !begin(&t, &used))
+	if (!begin(&t, (unsigned)split->insn))
 		return NULL;
-	if (!body(&t, jit->region.write + used, v->offset))
+	if (!body(&t))
 		end(&t);
-	v->code = finish(&t, used, jit->cpu->code_page);
-	v->first = (u16)t.first;
-	v->next = b->variants;
-	return v->code ? v : NULL;
+	return finish(&t, jit->cpu->code_page);
 }
 
 const u8 *jit_split(struct jit *jit, struct jit_split *split)
 {
-	struct jit_variant *v;
+	const u8 *code;
 
 	split = (struct jit_split *)code_write_address(&jit->region, split);
-	v = rest(jit, split);
-	if (!v) {
+	code = rest(jit, split);
+	if (!code) {
 		jit->cpu->regs[X86_REG_RIP] = jit->cpu->code_page + split->block->offset +
 					      split->block->insn[split->insn].off;
 		block_flush_all(jit->soft);
 		return NULL;
 	}
-	split->block->variants = v;
-	split->code = (u64)v->code;
-	return v->code;
+	split->code = (u64)code;
+	return code;
 }
 
-static const struct x86_insn *find_insn(const struct block *b, unsigned n, const u8 *code, const u16 *offset,
-					const u8 *pc)
+/* ---- host faults ------------------------------------------------------------------------------------- */
+
+static const struct x86_insn *find_insn(const struct block *b, const struct jit_piece *p, const u8 *pc, int *flags)
 {
-	if (!code || pc < code || pc >= code + offset[b->nr - n])
+	u64 offset = (u64)(pc - p->code);
+	unsigned i = 0;
+
+	if (pc < p->code || offset < p->at[0].offset || offset >= p->at[p->nr].offset)
 		return NULL;
-	while (n + 1 < b->nr && pc >= code + offset[1])
-		n++, offset++;
-	return &b->insn[n];
+	while (i + 1 < p->nr && offset >= p->at[i + 1].offset)
+		i++;
+	*flags = p->at[i].flags;
+	return &b->insn[p->first + i];
 }
 
-const struct x86_insn *jit_insn_at(const struct block *b, const u8 *pc)
+const struct x86_insn *jit_insn_at(const struct block *b, const u8 *pc, int *flags)
 {
-	const struct x86_insn *insn = find_insn(b, 0, b->code, b->code_offset, pc);
+	const struct x86_insn *insn = NULL;
 
-	for (const struct jit_variant *v = b->variants; v && !insn; v = v->next)
-		insn = find_insn(b, v->first, v->code, v->offset, pc);
+	for (const struct jit_piece *p = b->pieces; p && !insn; p = p->next)
+		insn = find_insn(b, p, pc, flags);
 	return insn;
 }

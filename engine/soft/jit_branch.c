@@ -96,6 +96,7 @@ void jit_exits(struct jit_block *t)
 		emit_patch(&t->e, x->place);
 		t->in_host = true;
 		t->in_mem = !x->dirty;
+		t->recipe = -1;
 		jit_save_flags(t);
 		jit_exit_direct(t, (s64)(insn->next + insn->imm), x->insn);
 	}

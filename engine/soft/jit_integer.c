@@ -17,7 +17,7 @@ static bool is_bit_test(const struct x86_insn *insn)
 	return insn->op >= X86_OP_BT && insn->op <= X86_OP_BTC;
 }
 
-static bool has_mem(const struct x86_insn *insn)
+bool jit_has_mem(const struct x86_insn *insn)
 {
 	for (unsigned i = 0; i < insn->nr_operands; i++) {
 		if (insn->operand[i].kind == X86_OPD_MEM)
@@ -26,7 +26,7 @@ static bool has_mem(const struct x86_insn *insn)
 	return false;
 }
 
-static bool has_high_byte(const struct x86_insn *insn)
+bool jit_has_high_byte(const struct x86_insn *insn)
 {
 	for (unsigned i = 0; i < insn->nr_operands; i++) {
 		if (insn->operand[i].kind == X86_OPD_REGH)
@@ -58,7 +58,7 @@ static bool runs_as_itself(const struct jit_block *t, const struct x86_insn *ins
 	case X86_OP_BTS:
 	case X86_OP_BTR:
 	case X86_OP_BTC: /* a register as bit offset moves the address of a memory operand */
-		return !has_mem(insn) || insn->operand[1].kind == X86_OPD_IMM;
+		return !jit_has_mem(insn) || insn->operand[1].kind == X86_OPD_IMM;
 	default:
 		return insn->desc->flags & X86_F_INNOCUOUS;
 	}
@@ -279,7 +279,7 @@ static bool fits(const struct x86_insn *insn)
 {
 	if (!implies_ax(insn))
 		return true;
-	if (has_mem(insn))
+	if (jit_has_mem(insn))
 		return reg_is_opcode(insn) || jit_host(modrm_reg(insn)) != JIT_IN_MEMORY;
 	return reg_is_opcode(insn);
 }
@@ -395,12 +395,11 @@ static bool can_encode(const struct x86_insn *insn)
 {
 	unsigned encodings = X86_PFX_VEX | X86_PFX_EVEX;
 
-	return insn->has_modrm && !(insn->prefix & encodings) && !has_high_byte(insn) && insn->map <= 3 &&
+	return insn->has_modrm && !(insn->prefix & encodings) && !jit_has_high_byte(insn) && insn->map <= 3 &&
 	       fits(insn) && (insn->modrm >> 6 == 3 || jit_ea_possible(insn));
 }
 
-/* Whether some register that it names stays in memory: a scratch register may be taken for it. */
-static bool names_memory(const struct x86_insn *insn)
+bool jit_names_memory(const struct x86_insn *insn)
 {
 	for (unsigned i = 0; i < insn->nr_operands; i++) {
 		const struct x86_operand *o = &insn->operand[i];
@@ -418,7 +417,7 @@ static bool transform(struct jit_block *t, const struct x86_insn *insn)
 {
 	if (insn->op == X86_OP_LEA)
 		return lea(t, insn);
-	if (has_mem(insn)) {
+	if (jit_has_mem(insn)) {
 		if (!can_encode(insn))
 			return false;
 		with_memory(t, insn);
@@ -446,9 +445,9 @@ bool jit_integer(struct jit_block *t, const struct x86_insn *insn)
 		return jit_kept_a(t), true;
 	if (!runs_as_itself(t, insn) || !transform(t, insn))
 		return false;
-	if (!has_mem(insn) && !names_memory(insn))
+	if (!jit_has_mem(insn) && !jit_names_memory(insn))
 		jit_kept_a(t);
 	if (insn->desc->flags_written)
-		jit_wrote_flags(t);
+		jit_wrote_flags(t, insn);
 	return true;
 }

@@ -37,12 +37,6 @@ static void forget(struct state *s, unsigned reg)
 	s->reg[reg] = (struct value){ .symbol = s->next_symbol++ };
 }
 
-static void forget_all(struct state *s)
-{
-	for (unsigned reg = X86_RAX; reg <= X86_R15; reg++)
-		forget(s, reg);
-}
-
 /* ---- what instructions do with registers ------------------------------------------------------------ */
 
 /* Registers written besides operands: bits by number. ~0: not known. */
@@ -149,25 +143,34 @@ static bool moves_stack(struct state *s, const struct x86_insn *insn)
 	}
 }
 
-static void execute(struct state *s, const struct x86_insn *insn)
+u32 jit_written(const struct x86_insn *insn)
 {
-	u32 implicit;
+	u32 written = written_implicitly(insn);
 
-	if (moves_constant(s, insn) || moves_stack(s, insn))
-		return;
-	implicit = written_implicitly(insn);
-	if (implicit == ~0u) {
-		forget_all(s);
-		return;
+	if (insn->osize == 8) {
+		if (insn->op == X86_OP_PUSH || insn->op == X86_OP_POP)
+			written = BIT(X86_RSP);
+		else if (insn->op == X86_OP_LEAVE)
+			written = BIT(X86_RSP) | BIT(X86_RBP);
 	}
 	for (unsigned i = 0; i < insn->nr_operands; i++) {
 		const struct x86_operand *o = &insn->operand[i];
 
 		if ((o->kind == X86_OPD_REG || o->kind == X86_OPD_REGH) && (o->access & X86_ACC_W))
-			forget(s, o->reg);
+			written |= BIT(o->reg);
 	}
-	for (; implicit; implicit &= implicit - 1)
-		forget(s, (unsigned)__builtin_ctz(implicit));
+	return written;
+}
+
+static void execute(struct state *s, const struct x86_insn *insn)
+{
+	u32 written;
+
+	if (moves_constant(s, insn) || moves_stack(s, insn))
+		return;
+	written = jit_written(insn) & 0xffff;
+	for (; written; written &= written - 1)
+		forget(s, (unsigned)__builtin_ctz(written));
 }
 
 /* ---- accesses ---------------------------------------------------------------------------------------- */

@@ -79,7 +79,7 @@ static void check_alignment(struct jit_block *t, struct emit_mem m, u32 mask)
 
 	if (jit_aligned(t, m, mask))
 		return;
-	jit_save_flags(t);
+	jit_risk_flags(t);
 	if ((u32)m.disp & mask) {
 		reg = JIT_B;
 		emit_lea(e, 4, JIT_B, m);
@@ -130,6 +130,6 @@ bool jit_vector(struct jit_block *t, const struct x86_insn *insn)
 	if (n->out == NATIVE_OUT_GPR && r.gpr == JIT_B)
 		emit_store(&t->e, 8, JIT_REG(gpr), JIT_B);
 	if (n->cc_written)
-		jit_wrote_flags(t);
+		jit_wrote_flags(t, insn);
 	return true;
 }

@@ -31,7 +31,7 @@
  *
  * Host faults. A slot whose memory the VMM cannot access faults in translated code; the guard in run.c
  * unwinds, and translate_fault() takes the guest's registers from the fault's frame, and the instruction
- * from the block's table of code offsets. Flags are in cpu->cc then: every access saves them before.
+ * and where its flags are from the table of the block's piece of code (struct jit_piece).
  */
 #include <stdlib.h>
 
@@ -126,14 +126,14 @@ void translate_flush(struct soft_vcpu *soft)
 
 /* ---- host faults ----------------------------------------------------------------------------------- */
 
-static const struct x86_insn *insn_at(struct soft_vcpu *soft, const u8 *pc, const struct block **block)
+static const struct x86_insn *insn_at(struct soft_vcpu *soft, const u8 *pc, const struct block **block, int *flags)
 {
 	const struct x86_insn *insn;
 
 	for (unsigned i = 0; i < BLOCK_PAGES && soft->pages[i].record; i++) {
 		for (unsigned c = 0; c < CODE_CHUNKS; c++) {
 			for (struct block *b = soft->pages[i].first[c]; b; b = b->next) {
-				insn = jit_insn_at(b, pc);
+				insn = jit_insn_at(b, pc, flags);
 				*block = b;
 				if (insn)
 					return insn;
@@ -147,7 +147,7 @@ void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct h
 {
 	const u8 *pc = (const u8 *)f->pc;
 	const struct block *b;
-	u32 ax = cpu->cc;
+	int flags = JIT_FLAGS_SAVED;
 
 	if (!soft->jit || !code_contains(&soft->jit->region, pc))
 		return;
@@ -155,10 +155,11 @@ void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct h
 		if (jit_host(g) != JIT_IN_MEMORY)
 			cpu->regs[g] = f->gpr[jit_host(g)];
 	}
-	cpu->cc = (ax >> 8 & (X86_FLAGS_STATUS & 0xff)) | (ax & 1) << 11;
-	soft->insn = insn_at(soft, pc, &b);
-	if (soft->insn)
-		cpu->regs[X86_REG_RIP] = cpu->code_page + b->offset;
+	soft->insn = insn_at(soft, pc, &b, &flags);
+	if (!soft->insn)
+		return;
+	cpu->regs[X86_REG_RIP] = cpu->code_page + b->offset;
+	jit_fault_flags(cpu, b, flags, f->flags);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */

@@ -641,6 +641,7 @@ static bool gs_is(const void *base)
 static void test_host_fault(void **state)
 {
 	struct outcome a, b;
+	unsigned faults = 0;
 
 	(void)state;
 	set_gs(&gs_word);
@@ -650,6 +651,13 @@ static void test_host_fault(void **state)
 	assert_true(gs_is(&gs_word));
 	assert_int_equal(a.regs.rbx, DATA + 0x2000);
 	assert_memory_equal(&a, &b, sizeof(a));
+	for (unsigned i = 0; i < 300; i++) {
+		run("interp", i, make_sweep, DATA + 0x1000, &a);
+		run("jit", i, make_sweep, DATA + 0x1000, &b);
+		faults += a.error == EFAULT;
+		assert_memory_equal(&a, &b, sizeof(a));
+	}
+	assert_true(faults > 50);
 }
 
 static void make_self_modifying(void)
