@@ -24,6 +24,7 @@
  * after a flush of the TLB, INVLPG of such a page, a new epoch. An address space that the guest leaves and comes back to
  * keeps its numbers.
  */
+#include "engine/soft/lockstep.h"
 #include "engine/soft/soft.h"
 #include "engine/soft/translate.h"
 #include "x86/opcodes.h"
@@ -411,12 +412,16 @@ static enum x86_result block_end(struct x86_cpu *cpu, const struct x86_insn *ins
 /* Decodes on from insn[0] as far as a block may go; the bytes are a private copy. */
 static unsigned decode_more(struct vcpu *vcpu, struct x86_insn *insn, const u8 *bytes, unsigned avail, unsigned *len)
 {
+	bool lockstep = ((struct soft_vcpu *)vcpu->engine)->lockstep;
 	unsigned nr = 1, off = insn[0].len;
 
-	while (nr < BLOCK_MAX_INSNS && off < avail && !ends_block(&insn[nr - 1])) {
+	while (nr < BLOCK_MAX_INSNS && off < avail && !ends_block(&insn[nr - 1]) &&
+	       !(lockstep && lockstep_alone(&insn[nr - 1]))) {
 		unsigned n = avail - off < X86_MAX_INSN_LEN ? avail - off : X86_MAX_INSN_LEN;
 
 		if (x86_decode(&insn[nr], bytes + off, n, vcpu->cpu.code_bits) != X86_DECODE_OK)
+			break;
+		if (lockstep && lockstep_alone(&insn[nr]))
 			break;
 		bind(vcpu, &insn[nr], off);
 		off += insn[nr].len;

@@ -9,6 +9,7 @@
  *	codepage.c	which pages hold decoded code: writes to them are noticed
  *	tlb.c		the software TLB, and all accesses that miss it
  *	native.c ...	instructions that run as themselves
+ *	lockstep.c	interpreter and translation compared, for tests
  *	translate.c ...	warm blocks as native code (jit_*.c)
  *
  * Everything here but struct soft_vm belongs to the vCPU's thread.
@@ -97,6 +98,7 @@ struct pinned {
 struct soft_vcpu {
 	struct soft_vm *vm;
 	struct vcpu_stat *stat;
+	struct lockstep *lockstep;	/* NULL: off */
 	struct jit *jit;		/* NULL: the interpreter alone */
 	const struct x86_insn *insn;	/* the one being executed; for faults of the host */
 	struct x86_cpu *cpu;

@@ -36,6 +36,7 @@
 #include <stdlib.h>
 
 #include "engine/soft/jit.h"
+#include "engine/soft/lockstep.h"
 #include "engine/soft/perfmap.h"
 #include "engine/soft/translate.h"
 #include "host/host.h"
@@ -104,10 +105,11 @@ bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b,
 		jit->link = NULL;
 		return false;
 	}
-	link_to(jit, b, x86_rip(cpu));
+	if (likely(!soft->lockstep))
+		link_to(jit, b, x86_rip(cpu));
 	jit->link = NULL;
 	soft->stat->translation_entries++;
-	*r = jit->enter(cpu, b->code);
+	*r = unlikely(soft->lockstep) ? lockstep_run(cpu, soft, b) : jit->enter(cpu, b->code);
 	return true;
 }
 
@@ -164,15 +166,22 @@ void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct h
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-/* ANYKVM_SOFT: interp, jit (at first execution), auto (when warm; the default). */
+/* ANYKVM_SOFT: interp, jit (at first execution), lockstep (the same, compared), auto (when warm; the default). */
 static bool configured(u32 *warm)
 {
 	const char *mode = getenv("ANYKVM_SOFT");
 
 	*warm = WARM;
-	if (mode && mode[0] == 'j')
+	if (mode && (mode[0] == 'j' || mode[0] == 'l'))
 		*warm = 0;
 	return !mode || mode[0] != 'i';
+}
+
+static bool lockstep_wanted(void)
+{
+	const char *mode = getenv("ANYKVM_SOFT");
+
+	return mode && mode[0] == 'l';
 }
 
 static bool asked_for(const char *variable)
@@ -205,6 +214,8 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 	perfmap_open();
 	perfmap_add_fixed(jit->region.exec, jit->fixed);
 	soft->jit = jit;
+	if (lockstep_wanted())
+		soft->lockstep = lockstep_create();
 	return;
 
 out_destroy:
@@ -219,6 +230,8 @@ void translate_destroy(struct soft_vcpu *soft)
 
 	if (!jit)
 		return;
+	if (soft->lockstep)
+		lockstep_destroy(soft->lockstep);
 	code_destroy(&jit->region);
 	host_free_pages(jit, sizeof(*jit));
 	soft->jit = NULL;

@@ -513,17 +513,23 @@ static void show(uint64_t program, const struct outcome *a, const struct outcome
 	print_message("\n");
 }
 
-static unsigned compare_programs(make_fn *make, uint64_t first, int n)
+static const char *mode_wanted(void)
+{
+	const char *mode = getenv("TRANSLATE_MODE");
+
+	return mode ? mode : "jit";
+}
+
+static unsigned compare_programs(const char *mode, make_fn *make, uint64_t first, int n)
 {
 	static uint8_t memory[RAM_SIZE];
-	const char *mode = getenv("TRANSLATE_MODE");
 	unsigned bad = 0, ended = 0;
 	struct outcome a, b;
 
 	for (uint64_t i = first; i < first + (unsigned)n; i++) {
 		run("interp", i * 7919 + 1, make, 0, &a);
 		memcpy(memory, ram, RAM_SIZE);
-		run(mode ? mode : "jit", i * 7919 + 1, make, 0, &b);
+		run(mode, i * 7919 + 1, make, 0, &b);
 		ended += a.regs.rip >= CODE;
 		if (!memcmp(&a, &b, sizeof(a)) && !memcmp(memory, ram, RAM_SIZE))
 			continue;
@@ -599,7 +605,7 @@ static void test_page_ends(void **state)
 	const char *n = getenv("TRANSLATE_PROGRAMS");
 
 	(void)state;
-	assert_int_equal(compare_programs(make_sweep, 0, n ? atoi(n) : 600), 0);
+	assert_int_equal(compare_programs(mode_wanted(), make_sweep, 0, n ? atoi(n) : 600), 0);
 }
 
 static void test_random_programs(void **state)
@@ -607,7 +613,16 @@ static void test_random_programs(void **state)
 	const char *n = getenv("TRANSLATE_PROGRAMS"), *first = getenv("TRANSLATE_FIRST");
 
 	(void)state;
-	assert_int_equal(compare_programs(make_program, first ? strtoull(first, NULL, 0) : 0, n ? atoi(n) : 600), 0);
+	assert_int_equal(compare_programs(mode_wanted(), make_program, first ? strtoull(first, NULL, 0) : 0,
+					  n ? atoi(n) : 600), 0);
+}
+
+/* Block by block (engine/soft/lockstep.h): a difference ends the process. */
+static void test_lockstep(void **state)
+{
+	(void)state;
+	assert_int_equal(compare_programs("lockstep", make_program, 10000, 200), 0);
+	assert_int_equal(compare_programs("lockstep", make_sweep, 10000, 100), 0);
 }
 
 /* ---- one thing at a time --------------------------------------------------------------------------- */
@@ -753,6 +768,7 @@ int main(void)
 		cmocka_unit_test(test_host_fault),
 		cmocka_unit_test(test_random_programs),
 		cmocka_unit_test(test_page_ends),
+		cmocka_unit_test(test_lockstep),
 		cmocka_unit_test(test_self_modifying),
 		cmocka_unit_test(test_gs_base),
 		cmocka_unit_test(test_kick),
