@@ -158,7 +158,7 @@ enum x86_activity { X86_ACTIVE, X86_HALTED, X86_SHUTDOWN };
  * of entry i is a page address with another index, which no probe of entry i can match.
  */
 #define X86_HOST_WINDOWS 12
-#define X86_TLB_BITS 10
+#define X86_TLB_BITS 12
 #define X86_TLB_SIZE (1u << X86_TLB_BITS)
 struct x86_tlb_entry {
 	u64 tag_read, tag_write;

@@ -81,6 +81,7 @@ struct tlb_space {
 struct soft_tlb {
 	u64 moves;		/* changes of address space */
 	struct tlb_space space[SOFT_CONTEXTS];
+	unsigned sets;		/* those from here on have never held anything */
 	struct tlb_use use[X86_TLB_SETS];
 	u64 large[(1u << TLB_LARGE_BITS) / 64]; /* bit by hash of the areas of which a large page may be in the TLB */
 	struct x86_walk_cache walk;

@@ -63,12 +63,14 @@ static unsigned own_sets(unsigned n)
 	return 1 + n * (X86_NR_TLBS - 1);
 }
 
+/* An entry of zeros is invalid but for the first, which would hit page 0: the others need not be touched. */
 static void make_sets(struct x86_cpu *cpu, unsigned first, unsigned count)
 {
-	for (unsigned set = first; set < first + count; set++) {
-		for (unsigned i = 0; i < X86_TLB_SIZE; i++)
-			drop(&cpu->tlbs[set][i], i);
-	}
+	struct soft_tlb *tlb = &soft_of(cpu)->tlb;
+
+	tlb->sets = (unsigned)max_u64(tlb->sets, first + count);
+	for (unsigned set = first; set < first + count; set++)
+		drop(&cpu->tlbs[set][0], 0);
 }
 
 static void drop_local(struct x86_cpu *cpu, unsigned first, unsigned count)
@@ -153,7 +155,7 @@ static void flush_everything(struct x86_cpu *cpu)
 {
 	struct soft_tlb *tlb = &soft_of(cpu)->tlb;
 
-	for (unsigned set = 0; set < X86_TLB_SETS; set++) {
+	for (unsigned set = 0; set < tlb->sets; set++) {
 		drop_marked(cpu->tlbs[set], tlb->use[set].local);
 		drop_marked(cpu->tlbs[set], tlb->use[set].global);
 	}
@@ -221,7 +223,7 @@ static void drop_area(struct x86_cpu *cpu, u64 gva, u64 size)
 {
 	const struct soft_tlb *tlb = &soft_of(cpu)->tlb;
 
-	for (unsigned n = 0; n < X86_TLB_SETS * TLB_WORDS; n++) {
+	for (unsigned n = 0; n < tlb->sets * TLB_WORDS; n++) {
 		unsigned set = n / TLB_WORDS, word = n % TLB_WORDS;
 
 		for (u64 used = in_use(tlb, set, word); used; used &= used - 1) {
@@ -269,7 +271,7 @@ void soft_tlb_protect(struct x86_cpu *cpu, u64 hva)
 {
 	const struct soft_tlb *tlb = &soft_of(cpu)->tlb;
 
-	for (unsigned n = 0; n < X86_TLB_SETS * TLB_WORDS; n++) {
+	for (unsigned n = 0; n < tlb->sets * TLB_WORDS; n++) {
 		unsigned set = n / TLB_WORDS, word = n % TLB_WORDS;
 
 		for (u64 used = in_use(tlb, set, word); used; used &= used - 1) {
