@@ -124,6 +124,7 @@ static bool moves_stack(struct state *s, const struct x86_insn *insn)
 		return false;
 	switch (insn->op) {
 	case X86_OP_PUSH:
+	case X86_OP_PUSHF:
 	case X86_OP_CALL:
 	case X86_OP_CALL_IND:
 		sp->offset -= 8;
@@ -199,7 +200,8 @@ static bool find_explicit(const struct state *s, const struct x86_insn *insn, st
 static bool find_stack(const struct state *s, const struct x86_insn *insn, struct place *p, struct jit_access *a)
 {
 	const struct value *v = &s->reg[insn->op == X86_OP_LEAVE ? X86_RBP : X86_RSP];
-	bool write = insn->op == X86_OP_PUSH || insn->op == X86_OP_CALL || insn->op == X86_OP_CALL_IND;
+	bool write = insn->op == X86_OP_PUSH || insn->op == X86_OP_PUSHF || insn->op == X86_OP_CALL ||
+		     insn->op == X86_OP_CALL_IND;
 
 	if (insn->osize != 8 || (!write && insn->op != X86_OP_POP && insn->op != X86_OP_LEAVE &&
 				 insn->op != X86_OP_RET))

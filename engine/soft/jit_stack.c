@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* PUSH, POP and LEAVE. */
+/* PUSH, PUSHF, POP and LEAVE. */
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
 
@@ -16,6 +16,27 @@ static bool push(struct jit_block *t, const struct x86_insn *insn)
 		emit_store_imm(e, 8, m, (s32)insn->imm);
 	else
 		emit_store(e, 8, m, jit_get(t, o->reg, JIT_B));
+	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
+	jit_kept_a(t);
+	return true;
+}
+
+/* RF and VM are clear whenever translated code runs. */
+static bool pushf(struct jit_block *t, const struct x86_insn *insn)
+{
+	/* xchg al, ah; shl ah, 3: from LAHF's and SETO's places to those of RFLAGS */
+	static const u8 ah_al[] = { 0x86, 0xc4, 0xc0, 0xe4, 0x03 };
+	struct emit *e = &t->e;
+	struct emit_mem m;
+
+	jit_save_flags(t);
+	m = jit_stack_operand(t, insn);
+	t->in_host = false;
+	emit_load(e, 2, X86_RAX, JIT_FIELD(cc));
+	emit_bytes(e, ah_al, sizeof(ah_al));
+	emit_alu_imm(e, EMIT_AND, 4, X86_RAX, X86_FLAGS_STATUS);
+	emit_alu_load(e, EMIT_OR, 4, X86_RAX, JIT_FIELD(rflags));
+	emit_store(e, 8, m, X86_RAX);
 	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
 	jit_kept_a(t);
 	return true;
@@ -59,6 +80,8 @@ bool jit_stack(struct jit_block *t, const struct x86_insn *insn)
 	switch (insn->op) {
 	case X86_OP_PUSH:
 		return push(t, insn);
+	case X86_OP_PUSHF:
+		return pushf(t, insn);
 	case X86_OP_POP:
 		return pop(t, insn);
 	case X86_OP_LEAVE:

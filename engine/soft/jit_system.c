@@ -30,7 +30,7 @@ static void alu_field(struct jit_block *t, enum emit_alu op, struct emit_mem m, 
 /* To the handler unless CPL is 0; the block is not one of CPL 3. Flags are lost. */
 static void demand_cpl0(struct jit_block *t)
 {
-	jit_save_flags(t);
+	jit_risk_flags(t);
 	t->in_host = false;
 	emit_op_mem(&t->e, 1, 0x80, EMIT_CMP, JIT_FIELD(cpl));
 	emit8(&t->e, 0);
@@ -128,7 +128,7 @@ static bool rdtsc(struct jit_block *t, const struct x86_insn *insn)
 	const s32 vcpu = -(s32)offsetof(struct vcpu, cpu);
 	struct emit *e = &t->e;
 
-	jit_save_flags(t);
+	jit_risk_flags(t);
 	t->in_host = false;
 	if (is_user(t)) {
 		test_field(t, 1, JIT_FIELD(cr4), X86_CR4_TSD);

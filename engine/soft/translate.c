@@ -161,6 +161,7 @@ void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct h
 	if (!soft->insn)
 		return;
 	cpu->regs[X86_REG_RIP] = cpu->code_page + b->offset;
+	jit_string_fault(cpu, soft->insn, f->gpr);
 	jit_fault_flags(cpu, b, flags, f->flags);
 }
 

@@ -5,6 +5,7 @@
  * interpreter and by the translator; guest addresses are guest-physical ones but where a test says otherwise.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -109,6 +110,7 @@ static void set_system(void)
 	s.gdt.base = 0x5000;
 	s.gdt.limit = 23;
 	word(0x5008, 0x00af9b000000ffffull);
+	word(0x5010, 0x00cf93000000ffffull);
 	s.cr0 = 0x80010033;
 	s.cr3 = PAGE_TABLES;
 	s.cr4 = 0x620;
@@ -197,6 +199,19 @@ ROUTINE(write_beside, "xor %ebx, %ebx; xor %edx, %edx\n"
 		      "2: incl (%r8); dec %r9d; jnz 2b\n"
 		      "mov %dl, (%rdi); call *%rsi\n"
 		      "add %rax, %rbx; cmp %ecx, %edx; jne 1b; hlt");
+
+ROUTINE(rep_stos1, "rep stosb; hlt");
+ROUTINE(rep_stos2, "rep stosw; hlt");
+ROUTINE(rep_stos4, "rep stosl; hlt");
+ROUTINE(rep_stos8, "rep stosq; hlt");
+ROUTINE(rep_movs1, "rep movsb; hlt");
+ROUTINE(rep_movs2, "rep movsw; hlt");
+ROUTINE(rep_movs4, "rep movsl; hlt");
+ROUTINE(rep_movs8, "rep movsq; hlt");
+ROUTINE(backwards, "std; rep movsw; cld; hlt");
+ROUTINE(sti_inc, "cli; sti; inc %rax; inc %rbx; hlt"); /* inc: 3 bytes */
+ROUTINE(sti_ss, "cli; mov %ss, %ecx; sti; mov %ecx, %ss; inc %rax; inc %rbx; hlt");
+ROUTINE(pushf_all, "cmp %rsi, %rdi; pushf; pop %rax; std; pushf; pop %rbx; cld; hlt");
 
 #define LOAD(where, name) memcpy(where, name, (size_t)(name##_end - name))
 
@@ -612,9 +627,195 @@ static void test_slot_deleted_while_running(void **state)
 	{ #f " (interpreter)", f, setup, teardown, (void *)"interp" }, \
 	{ #f " (translator)", f, setup, teardown, (void *)"jit" }
 
+/* ---- repeated strings ------------------------------------------------------------------------------- */
+
+struct string {
+	const uint8_t *code, *end;
+	unsigned size;
+	bool movs;
+};
+
+static unsigned run_string(const struct string *s, uint64_t di, uint64_t si, uint64_t count)
+{
+	memcpy(ram + CODE, s->code, (size_t)(s->end - s->code));
+	regs.rcx = count;
+	regs.rax = 0x8877665544332211;
+	return run_at(CODE, di, si);
+}
+
+/* In RAM, forwards: element by element. */
+static void model(const struct string *s, uint8_t *memory, unsigned di, unsigned si, unsigned count)
+{
+	const uint64_t rax = 0x8877665544332211;
+
+	for (unsigned i = 0; i < count; i++, di += s->size, si += s->size) {
+		uint64_t v = rax;
+
+		if (s->movs)
+			memcpy(&v, memory + si, s->size);
+		memcpy(memory + di, &v, s->size);
+	}
+}
+
+#define STRING(name, n) { name##n, name##n##_end, n, #name[4] == 'm' }
+static const struct {
+	unsigned di, si, bytes;
+} spans[] = {
+	{ 0, 0x1100, 8 }, { 0, 0x1100, 0 }, { 0x18, 0x1100, 0x200 }, { 0, 0x1000, 0x1000 }, { 0xff8, 0x1100, 8 },
+	{ 0xff8, 0x1100, 0x10 }, { 0x10, 0xff0, 0x40 }, { 0xfc3, 0x13fd, 0x80 }, { 0x100, 0xf0, 0x300 }, { 0xf1, 0x100, 0x300 },
+	{ 8, 0x11, 0x1800 },
+};
+
+static void test_strings(void **state)
+{
+	const struct string strings[] = {
+		STRING(rep_stos, 1), STRING(rep_stos, 2), STRING(rep_stos, 4), STRING(rep_stos, 8),
+		STRING(rep_movs, 1), STRING(rep_movs, 2), STRING(rep_movs, 4), STRING(rep_movs, 8),
+	};
+	uint8_t *expected = malloc(RAM_SIZE);
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(strings) / sizeof(strings[0]) * sizeof(spans) / sizeof(spans[0]); i++) {
+		const struct string *s = &strings[i % 8];
+		unsigned di = DATA + spans[i / 8].di, si = DATA + spans[i / 8].si, count = spans[i / 8].bytes / s->size;
+
+		for (unsigned n = 0; n < 0x2000; n++)
+			ram[DATA + n] = (uint8_t)(n * 7 + (n >> 8) + i);
+		memcpy(expected, ram, RAM_SIZE);
+		model(s, expected, di, si, count);
+		assert_int_equal(run_string(s, di, si, count), KVM_EXIT_HLT);
+		assert_memory_equal(ram + DATA, expected + DATA, 0x2000);
+		assert_int_equal(regs.rcx, 0);
+		assert_int_equal(regs.rdi, di + count * s->size);
+		assert_int_equal(regs.rsi, si + (s->movs ? count * s->size : 0));
+	}
+	free(expected);
+}
+
+static void test_string_backwards(void **state)
+{
+	(void)state;
+	memcpy(ram + DATA, "abcdefgh", 8);
+	regs.rcx = 3;
+	RUN_TO_HLT(backwards, DATA + 6, DATA + 4);
+	assert_memory_equal(ram + DATA, "ababcdef", 8);
+	assert_int_equal(regs.rdi, DATA);
+	assert_int_equal(regs.rsi, DATA - 2);
+}
+
+/* What was done before the fault is done, and the registers say so. */
+static void test_string_faults(void **state)
+{
+	const struct string stos = STRING(rep_stos, 8), movs = STRING(rep_movs, 4);
+
+	(void)state;
+	for (unsigned round = 0; round < 3; round++) {
+		memset(ram + DATA + 0x1f00, 0, 0x100);
+		assert_int_equal(run_string(&stos, ABSENT - 64, 0, 32), KVM_EXIT_HLT);
+		assert_true(faulted());
+		assert_int_equal(cr2(), ABSENT);
+		assert_int_equal(regs.rdi, ABSENT);
+		assert_int_equal(regs.rcx, 24);
+		assert_int_equal(load(ram + ABSENT - 72), 0);
+		assert_int_equal(load(ram + ABSENT - 64), regs.rax);
+		assert_int_equal(load(ram + ABSENT - 8), regs.rax);
+		assert_int_equal(run_string(&movs, DATA, ABSENT - 12, 5), KVM_EXIT_HLT);
+		assert_true(faulted());
+		assert_int_equal(cr2(), ABSENT);
+		assert_int_equal(regs.rsi, ABSENT);
+		assert_int_equal(regs.rdi, DATA + 12);
+		assert_int_equal(regs.rcx, 2);
+		assert_int_equal(run_string(&movs, READ_ONLY, DATA, 5), KVM_EXIT_HLT);
+		assert_true(faulted());
+		assert_int_equal(cr2(), READ_ONLY);
+		assert_int_equal(regs.rcx, 5);
+	}
+}
+
+/* A page of the VMM that is not accessible any more: nothing done, nothing moved. */
+static void test_string_host_fault(void **state)
+{
+	const struct string stos = STRING(rep_stos, 8), movs = STRING(rep_movs, 8);
+	void *mode = "jit";
+
+	(void)state;
+	setup(&mode);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct string *s = i ? &movs : &stos;
+
+		assert_int_equal(run_string(s, TEMP, DATA, 4), KVM_EXIT_HLT);
+		assert_int_equal(mprotect(temp[0], PAGE, PROT_NONE), 0);
+		memcpy(ram + CODE, s->code, (size_t)(s->end - s->code));
+		regs.rip = CODE;
+		regs.rcx = 4;
+		regs.rdi = TEMP;
+		regs.rsi = DATA;
+		api(vcpu, KVM_SET_REGS, &regs);
+		assert_int_equal(anykvm_ioctl(vcpu, KVM_RUN, 0), -1);
+		assert_int_equal(errno, EFAULT);
+		api(vcpu, KVM_GET_REGS, &regs);
+		assert_int_equal(regs.rip, CODE);
+		assert_int_equal(regs.rcx, 4);
+		assert_int_equal(regs.rdi, TEMP);
+		assert_int_equal(regs.rsi, DATA);
+		assert_int_equal(mprotect(temp[0], PAGE, PROT_READ | PROT_WRITE), 0);
+		assert_int_equal(go_on(), KVM_EXIT_HLT);
+		assert_int_equal(regs.rdi, TEMP + 32);
+	}
+	teardown(&mode);
+}
+
+/* ---- interrupt shadows and flags --------------------------------------------------------------------- */
+
+/* The window opens behind the instruction that follows STI, or MOV SS behind it. */
+static void test_shadow(void **state)
+{
+	(void)state;
+	for (unsigned round = 0; round < 4; round++) {
+		for (unsigned ss = 0; ss < 2; ss++) {
+			if (ss)
+				LOAD(ram + CODE, sti_ss);
+			else
+				LOAD(ram + CODE, sti_inc);
+			regs.rax = regs.rbx = 0;
+			shared->request_interrupt_window = 1;
+			assert_int_equal(run_at(CODE, 0, 0), KVM_EXIT_IRQ_WINDOW_OPEN);
+			assert_int_equal(regs.rax, 1);
+			assert_int_equal(regs.rbx, 0);
+			shared->request_interrupt_window = 0;
+			assert_int_equal(go_on(), KVM_EXIT_HLT);
+			assert_int_equal(regs.rbx, 1);
+			regs.rax = regs.rbx = 0;
+			assert_int_equal(run_at(CODE, 0, 0), KVM_EXIT_HLT);
+			assert_int_equal(regs.rax, 1);
+			assert_int_equal(regs.rbx, 1);
+			assert_true(regs.rflags & 0x200);
+		}
+	}
+}
+
+static void test_pushf(void **state)
+{
+	static const struct {
+		uint64_t a, b, flags;
+	} cases[] = {
+		{ 1, 1, 0x46 }, { 0, 1, 0x97 }, { 1ull << 63, 1, 0x816 }, { 0x7fffffffffffffff, ~0ull, 0x887 }, { 5, 2, 0x6 },
+		{ 0x10, 1, 0x16 },
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < 3 * sizeof(cases) / sizeof(cases[0]); i++) {
+		RUN_TO_HLT(pushf_all, cases[i / 3].a, cases[i / 3].b);
+		assert_int_equal(regs.rax, cases[i / 3].flags);
+		assert_int_equal(regs.rbx, cases[i / 3].flags | 0x400);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		/* first: each test starts with cmocka's handler of SIGSEGV */
+		cmocka_unit_test(test_string_host_fault),
 		BOTH(test_patch_self),
 		BOTH(test_patch_other_page),
 		BOTH(test_patch_over_page_end),
@@ -637,6 +838,11 @@ int main(void)
 		BOTH(test_slot_moved),
 		BOTH(test_slot_of_code_deleted),
 		BOTH(test_slot_deleted_while_running),
+		BOTH(test_strings),
+		BOTH(test_string_backwards),
+		BOTH(test_string_faults),
+		BOTH(test_shadow),
+		BOTH(test_pushf),
 	};
 
 	alarm(600);
