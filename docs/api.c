@@ -22,8 +22,6 @@ static const struct {
 	{ CAP(ASYNC_PF), "host page faults are served by the host's kernel, below us" },
 	{ CAP(ASYNC_PF_INT), "likewise" },
 	{ CAP(DEVICE_CTRL), "no device of x86 is made that way but VFIO's, which lives in the host's kernel" },
-	{ CAP(DIRTY_LOG_RING), "not built" },
-	{ CAP(DIRTY_LOG_RING_ACQ_REL), "not built" },
 	{ CAP(HYPERV), "not built" },
 	{ CAP(HYPERV_VAPIC), "not built" },
 	{ CAP(HYPERV_SPIN), "not built" },

@@ -37,6 +37,10 @@ void *host_publish(struct host_published *out, const char *name, size_t size, si
 void *host_published_part(struct host_published *published, size_t offset, size_t size);
 void host_unpublish(struct host_published *published);
 
+/* Zeroed whole pages that files may show (host_file_create_sharing); NULL when there are none. Same size to free. */
+void *host_alloc_shared(size_t size);
+void host_free_shared(void *p, size_t size);
+
 /*
  * Copies between the core and an address that the VMM gave (an ioctl argument or a slot's hva).
  * -EFAULT when any byte cannot be accessed; how much was copied by then is unspecified. [run]
@@ -136,6 +140,12 @@ struct host_file_ops {
  * Returns the descriptor or -errno; on error release() is not called.
  */
 int host_file_create(const struct host_file_ops *ops, void *object, size_t mapping_size, void **mapping);
+/*
+ * The same, but instead of its own page at offset the file shows this one of host_alloc_shared's, which several files may
+ * have in common; it is not in *mapping. The caller keeps it until the file is released.
+ */
+int host_file_create_sharing(const struct host_file_ops *ops, void *object, size_t mapping_size, void **mapping,
+			     size_t offset, void *page);
 /* The object behind fd if it is a live file with these ops, its file held; else NULL. */
 void *host_file_get(int fd, const struct host_file_ops *ops, struct host_file **file);
 void host_file_put(struct host_file *file);

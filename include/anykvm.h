@@ -5,7 +5,8 @@
  * The contract is Linux's KVM API (Documentation/virt/kvm/api.rst, <linux/kvm.h>): anykvm_open()
  * stands for open("/dev/kvm"), anykvm_ioctl() for ioctl(2) on the descriptors that follow from it.
  * Descriptors are real: mmap, poll, fcntl(F_SETFD) work on them as on KVM's. Only close and dup go
- * through this interface, so that objects live exactly as long as their descriptors.
+ * through this interface, so that objects live exactly as long as their descriptors; and the page of
+ * the coalesced MMIO ring, which all vCPUs of a VM have in common, is seen by anykvm_mmap() alone.
  *
  * Errors are KVM's: functions return -1 and set errno. All functions are thread-safe.
  */
@@ -13,6 +14,7 @@
 #define ANYKVM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -28,6 +30,8 @@ int anykvm_ioctl(int fd, unsigned long request, unsigned long arg);
 /* Like close(2), dup(2), for AnyKVM's descriptors. */
 int anykvm_close(int fd);
 int anykvm_dup(int fd);
+/* Like mmap(2) of one of AnyKVM's descriptors; MAP_FAILED. */
+void *anykvm_mmap(void *hint, size_t size, int prot, int flags, int fd, long offset);
 /* Whether fd is a descriptor of AnyKVM's. */
 bool anykvm_owns(int fd);
 /* Async-signal-safe: makes the KVM_RUN in progress on the calling thread, if any, return EINTR. To be

@@ -6,9 +6,7 @@
  * ioeventfds and zones of a bus are one immutable object, replaced whole under `lock` and read under srcu,
  * so that any number of vCPUs look up at once.
  *
- * The coalesced ring is one per VM. KVM maps its page into every vCPU's file; ours are separate files, so
- * it lies in page 2 of the first vCPU's mapping, which is where QEMU and the kernel's own tests look for
- * it.
+ * The coalesced ring is one page for the VM, which every vCPU's file shows.
  */
 #include "kvm/bus.h"
 #include "kvm/irq.h"
@@ -17,6 +15,7 @@
 
 #define MAX_DEVICES 1000 /* of a bus: KVM's NR_IOBUS_DEVS */
 #define NR_BUSES 2
+#define RING_SIZE 4096
 /* KVM_COALESCED_MMIO_MAX without its PAGE_SIZE */
 #define RING_ENTRIES \
 	((u32)((4096 - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio)))
@@ -39,8 +38,7 @@ struct vm_bus {
 	struct srcu srcu;
 	struct bus_map *map[NR_BUSES];	/* srcu: MMIO, PIO */
 	struct host_mutex ring_lock;	/* i */
-	struct vcpu *ring_owner;	/* ring_lock */
-	bool ring_gone;			/* ring_lock */
+	struct kvm_coalesced_mmio_ring *ring; /* c: written under ring_lock; shared with the VMM: never trusted */
 };
 
 /* ---- maps --------------------------------------------------------------------------------------- */
@@ -333,10 +331,8 @@ long vm_unregister_coalesced(void *object, unsigned long arg)
  * Puts a write into the ring; false if it is full. Userspace owns `first`, and may write anything anywhere
  * in it.
  */
-static bool ring_put(struct vcpu *owner, u64 address, u64 value, unsigned size, bool pio)
+static bool ring_put(struct kvm_coalesced_mmio_ring *ring, u64 address, u64 value, unsigned size, bool pio)
 {
-	u8 *page = (u8 *)owner->run + KVM_COALESCED_MMIO_PAGE_OFFSET * 4096;
-	struct kvm_coalesced_mmio_ring *ring = (void *)page;
 	u32 last = atomic_read(&ring->last), first = atomic_read_acquire(&ring->first);
 	struct kvm_coalesced_mmio *slot;
 
@@ -363,23 +359,14 @@ static bool zone_write(struct vm *vm, const struct bus_map *m, bool pio, u64 add
 	if (i == m->nr_zones)
 		return false;
 	host_mutex_lock(&bus->ring_lock);
-	if (!bus->ring_owner && !bus->ring_gone)
-		bus->ring_owner = vm_vcpu(vm, 0);
-	done = bus->ring_owner && ring_put(bus->ring_owner, address, value, size, pio);
+	done = ring_put(bus->ring, address, value, size, pio);
 	host_mutex_unlock(&bus->ring_lock);
 	return done;
 }
 
-void vcpu_bus_release(struct vcpu *vcpu)
+void *vm_bus_ring(struct vm *vm)
 {
-	struct vm_bus *bus = vcpu->vm->bus;
-
-	if (vcpu->index != 0)
-		return;
-	host_mutex_lock(&bus->ring_lock);
-	bus->ring_owner = NULL;
-	bus->ring_gone = true;
-	host_mutex_unlock(&bus->ring_lock);
+	return vm->bus->ring;
 }
 
 /* ---- devices ------------------------------------------------------------------------------------ */
@@ -510,8 +497,9 @@ int vm_bus_create(struct vm *vm)
 	srcu_init(&bus->srcu);
 	for (unsigned i = 0; i < NR_BUSES; i++)
 		bus->map[i] = map_alloc(0, 0);
+	bus->ring = host_alloc_shared(RING_SIZE);
 	vm->bus = bus;
-	if (bus->map[0] && bus->map[1])
+	if (bus->map[0] && bus->map[1] && bus->ring)
 		return 0;
 	vm_bus_destroy(vm);
 	return -ENOMEM;
@@ -528,6 +516,8 @@ void vm_bus_destroy(struct vm *vm)
 		}
 		host_free(bus->map[i]);
 	}
+	if (bus)
+		host_free_shared(bus->ring, RING_SIZE);
 	host_free(bus);
 	vm->bus = NULL;
 }

@@ -10,7 +10,7 @@ void vm_bus_destroy(struct vm *vm);
 long vm_ioeventfd(void *object, unsigned long arg);
 long vm_register_coalesced(void *object, unsigned long arg);
 long vm_unregister_coalesced(void *object, unsigned long arg);
-/* The vCPU's mapping is about to go: the coalesced ring may lie in it. To be called before it is unmapped. */
-void vcpu_bus_release(struct vcpu *vcpu);
+/* The page of the coalesced ring, as of host_alloc_shared(). */
+void *vm_bus_ring(struct vm *vm);
 
 #endif

@@ -25,6 +25,7 @@ static u32 nr_vcpus(void)
 #define DISABLE_EXITS (KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE | KVM_X86_DISABLE_EXITS_CSTATE)
 #define X2APIC_API (KVM_X2APIC_API_USE_32BIT_IDS | KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
 #define DIRTY_PROTECT (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
+#define DIRTY_RING (65536 * (u32)sizeof(struct kvm_dirty_gfn)) /* bytes, at most */
 #define HYPERCALLS_TO_USERSPACE (1u << KVM_HC_MAP_GPA_RANGE)
 #define GUEST_DEBUG                                                                                               \
 	(KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP | KVM_GUESTDBG_USE_SW_BP |        \
@@ -97,6 +98,11 @@ static int enable_dirty_protect(struct vm *vm, const u64 *args)
 	return 0;
 }
 
+static int enable_dirty_ring(struct vm *vm, const u64 *args)
+{
+	return vm_enable_dirty_ring(vm, args[0]);
+}
+
 static int enable_exception_payload(struct vm *vm, const u64 *args)
 {
 	vm->exception_payload = args[0] != 0;
@@ -157,6 +163,8 @@ const struct cap_row kvm_caps[] = {
 	{ YES(SYNC_MMU) },
 	{ YES(READONLY_MEM) },
 	{ CAP(MANUAL_DIRTY_LOG_PROTECT2), .value = DIRTY_PROTECT, .enable = enable_dirty_protect },
+	{ CAP(DIRTY_LOG_RING), .value = DIRTY_RING, .enable = enable_dirty_ring },
+	{ CAP(DIRTY_LOG_RING_ACQ_REL), .value = DIRTY_RING, .enable = enable_dirty_ring },
 	{ CAP(MULTI_ADDRESS_SPACE), .value = VM_ADDRESS_SPACES, .note = "the second is SMM's" },
 	{ YES(MMU_SHADOW_CACHE_CONTROL), .note = "the number is kept, there are no shadow pages" },
 	/* vCPUs */

@@ -249,12 +249,12 @@ static void write_page(struct vcpu *vcpu)
 		new.flags |= PVCLOCK_GUEST_STOPPED;
 	vcpu->pv->guest_stopped = false;
 	new.version = (old.version + 1) | 1;
-	vm_write_guest(vcpu->vm, 0, gpa, &new.version, sizeof(new.version));
+	vcpu_write_guest(vcpu, 0, gpa, &new.version, sizeof(new.version));
 	atomic_fence();
-	vm_write_guest(vcpu->vm, 0, gpa + 4, (u8 *)&new + 4, sizeof(new) - 4);
+	vcpu_write_guest(vcpu, 0, gpa + 4, (u8 *)&new + 4, sizeof(new) - 4);
 	atomic_fence();
 	new.version++;
-	vm_write_guest(vcpu->vm, 0, gpa, &new.version, sizeof(new.version));
+	vcpu_write_guest(vcpu, 0, gpa, &new.version, sizeof(new.version));
 }
 
 void vcpu_clock_update(struct vcpu *vcpu)
@@ -269,25 +269,26 @@ static u64 clock_now(struct vm *vm, u64 tsc)
 	return base_ns(vm->clock, tsc) + vm->clock->offset;
 }
 
-static void write_wall_clock(struct vm *vm, u64 gpa)
+static void write_wall_clock(struct vcpu *vcpu, u64 gpa)
 {
+	struct vm *vm = vcpu->vm;
 	struct pvclock_wall w;
 	u64 ns;
 
 	if (!gpa || vm_read_guest(vm, 0, gpa, &w.version, sizeof(w.version)))
 		return;
 	w.version = (w.version + 1) | 1;
-	if (vm_write_guest(vm, 0, gpa, &w.version, sizeof(w.version)))
+	if (vcpu_write_guest(vcpu, 0, gpa, &w.version, sizeof(w.version)))
 		return;
 	host_mutex_lock(&vm->clock->lock);
 	ns = host_realtime_ns() - clock_now(vm, host_tsc());
 	host_mutex_unlock(&vm->clock->lock);
 	w.sec = (u32)(ns / NS_PER_S);
 	w.nsec = (u32)(ns % NS_PER_S);
-	vm_write_guest(vm, 0, gpa, &w, sizeof(w));
+	vcpu_write_guest(vcpu, 0, gpa, &w, sizeof(w));
 	atomic_fence();
 	w.version++;
-	vm_write_guest(vm, 0, gpa, &w.version, sizeof(w.version));
+	vcpu_write_guest(vcpu, 0, gpa, &w.version, sizeof(w.version));
 }
 
 static void write_system_time(struct vcpu *vcpu, u64 value, bool old_msr, bool host)
@@ -374,7 +375,7 @@ enum x86_result vcpu_clock_wrmsr(struct vcpu *vcpu, u32 index, u64 value, bool h
 		write_system_time(vcpu, value, old, host);
 	} else {
 		vcpu->vm->clock->wall = value;
-		write_wall_clock(vcpu->vm, value);
+		write_wall_clock(vcpu, value);
 	}
 	return X86_OK;
 }

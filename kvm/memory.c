@@ -452,32 +452,32 @@ int vm_read_guest(struct vm *vm, unsigned as_id, u64 gpa, void *dst, size_t n)
 	return 0;
 }
 
-int vm_write_guest(struct vm *vm, unsigned as_id, u64 gpa, const void *src, size_t n)
+int vcpu_write_guest(struct vcpu *vcpu, unsigned as_id, u64 gpa, const void *src, size_t n)
 {
 	struct memslot *slot;
 	size_t len;
 
 	for (; n; n -= len, gpa += len, src = (const char *)src + len) {
-		u64 hva = guest_range(vm, as_id, gpa, n, true, &len, &slot);
+		u64 hva = guest_range(vcpu->vm, as_id, gpa, n, true, &len, &slot);
 
 		if (!hva || host_copy_to_user(hva, src, len))
 			return -EFAULT;
-		memslot_mark_dirty(slot, gpa >> PAGE_SHIFT);
+		memslot_mark_dirty(vcpu, slot, gpa >> PAGE_SHIFT);
 	}
 	return 0;
 }
 
-int vm_cmpxchg_guest(struct vm *vm, unsigned as_id, u64 gpa, u64 old, u64 new_value, unsigned size)
+int vcpu_cmpxchg_guest(struct vcpu *vcpu, unsigned as_id, u64 gpa, u64 old, u64 new_value, unsigned size)
 {
 	struct memslot *slot;
 	size_t len;
-	u64 hva = guest_range(vm, as_id, gpa, size, true, &len, &slot);
+	u64 hva = guest_range(vcpu->vm, as_id, gpa, size, true, &len, &slot);
 	int r;
 
 	if (!hva || len < size)
 		return -EFAULT;
 	r = host_cmpxchg_user(hva, old, new_value, size);
 	if (!r)
-		memslot_mark_dirty(slot, gpa >> PAGE_SHIFT);
+		memslot_mark_dirty(vcpu, slot, gpa >> PAGE_SHIFT);
 	return r;
 }

@@ -26,7 +26,7 @@ static void outside_phys_write(struct x86_cpu *cpu, u64 gpa, const void *src, un
 {
 	struct vcpu *vcpu = vcpu_of(cpu);
 
-	vm_write_guest(vcpu->vm, vcpu_as_id(vcpu), gpa, src, size);
+	vcpu_write_guest(vcpu, vcpu_as_id(vcpu), gpa, src, size);
 	atomic_or(&vcpu->requests, VCPU_REQ_MEMORY);
 }
 
@@ -34,7 +34,7 @@ static bool outside_phys_cmpxchg(struct x86_cpu *cpu, u64 gpa, u64 old, u64 new_
 {
 	struct vcpu *vcpu = vcpu_of(cpu);
 
-	return vm_cmpxchg_guest(vcpu->vm, vcpu_as_id(vcpu), gpa, old, new_value, size) == 0;
+	return vcpu_cmpxchg_guest(vcpu, vcpu_as_id(vcpu), gpa, old, new_value, size) == 0;
 }
 
 /* ---- the log of the instruction in progress --------------------------------------------------------------- */

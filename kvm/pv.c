@@ -131,7 +131,7 @@ static long clock_pairing(struct vcpu *vcpu, u64 gpa, u64 type)
 	pair.tsc = (s64)vcpu_read_tsc(vcpu);
 	pair.sec = (s64)(ns / 1000000000u);
 	pair.nsec = (s64)(ns % 1000000000u);
-	return vm_write_guest(vcpu->vm, 0, gpa, &pair, sizeof(pair)) ? -KVM_EFAULT : 0;
+	return vcpu_write_guest(vcpu, 0, gpa, &pair, sizeof(pair)) ? -KVM_EFAULT : 0;
 }
 
 static long send_ipi_word(struct vm *vm, struct apic_message *m, u64 first, u64 bits)

@@ -454,6 +454,10 @@ static int vcpu_enter(struct vcpu *vcpu)
 	int r;
 
 	atomic_and(&vcpu->cpu.stop, ~STOP_SERVED);
+	if (unlikely(vcpu_dirty_ring_full(vcpu))) {
+		vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
+		return RUN_USER;
+	}
 	r = serve_requests(vcpu);
 	if (r != RUN_AGAIN)
 		return r;
@@ -687,10 +691,7 @@ static long vcpu_ioctl(void *object, unsigned int request, unsigned long arg)
 /* The descriptor is gone; the vCPU itself lives as long as its VM, where other vCPUs may look at it. */
 static void vcpu_release(void *object)
 {
-	struct vcpu *vcpu = object;
-
-	vcpu_bus_release(vcpu);
-	vm_put(vcpu->vm);
+	vm_put(((struct vcpu *)object)->vm);
 }
 
 static const struct host_file_ops vcpu_file_ops = {
@@ -745,16 +746,22 @@ static int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 id)
 static int vcpu_publish(struct vcpu *vcpu)
 {
 	struct vm *vm = vcpu->vm;
+	size_t size = VCPU_MMAP_SIZE, ring_at = KVM_DIRTY_LOG_PAGE_OFFSET * 4096;
 	void *mapping;
 	int fd;
+
+	if (vm->dirty_ring_size)
+		size = ring_at + vm->dirty_ring_size;
 
 	vm_get(vm);
 	/* The descriptor works before its number is known: another thread that guesses it waits here. Nobody holds v yet. */
 	host_mutex_lock(&vcpu->mutex);
-	fd = host_file_create(&vcpu_file_ops, vcpu, VCPU_MMAP_SIZE, &mapping);
+	fd = host_file_create_sharing(&vcpu_file_ops, vcpu, size, &mapping, KVM_COALESCED_MMIO_PAGE_OFFSET * 4096,
+				      vm_bus_ring(vm));
 	if (fd >= 0) {
 		vcpu->run = mapping;
 		vcpu->pio_page = (u8 *)mapping + KVM_PIO_PAGE_OFFSET * 4096;
+		vcpu->dirty_ring = vm->dirty_ring_size ? (void *)((u8 *)mapping + ring_at) : NULL;
 		vm->vcpu[vcpu->index] = vcpu;
 		atomic_set_release(&vm->nr_vcpus, vcpu->index + 1);
 	}

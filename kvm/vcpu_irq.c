@@ -165,7 +165,7 @@ static void withdraw_pv_eoi(struct vcpu *vcpu)
 	if (vm_read_guest(vcpu->vm, 0, gpa, &byte, 1))
 		return;
 	if (byte & KVM_PV_EOI_ENABLED)
-		vm_write_guest(vcpu->vm, 0, gpa, &zero, 1);
+		vcpu_write_guest(vcpu, 0, gpa, &zero, 1);
 	else
 		lapic_eoi(&vl->lapic);
 }
@@ -192,7 +192,7 @@ static void offer_pv_eoi(struct vcpu *vcpu)
 	if (vector < 0 || lapic_highest_irr(&vl->lapic) >= 0 || lapic_vector_level(&vl->lapic, (u8)vector) ||
 	    ioapic_wants_eoi(&vcpu->vm->irqchip->ioapic, (u8)vector))
 		return;
-	if (!vm_write_guest(vcpu->vm, 0, vcpu->pv->pv_eoi & ~(u64)KVM_MSR_ENABLED, &byte, 1))
+	if (!vcpu_write_guest(vcpu, 0, vcpu->pv->pv_eoi & ~(u64)KVM_MSR_ENABLED, &byte, 1))
 		vl->pv_eoi_offered = true;
 }
 
@@ -212,7 +212,7 @@ static void write_vapic(struct vcpu_lapic *vl)
 	u32 word = vl->vapic_tpr = lapic_get_tpr(&vl->lapic);
 
 	word |= (isr < 0 ? 0u : (u32)isr & 0xf0) << 8 | (irr < 0 ? 0u : (u32)irr) << 24;
-	vm_write_guest(vl->vcpu->vm, 0, vl->vapic_gpa, &word, sizeof(word));
+	vcpu_write_guest(vl->vcpu, 0, vl->vapic_gpa, &word, sizeof(word));
 }
 
 void vcpu_irq_sync(struct vcpu *vcpu)

@@ -116,6 +116,7 @@ struct vm {
 	u32 halt_poll_ns;		/* a: KVM_CAP_HALT_POLL */
 	u32 exit_hypercalls;		/* KVM_CAP_EXIT_HYPERCALL: bit for each number */
 	bool exit_on_emulation_failure;
+	u32 dirty_ring_size;		/* KVM_CAP_DIRTY_LOG_RING: bytes of each vCPU's ring, or 0 */
 	u32 dirty_manual_protect;	/* KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | INITIALLY_SET */
 	u32 user_space_msr_mask;	/* KVM_MSR_EXIT_REASON_* */
 	bool exception_payload, triple_fault_event;
@@ -203,6 +204,9 @@ struct vcpu {
 
 	struct kvm_run *run;		/* c: shared with the VMM: never trusted, read once */
 	u8 *pio_page;			/* c: page 1 of the mapping */
+	struct kvm_dirty_gfn *dirty_ring; /* c: in the mapping; shared with the VMM: never trusted */
+	u32 dirty_index;		/* a: written by v: entries ever put into the ring */
+	u32 dirty_reset;		/* a: written by l: entries ever taken back */
 	struct vcpu_io io;		/* v */
 
 	/* events beside cpu's own; v unless said otherwise */
@@ -318,17 +322,22 @@ u64 vm_slots_generation(struct vm *vm, unsigned as_id); /* inside, or with l */
 struct memslot *memslot_find(struct vm *vm, unsigned as_id, u64 gfn);
 /* The first slot that ends above gfn, or NULL: for going through them all. Inside, or with l. */
 struct memslot *memslot_above(struct vm *vm, unsigned as_id, u64 gfn);
-/* Guest-physical access through slots: 0, or -EFAULT where there is no (writable) memory. Marks dirty. */
+/* Guest-physical access through slots: 0, or -EFAULT where there is no (writable) memory. Writes mark dirty. */
 int vm_read_guest(struct vm *vm, unsigned as_id, u64 gpa, void *dst, size_t n);
-int vm_write_guest(struct vm *vm, unsigned as_id, u64 gpa, const void *src, size_t n);
-int vm_cmpxchg_guest(struct vm *vm, unsigned as_id, u64 gpa, u64 old, u64 new_value, unsigned size);
-void memslot_mark_dirty(struct memslot *slot, u64 gfn);
+int vcpu_write_guest(struct vcpu *vcpu, unsigned as_id, u64 gpa, const void *src, size_t n);
+int vcpu_cmpxchg_guest(struct vcpu *vcpu, unsigned as_id, u64 gpa, u64 old, u64 new_value, unsigned size);
+/* The vCPU that writes: the page goes into its dirty ring. */
+void memslot_mark_dirty(struct vcpu *vcpu, struct memslot *slot, u64 gfn);
 int vm_memory_create(struct vm *vm);
 void vm_memory_destroy(struct vm *vm);
 extern const struct ioctl_row vm_memory_ioctls[];
 /* dirty.c */
 int memslot_dirty_alloc(struct vm *vm, struct memslot *slot);
 void memslot_dirty_free(struct memslot *slot);
+/* KVM_CAP_DIRTY_LOG_RING; l held. */
+int vm_enable_dirty_ring(struct vm *vm, u64 size);
+/* No room is left but what the present entry may need: the VMM is to harvest. */
+bool vcpu_dirty_ring_full(const struct vcpu *vcpu);
 extern const struct ioctl_row vm_dirty_ioctls[];
 
 /* Which of the two address spaces the vCPU uses now. */

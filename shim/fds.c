@@ -157,11 +157,9 @@ SHIM_EXPORT ssize_t __pread64_chk(int fd, void *buf, size_t count, off64_t offse
  */
 static void *map(void *hint, size_t size, int prot, int flags, int fd, s64 offset)
 {
-	int refused = 0;
-
 	if (fd >= 0 && !(flags & MAP_ANONYMOUS) && ours(fd))
-		refused = host_fd_mmap_check(fd, size, prot, flags, (u64)offset);
-	return (void *)shim_result(refused ? refused : sys_mmap(hint, size, prot, flags, fd, offset));
+		return (void *)shim_result(host_fd_mmap(fd, hint, size, prot, flags, (u64)offset));
+	return (void *)shim_result(sys_mmap(hint, size, prot, flags, fd, offset));
 }
 
 SHIM_EXPORT void *mmap(void *hint, size_t size, int prot, int flags, int fd, off_t offset)

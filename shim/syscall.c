@@ -137,12 +137,12 @@ static bool path_call(long nr, const long *arg, long *r)
 
 /* ---- calls on descriptors ------------------------------------------------------------------------- */
 
-static bool mmap_refused(const long *arg, long *r)
+static bool mmap_call(const long *arg, long *r)
 {
 	if (arg[3] & MAP_ANONYMOUS || !host_fd_is_ours((int)arg[4]))
 		return false;
-	*r = host_fd_mmap_check((int)arg[4], (size_t)arg[1], (int)arg[2], (int)arg[3], (u64)arg[5]);
-	return *r != 0;
+	*r = host_fd_mmap((int)arg[4], (void *)arg[0], (size_t)arg[1], (int)arg[2], (int)arg[3], (u64)arg[5]);
+	return true;
 }
 
 /* Calls that concern a pair or range of descriptors, ours or not. */
@@ -150,7 +150,7 @@ static bool fd_set_call(long nr, const long *arg, long *r)
 {
 	switch (nr) {
 	case SYS_mmap:
-		return mmap_refused(arg, r);
+		return mmap_call(arg, r);
 	case SYS_close_range:
 		*r = host_fd_close_range((unsigned int)arg[0], (unsigned int)arg[1], (unsigned int)arg[2]);
 		return true;

@@ -121,7 +121,7 @@ static enum x86_result walk(struct x86_cpu *cpu, u64 gva, unsigned size, unsigne
 		return X86_OK;
 	if ((slot->flags & KVM_MEM_READONLY) || code_page_armed(code_page_find(vm, (u64)*host & PAGE_MASK)))
 		return give_up(l);
-	memslot_mark_dirty(slot, t.gpa >> 12);
+	memslot_mark_dirty(vcpu_of(cpu), slot, t.gpa >> 12);
 	return access & (X86_ACCESS_RMW | X86_ACCESS_PROBE) ? X86_OK : note(l, *host, size);
 }
 

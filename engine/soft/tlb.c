@@ -375,7 +375,7 @@ static enum x86_result translate(struct x86_cpu *cpu, unsigned access, struct pi
 				p->host = NULL;
 			return X86_OK;
 		}
-		memslot_mark_dirty(p->slot, t.gpa >> 12);
+		memslot_mark_dirty(vcpu_of(cpu), p->slot, t.gpa >> 12);
 	}
 	fill(cpu, access, p, &t);
 	return X86_OK;

@@ -85,7 +85,7 @@ static enum x86_result write_piece(struct x86_cpu *cpu, const struct piece *p, c
 	if (!p->hva)
 		return cpu->env->mmio_write(cpu, p->gpa, src, p->size);
 	if (!host_copy_to_user(p->hva, src, p->size))
-		memslot_mark_dirty(p->slot, p->gpa >> 12);
+		memslot_mark_dirty(vcpu_of(cpu), p->slot, p->gpa >> 12);
 	return X86_OK;
 }
 

@@ -388,7 +388,7 @@ static enum npt_result map_frame(struct vcpu *vcpu, struct memslot *slot, u64 ge
 	if (r)
 		return r == -EINTR ? NPT_INTERRUPTED : NPT_BAD;
 	if (write)
-		memslot_mark_dirty(slot, gpa >> 12);
+		memslot_mark_dirty(vcpu, slot, gpa >> 12);
 	level = leaf_level(vcpu, slot, gpa, hva, frame.size);
 	host_spin_lock(&vm->lock);
 	writable = frame.writable && !(slot->flags & KVM_MEM_READONLY) && !logged_clean(slot, gpa);

@@ -37,6 +37,16 @@ void host_free_pages(void *p, size_t size)
 	vfree(p);
 }
 
+void *host_alloc_shared(size_t size)
+{
+	return host_alloc_pages(size);
+}
+
+void host_free_shared(void *p, size_t size)
+{
+	host_free_pages(p, size);
+}
+
 void *host_frames_alloc(unsigned int order)
 {
 	return (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, order);

@@ -16,6 +16,8 @@ struct host_file {
 	void *object;
 	void *mapping;
 	size_t mapping_size;
+	void *shared; /* instead of the page at shared_at, or NULL */
+	size_t shared_at;
 	struct file *file;
 };
 
@@ -42,10 +44,11 @@ static ssize_t file_read(struct file *file, char __user *buf, size_t count, loff
 static vm_fault_t mapping_fault(struct vm_fault *vmf)
 {
 	struct host_file *f = vmf->vma->vm_file->private_data;
+	bool shared = f->shared && vmf->pgoff == f->shared_at >> PAGE_SHIFT;
 
 	if (vmf->pgoff >= f->mapping_size >> PAGE_SHIFT)
 		return VM_FAULT_SIGBUS;
-	vmf->page = vmalloc_to_page(f->mapping + (vmf->pgoff << PAGE_SHIFT));
+	vmf->page = vmalloc_to_page(shared ? f->shared : f->mapping + (vmf->pgoff << PAGE_SHIFT));
 	get_page(vmf->page);
 	return 0;
 }
@@ -110,12 +113,20 @@ static struct host_file *host_file_new(const struct host_file_ops *ops, void *ob
 
 int host_file_create(const struct host_file_ops *ops, void *object, size_t mapping_size, void **mapping)
 {
+	return host_file_create_sharing(ops, object, mapping_size, mapping, 0, NULL);
+}
+
+int host_file_create_sharing(const struct host_file_ops *ops, void *object, size_t mapping_size, void **mapping,
+			     size_t offset, void *page)
+{
 	struct host_file *f = host_file_new(ops, object, mapping_size);
 	struct file *file;
 	int fd;
 
 	if (!f)
 		return -ENOMEM;
+	f->shared = page;
+	f->shared_at = offset;
 	fd = get_unused_fd_flags(O_CLOEXEC);
 	if (fd < 0)
 		goto fail;

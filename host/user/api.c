@@ -57,6 +57,13 @@ PUBLIC int anykvm_dup(int fd)
 	return (int)to_errno(host_fd_is_ours(fd) ? host_fd_dup(fd, F_DUPFD, 0) : -EBADF);
 }
 
+PUBLIC void *anykvm_mmap(void *hint, size_t size, int prot, int flags, int fd, long offset)
+{
+	long r = host_fd_is_ours(fd) ? host_fd_mmap(fd, hint, size, prot, flags, (u64)offset) : -EBADF;
+
+	return (void *)(sys_failed(r) ? to_errno(r) : r);
+}
+
 PUBLIC bool anykvm_owns(int fd)
 {
 	return host_fd_is_ours(fd);

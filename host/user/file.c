@@ -2,6 +2,9 @@
 /*
  * Our files: real descriptors, and the table from descriptor to object.
  *
+ * A page that several files show (the coalesced MMIO ring) cannot be in each one's memfd: it is laid over a mapping
+ * that the program makes (host_fd_mmap), by duplicating our own mapping of it.
+ *
  * The carrier of every file is a memfd. With a mapping it is sealed against resizing, so that no
  * ftruncate of the VMM can make our own accesses fault. Without one it stays empty; an eventfd would
  * block its readers and is pollable, which a KVM VM is not.
@@ -60,6 +63,8 @@ struct host_file {
 	void *object;
 	void *mapping;
 	size_t mapping_size;
+	void *shared;	/* instead of the page at shared_at of the mapping, or NULL */
+	size_t shared_at;
 	u64 mm; /* host_mm_id() of the creator */
 	struct host_file *next_free;
 };
@@ -226,6 +231,8 @@ static int file_install(int fd, const struct host_file *what, struct host_file *
 	f->object = what->object;
 	f->mapping = what->mapping;
 	f->mapping_size = what->mapping_size;
+	f->shared = what->shared;
+	f->shared_at = what->shared_at;
 	f->mm = host_mm_id();
 	atomic_set_release(&f->refs, 1);
 	*stale = entry_set(fd, f);
@@ -234,7 +241,13 @@ static int file_install(int fd, const struct host_file *what, struct host_file *
 
 int host_file_create(const struct host_file_ops *ops, void *object, size_t mapping_size, void **mapping)
 {
-	struct host_file what = { .ops = ops, .object = object }, *stale = NULL;
+	return host_file_create_sharing(ops, object, mapping_size, mapping, 0, NULL);
+}
+
+int host_file_create_sharing(const struct host_file_ops *ops, void *object, size_t mapping_size, void **mapping,
+			     size_t offset, void *page)
+{
+	struct host_file what = { .ops = ops, .object = object, .shared = page, .shared_at = offset }, *stale = NULL;
 	int fd, r = 0;
 
 	what.mapping_size = (mapping_size + PAGE_SIZE - 1) & ~(size_t)(PAGE_SIZE - 1);
@@ -468,23 +481,46 @@ long host_fd_read(int fd, void *buf, size_t count, s64 offset)
 	return r;
 }
 
-int host_fd_mmap_check(int fd, size_t size, int prot, int flags, u64 offset)
+/* What mmap of the file is refused with, as by KVM; else 0. */
+static int mmap_check(const struct host_file *f, size_t size, int prot, int flags, u64 offset)
 {
-	u64 ring = KVM_DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE;
+	u64 ring = KVM_DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE, end = offset + size - 1;
+
+	if (!f->mapping_size)
+		return -ENODEV;
+	if ((flags & MAP_TYPE) != MAP_PRIVATE && !(prot & PROT_EXEC))
+		return 0;
+	/* As kvm_vcpu_mmap: the first or the last page is one of the dirty ring's. */
+	if ((offset >= ring && offset < f->mapping_size) || (end >= ring && end < f->mapping_size))
+		return -EINVAL;
+	return 0;
+}
+
+/* Lays the page that files share over the program's mapping at `at`. */
+static void show_shared(const struct host_file *f, long at, size_t size, int prot, int flags, u64 offset)
+{
+	long page = at + (long)(f->shared_at - offset);
+
+	if (!f->shared || (flags & MAP_TYPE) == MAP_PRIVATE || offset > f->shared_at || f->shared_at - offset >= size)
+		return;
+	page = sys_call6(SYS_mremap, (long)f->shared, 0, PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, page, 0);
+	if (!sys_failed(page) && prot != (PROT_READ | PROT_WRITE))
+		sys_call3(SYS_mprotect, page, PAGE_SIZE, prot);
+}
+
+long host_fd_mmap(int fd, void *hint, size_t size, int prot, int flags, u64 offset)
+{
 	struct host_file *f;
-	u64 end;
-	int r = 0;
+	long r = 0;
 
 	host_enter();
 	f = file_hold(fd);
-	if (f && !f->mapping_size) {
-		r = -ENODEV;
-	} else if (f && ((flags & MAP_TYPE) == MAP_PRIVATE || prot & PROT_EXEC)) {
-		/* As kvm_vcpu_mmap: the first or the last page is one of the dirty ring's. */
-		end = offset + size - 1;
-		if ((offset >= ring && offset < f->mapping_size) || (end >= ring && end < f->mapping_size))
-			r = -EINVAL;
-	}
+	if (f)
+		r = mmap_check(f, size, prot, flags, offset);
+	if (!r)
+		r = sys_mmap(hint, size, prot, flags, fd, (long)offset);
+	if (f && !sys_failed(r))
+		show_shared(f, r, size, prot, flags, offset);
 	host_file_put(f);
 	host_leave();
 	return r;

@@ -26,8 +26,8 @@ int host_fd_close(int fd);
 int host_fd_dup(int fd, int cmd, int at_least);
 /* offset: of pread, or -1: the descriptor's own, which moves on. */
 long host_fd_read(int fd, void *buf, size_t count, s64 offset);
-/* What mmap of [offset, offset + size) would be refused with, as KVM does; else 0. */
-int host_fd_mmap_check(int fd, size_t size, int prot, int flags, u64 offset);
+/* mmap(2): an address, or -errno (sys_failed). */
+long host_fd_mmap(int fd, void *hint, size_t size, int prot, int flags, u64 offset);
 
 /* These take any descriptors, ours or not. */
 int host_fd_dup_onto(int from, int to, int flags);

@@ -103,3 +103,15 @@ void host_unpublish(struct host_published *published)
 		sys_close(published->fd);
 	*published = (struct host_published){ .fd = -1 };
 }
+
+void *host_alloc_shared(size_t size)
+{
+	long p = sys_mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return sys_failed(p) ? NULL : (void *)p;
+}
+
+void host_free_shared(void *p, size_t size)
+{
+	host_free_pages(p, size);
+}

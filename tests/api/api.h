@@ -33,4 +33,5 @@ void test_fds(void);
 void test_state(void);
 void test_process(void);
 void test_caps(void);
+void test_rings(void);
 #endif

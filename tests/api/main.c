@@ -90,7 +90,8 @@ int main(int argc, char **argv)
 		       { "fds", test_fds },
 		       { "state", test_state },
 		       { "process", test_process },
-		       { "caps", test_caps } };
+		       { "caps", test_caps },
+		       { "rings", test_rings } };
 	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
 	struct itimerval each = { { 0, 200000 }, { 0, 200000 } };
 

@@ -41,6 +41,17 @@ void host_free(void *p)
 	free(p);
 }
 
+void *host_alloc_shared(size_t size)
+{
+	return host_alloc(size);
+}
+
+void host_free_shared(void *p, size_t size)
+{
+	(void)size;
+	host_free(p);
+}
+
 int host_copy_from_user(void *dst, u64 uaddr, size_t n)
 {
 	if (uaddr < 4096)

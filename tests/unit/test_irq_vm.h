@@ -54,7 +54,7 @@ int vm_read_guest(struct vm *v, unsigned as_id, u64 gpa, void *dst, size_t n)
 	return 0;
 }
 
-int vm_write_guest(struct vm *v, unsigned as_id, u64 gpa, const void *src, size_t n)
+int vcpu_write_guest(struct vcpu *v, unsigned as_id, u64 gpa, const void *src, size_t n)
 {
 	(void)v;
 	(void)as_id;
