@@ -44,7 +44,6 @@ static const struct {
 	{ CAP(PMU_EVENT_FILTER), "no performance counters" },
 	{ CAP(SGX_ATTRIBUTE), "no SGX" },
 	{ CAP(SMALLER_MAXPHYADDR), "by KVM only with a module parameter" },
-	{ CAP(STEAL_TIME), "not built" },
 	{ CAP(SYSTEM_EVENT_DATA), "no KVM_EXIT_SYSTEM_EVENT carries data" },
 	{ CAP(VM_COPY_ENC_CONTEXT_FROM), "no SEV" },
 	{ CAP(VM_MOVE_ENC_CONTEXT_FROM), "no SEV" },

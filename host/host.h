@@ -83,6 +83,10 @@ u64 host_realtime_ns(void);  /* CLOCK_REALTIME. [run] */
 u64 host_tsc(void);	     /* the processor's TSC. [run] */
 u32 host_tsc_khz(void);	     /* its frequency; constant after the first call */
 
+/* How long the calling thread has waited for a processor, ever; 0 where that is not counted. [run] */
+u64 host_run_delay_ns(void);
+bool host_has_run_delay(void);
+
 /*
  * A one-shot timer. The callback runs on a thread of the host layer's own, never concurrently with
  * itself, and may re-arm its timer. Fields are the implementation's, unless said otherwise.

@@ -15,6 +15,11 @@ static u32 nr_vcpus(void)
 	return n < VM_MAX_VCPUS ? n : VM_MAX_VCPUS;
 }
 
+static u32 steal_time(void)
+{
+	return host_has_run_delay();
+}
+
 /* ---- KVM_ENABLE_CAP on the VM ------------------------------------------------------------------------------ */
 
 #define VALID_QUIRKS                                                                                              \
@@ -237,6 +242,7 @@ const struct cap_row kvm_caps[] = {
 	{ YES(TSC_CONTROL) },
 	{ YES(VM_TSC_CONTROL) },
 	{ YES(VCPU_ATTRIBUTES) },
+	{ CAP(STEAL_TIME), .compute = steal_time, .note = "1 if the host's kernel counts what threads wait" },
 	{ YES(ENFORCE_PV_FEATURE_CPUID), .enable_vcpu = enable_enforce_pv },
 	/* the API itself */
 	{ YES(CHECK_EXTENSION_VM) },

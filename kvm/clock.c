@@ -385,11 +385,14 @@ unsigned kvm_pv_msr_list(u32 *out, unsigned max)
 	static const u32 list[] = {
 		MSR_TSC, MSR_TSC_ADJUST, MSR_TSC_DEADLINE, MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME,
 		MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_PV_EOI_EN, MSR_KVM_POLL_CONTROL,
+		MSR_KVM_STEAL_TIME, /* the last: not on every host */
 	};
 
-	for (unsigned i = 0; i < ARRAY_SIZE(list) && i < max; i++)
+	unsigned n = ARRAY_SIZE(list) - !host_has_run_delay();
+
+	for (unsigned i = 0; i < n && i < max; i++)
 		out[i] = list[i];
-	return ARRAY_SIZE(list);
+	return n;
 }
 
 /* ---- life --------------------------------------------------------------------------------------- */
@@ -421,6 +424,7 @@ int vcpu_clock_create(struct vcpu *vcpu)
 	if (!vcpu->pv)
 		return -ENOMEM;
 	vcpu_clock_reset(vcpu);
+	vcpu->pv->poll_control = 1;
 	set_tsc_khz(vcpu, atomic_read(&vcpu->vm->default_tsc_khz));
 	synchronize_tsc(vcpu, 0);
 	return 0;
@@ -435,9 +439,9 @@ void vcpu_clock_destroy(struct vcpu *vcpu)
 void vcpu_clock_reset(struct vcpu *vcpu)
 {
 	vcpu->pv->system_time = 0;
+	vcpu->pv->steal_time = 0;
+	vcpu->pv->preempted = false;
 	vcpu->pv->guest_stopped = false;
-	vcpu->pv->pv_eoi = 0;
-	vcpu->pv->poll_control = 1;
 }
 
 /* ---- ioctls ------------------------------------------------------------------------------------- */

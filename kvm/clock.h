@@ -26,7 +26,7 @@ enum x86_result vcpu_clock_wrmsr(struct vcpu *vcpu, u32 index, u64 value, bool h
 u32 kvm_pv_features(void);
 /* MSRs for KVM_GET_MSR_INDEX_LIST; returns the count, fills at most max. */
 unsigned kvm_pv_msr_list(u32 *out, unsigned max);
-/* RESET of the vCPU (not INIT): kvmclock, PV EOI... are switched off. */
+/* RESET or INIT of the vCPU: kvmclock and steal time are switched off. */
 void vcpu_clock_reset(struct vcpu *vcpu);
 /* KVM_CAP_ENFORCE_PV_FEATURE_CPUID on the vCPU: features that its CPUID does not offer fault. */
 void vcpu_pv_enforce(struct vcpu *vcpu, bool on);

@@ -2,8 +2,8 @@
 /*
  * KVM's paravirtual interface beside the clock: feature bits, PV EOI and poll control MSRs, hypercalls.
  *
- * Left out, and therefore not announced: asynchronous page faults, steal time (and what rests on it: PV TLB
- * flush), and MIGRATION_CONTROL and MAP_GPA_RANGE, which KVM itself leaves to userspace.
+ * Left out, and therefore not announced: asynchronous page faults, and MIGRATION_CONTROL and MAP_GPA_RANGE,
+ * which KVM itself leaves to userspace.
  */
 #include "kvm/pv.h"
 #include "kvm/clock.h"
@@ -14,6 +14,7 @@
 	 BIT(KVM_FEATURE_PV_EOI) | BIT(KVM_FEATURE_PV_UNHALT) | BIT(KVM_FEATURE_PV_SEND_IPI) |            \
 	 BIT(KVM_FEATURE_POLL_CONTROL) | BIT(KVM_FEATURE_PV_SCHED_YIELD) |                                \
 	 BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT))
+#define STEAL_FEATURES (BIT(KVM_FEATURE_STEAL_TIME) | BIT(KVM_FEATURE_PV_TLB_FLUSH))
 
 #define ICR_DELIVERY 0x700u
 #define ICR_LOGICAL 0x800u
@@ -25,7 +26,7 @@
 
 u32 kvm_pv_features(void)
 {
-	return FEATURES;
+	return FEATURES | (host_has_run_delay() ? STEAL_FEATURES : 0);
 }
 
 /* ---- what the guest may use --------------------------------------------------------------------- */
@@ -73,6 +74,11 @@ void vcpu_pv_enforce(struct vcpu *vcpu, bool on)
 
 /* ---- MSRs --------------------------------------------------------------------------------------- */
 
+static bool has_steal_time(struct vcpu *vcpu)
+{
+	return host_has_run_delay() && vcpu_pv_has(vcpu, KVM_FEATURE_STEAL_TIME);
+}
+
 enum x86_result vcpu_pv_rdmsr(struct vcpu *vcpu, u32 index, u64 *value, bool *handled)
 {
 	if (index == MSR_KVM_PV_EOI_EN) {
@@ -81,6 +87,9 @@ enum x86_result vcpu_pv_rdmsr(struct vcpu *vcpu, u32 index, u64 *value, bool *ha
 	} else if (index == MSR_KVM_POLL_CONTROL) {
 		*handled = vcpu_pv_has(vcpu, KVM_FEATURE_POLL_CONTROL);
 		*value = vcpu->pv->poll_control;
+	} else if (index == MSR_KVM_STEAL_TIME) {
+		*handled = has_steal_time(vcpu);
+		*value = vcpu->pv->steal_time;
 	} else {
 		*handled = false;
 	}
@@ -112,6 +121,8 @@ enum x86_result vcpu_pv_wrmsr(struct vcpu *vcpu, u32 index, u64 value, bool *han
 		ok = value <= 1; /* whether the host polls before it sleeps: it never does */
 		if (ok)
 			vcpu->pv->poll_control = value;
+	} else if (index == MSR_KVM_STEAL_TIME && has_steal_time(vcpu)) {
+		ok = vcpu_set_steal_time(vcpu, value);
 	} else {
 		*handled = false;
 	}

@@ -482,6 +482,8 @@ static int vcpu_enter(struct vcpu *vcpu)
 	}
 	if (unlikely(!atomic_read(&vcpu->vm->nr_mmu_pages)))
 		return -ENOSPC; /* as KVM, whose page tables have no quota before the first slot */
+	if (vcpu_steal_enabled(vcpu))
+		vcpu_steal_update(vcpu);
 	vcpu_irq_prepare(vcpu);
 	exit = vcpu->vm->ops->run(vcpu);
 	vcpu_irq_sync(vcpu);
@@ -578,9 +580,12 @@ static int run_complete_io(struct vcpu *vcpu)
 	return RUN_AGAIN;
 }
 
-static void run_finish(struct vcpu *vcpu)
+static void run_finish(struct vcpu *vcpu, int r)
 {
 	struct kvm_run *run = vcpu->run;
+
+	if (r == -EINTR && vcpu_steal_enabled(vcpu) && vcpu->io.pending == VCPU_IO_NONE)
+		vcpu_steal_preempted(vcpu);
 
 	run->if_flag = !!(vcpu->cpu.rflags & X86_IF);
 	run->flags = vcpu->cpu.smm ? KVM_RUN_X86_SMM : 0;
@@ -626,7 +631,7 @@ static long vcpu_kvm_run(void *object, unsigned long arg)
 	host_run_enter(&vcpu->cpu.stop, X86_STOP_SIGNAL, mask);
 	vcpu_guest_enter(vcpu);
 	r = run_locked(vcpu);
-	run_finish(vcpu);
+	run_finish(vcpu, r);
 	vcpu->stat->user_exits++;
 	vcpu_guest_leave(vcpu);
 	host_run_leave(mask);

@@ -313,6 +313,7 @@ static void take_init(struct vcpu *vcpu)
 
 	x86_reset(&vcpu->cpu, true);
 	vcpu_irq_reset(vcpu, true);
+	vcpu_clock_reset(vcpu);
 	vcpu->exception.pending = vcpu->exception.injected = false;
 	vcpu->interrupt.injected = false;
 	vcpu->nmi_pending = 0;

@@ -7,6 +7,7 @@
  */
 #include <linux/hrtimer.h>
 #include <linux/ktime.h>
+#include <linux/sched.h>
 #include <linux/timekeeping.h>
 #include <linux/workqueue.h>
 #include <asm/tsc.h>
@@ -26,6 +27,20 @@ u64 host_realtime_ns(void)
 u64 host_tsc(void)
 {
 	return rdtsc_ordered();
+}
+
+u64 host_run_delay_ns(void)
+{
+#ifdef CONFIG_SCHED_INFO
+	return current->sched_info.run_delay;
+#else
+	return 0;
+#endif
+}
+
+bool host_has_run_delay(void)
+{
+	return IS_ENABLED(CONFIG_SCHED_INFO);
 }
 
 u32 host_tsc_khz(void)

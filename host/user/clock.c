@@ -4,6 +4,7 @@
  * and these run while the guest's are live. Hot paths count in TSC and convert.
  */
 #include <cpuid.h>
+#include <fcntl.h>
 #include <time.h>
 
 #include "host/host.h"
@@ -99,4 +100,41 @@ u32 host_tsc_khz(void)
 	if (!__atomic_compare_exchange_n(&cached, &nobody, khz, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		khz = nobody;
 	return khz;
+}
+
+/* ---- waiting for a processor ----------------------------------------------------------------- */
+
+/* Three numbers (Linux, CONFIG_SCHED_INFO): time on a processor, time waiting for one, in ns; time slices. */
+static bool read_run_delay(u64 *ns)
+{
+	char text[64];
+	long fd = sys_call3(SYS_open, (long)"/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC, 0), n, i = 0;
+
+	if (fd < 0)
+		return false;
+	n = sys_read((int)fd, text, sizeof(text));
+	sys_close((int)fd);
+	while (i < n && text[i] != ' ')
+		i++;
+	*ns = 0;
+	for (i++; i < n && text[i] >= '0' && text[i] <= '9'; i++)
+		*ns = *ns * 10 + (u64)(text[i] - '0');
+	return i < n;
+}
+
+u64 host_run_delay_ns(void)
+{
+	u64 ns;
+
+	return read_run_delay(&ns) ? ns : 0;
+}
+
+bool host_has_run_delay(void)
+{
+	static u32 answer; /* 0: not asked yet */
+	u64 ns;
+
+	if (!atomic_read(&answer))
+		atomic_set(&answer, read_run_delay(&ns) ? 2u : 1u);
+	return atomic_read(&answer) == 2;
 }

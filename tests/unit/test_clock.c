@@ -331,10 +331,68 @@ static void feature_enforcement(void **state)
 	a->nr_cpuid = 0;
 	vcpu_pv_enforce(a, false);
 	assert_int_equal(vcpu_clock_wrmsr(a, MSR_KVM_POLL_CONTROL, 2, false, &handled), X86_FAULT);
-	vcpu_clock_wrmsr(a, MSR_KVM_STEAL_TIME, 0x1001, false, &handled); /* not announced, not there */
-	assert_false(handled);
 	vcpu_clock_rdmsr(a, MSR_KVM_ASYNC_PF_EN, &value, &handled);
 	assert_false(handled);
+}
+
+/* ---- steal time ---------------------------------------------------------------------------------- */
+
+static unsigned flushes;
+
+static void count_flush(struct x86_cpu *cpu, bool keep_global)
+{
+	(void)cpu;
+	flushes += !keep_global;
+}
+
+static void steal_time(void **state)
+{
+	static const struct x86_mem_ops mem = { .flush_all = count_flush };
+	struct kvm_steal_time *st = (void *)(fake_ram + 0x2000);
+	struct vcpu *a = add_vcpu(0);
+	bool handled;
+
+	(void)state;
+	a->cpu.mem = &mem;
+	flushes = 0;
+	memset(st, 0xff, sizeof(*st));
+	st->steal = 7;
+	st->version = 1; /* whatever was there: even before, even after */
+	fake_run_delay = 1000;
+	assert_int_equal(vcpu_clock_wrmsr(a, MSR_KVM_STEAL_TIME, 0x2003, false, &handled), X86_FAULT);
+	assert_int_equal(vcpu_clock_wrmsr(a, MSR_KVM_STEAL_TIME, 0x2001, false, &handled), X86_OK);
+	assert_int_equal(rd(a, MSR_KVM_STEAL_TIME), 0x2001);
+	vcpu_steal_update(a);
+	assert_int_equal(st->steal, 1007);
+	assert_int_equal(st->version & 1, 0);
+	assert_int_equal(st->preempted, 0);
+	flushes = 0; /* the flag was set in what was there */
+	fake_run_delay = 1500;
+	vcpu_steal_update(a); /* too soon */
+	assert_int_equal(st->steal, 1007);
+	fake_advance(10 * MS);
+	vcpu_steal_update(a);
+	assert_int_equal(st->steal, 1507);
+	fake_run_delay = 20; /* another thread runs the vCPU */
+	fake_advance(10 * MS);
+	vcpu_steal_update(a);
+	assert_int_equal(st->steal, 1507);
+
+	vcpu_steal_preempted(a);
+	assert_int_equal(st->preempted, KVM_VCPU_PREEMPTED);
+	vcpu_steal_update(a);
+	assert_int_equal(st->preempted, 0);
+	assert_int_equal(flushes, 0);
+	vcpu_steal_preempted(a);
+	st->preempted |= KVM_VCPU_FLUSH_TLB; /* another vCPU */
+	vcpu_steal_update(a);
+	assert_int_equal(st->preempted, 0);
+	assert_int_equal(flushes, 1);
+	vcpu_clock_wrmsr(a, MSR_KVM_STEAL_TIME, (u64)FAKE_RAM << 4 | 1, false, &handled); /* no memory there: harmless */
+	vcpu_steal_update(a);
+	vcpu_steal_preempted(a);
+	vcpu_clock_reset(a);
+	assert_false(vcpu_steal_enabled(a));
 }
 
 static void hypercalls(void **state)
@@ -426,7 +484,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(tsc_starts_at_zero_and_matches), T(tsc_writes), T(tsc_scaling), T(tsc_offset_attribute),
 		T(kvmclock_page), T(kvmclock_scaled), T(kvmclock_unmatched), T(kvmclock_guest_stopped),
-		T(wall_clock), T(set_clock_realtime), T(feature_enforcement), T(hypercalls),
+		T(wall_clock), T(set_clock_realtime), T(feature_enforcement), T(steal_time), T(hypercalls),
 		T(kick_wakes_only_its_target), T(msr_list),
 	};
 

@@ -105,6 +105,18 @@ u64 host_realtime_ns(void)
 	return FAKE_REALTIME + fake_now;
 }
 
+static u64 fake_run_delay;
+
+u64 host_run_delay_ns(void)
+{
+	return fake_run_delay;
+}
+
+bool host_has_run_delay(void)
+{
+	return true;
+}
+
 u64 host_tsc(void)
 {
 	return fake_now * 2;
