@@ -431,7 +431,8 @@ enum x86_result lockstep_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct
 	save(cpu, &l->translated, vectors);
 	if (i != t && atomic_read(&cpu->stop))
 		return t;
-	if (refused(l, b, t) && memcmp(l->start.regs, l->interpreted.regs, sizeof(l->start.regs)))
+	if (refused(l, b, t) && (i != t || memcmp(l->start.regs, l->interpreted.regs, sizeof(l->start.regs)) ||
+				 atomic_read(&cpu->stop) || soft->jit->declined))
 		return t;
 	if (i != t || (i != X86_BRANCH && last != soft->insn))
 		differ(l, b, "result", (u64)i, (u64)t);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the two fuzzers share: a seeded generator, and memory with guard pages and canaries around it. */
+/* What the fuzzers share: a seeded generator, and memory with guard pages and canaries around it. */
 #ifndef ANYKVM_TESTS_FUZZ_H
 #define ANYKVM_TESTS_FUZZ_H
 
@@ -54,6 +54,8 @@ extern u64 fuzz_case;		/* what is told when the program fails or crashes */
 void fuzz_watch(unsigned seconds); /* ends the program when fuzz_case does not move for so long */
 
 void fuzz_insns(u64 seed, u64 cases);
+void fuzz_reach(u64 seed, u64 cases);
+void fuzz_race(u64 seed, u64 cases);
 void fuzz_ioctls(u64 seed, u64 cases, unsigned threads);
 
 int kvm_open(void);

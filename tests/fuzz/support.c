@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* See fuzz.h. fuzz insn|ioctl|threads [SEED [CASES [FIRST]]]: a case is repeatable by its number. */
+/* See fuzz.h. fuzz insn|ioctl|threads|reach|race [SEED [CASES [FIRST]]]: a case is repeatable by its number. */
 #define _GNU_SOURCE 1
 #include <errno.h>
 #include <fcntl.h>
@@ -162,8 +162,12 @@ int main(int argc, char **argv)
 		fuzz_ioctls(seed, cases, 1);
 	else if (!strcmp(what, "threads"))
 		fuzz_ioctls(seed, cases, 3);
+	else if (!strcmp(what, "reach"))
+		fuzz_reach(seed, cases);
+	else if (!strcmp(what, "race"))
+		fuzz_race(seed, cases);
 	else
-		fuzz_fail("fuzz insn|ioctl|threads [SEED [CASES [FIRST]]]");
+		fuzz_fail("fuzz insn|ioctl|threads|reach|race [SEED [CASES [FIRST]]]");
 	printf("%s: %llu cases, seed %llu\n", what, (unsigned long long)fuzz_case, (unsigned long long)seed);
 	return 0;
 }
