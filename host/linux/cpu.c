@@ -89,6 +89,7 @@ int host_cpus_start(const struct host_cpu_hooks *hooks)
 	cpu_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "virt/anykvm:online", cpu_up, cpu_down);
 	if (cpu_state < 0)
 		return cpu_state;
+	preempt_notifier_inc(); /* patches the scheduler: not for each KVM_RUN */
 	register_syscore_ops(&cpu_syscore);
 	register_reboot_notifier(&cpu_reboot_block);
 	return 0;
@@ -98,6 +99,7 @@ void host_cpus_stop(void)
 {
 	unregister_reboot_notifier(&cpu_reboot_block);
 	unregister_syscore_ops(&cpu_syscore);
+	preempt_notifier_dec();
 	cpuhp_remove_state(cpu_state);
 }
 
@@ -203,7 +205,6 @@ void host_preempt_watch(struct host_preempt *p)
 
 	BUILD_BUG_ON(sizeof(*n) > sizeof(p->opaque));
 	preempt_notifier_init(n, &preempt_watch_ops);
-	preempt_notifier_inc();
 	preempt_disable();
 	preempt_notifier_register(n);
 	preempt_enable();
@@ -214,7 +215,6 @@ void host_preempt_unwatch(struct host_preempt *p)
 	preempt_disable();
 	preempt_notifier_unregister((struct preempt_notifier *)p->opaque);
 	preempt_enable();
-	preempt_notifier_dec();
 }
 
 /* ---- vector registers ------------------------------------------------------------------------------------------- */
