@@ -275,6 +275,10 @@ struct x86_cpu {
 	u8 stack_size;		/* 2, 4, 8: bytes of SP that count */
 	struct x86_tlb_entry *tlb; /* the set for data accesses at this CPL, CR4.SMAP and AC */
 	u64 code_page;		/* engine/soft's translated code: linear address of the page that it runs in */
+	u64 code_number[2];	/* ... what stamps ways to code must be: of supervisor's, of user's */
+	void *code_jumps[2];	/* ... their tables */
+	u64 code_stack, code_stack_end; /* ... its return addresses on the host's stack: begin and end (below) */
+	u64 code_temp[2];	/* ... within an instruction */
 	u64 host_window[X86_HOST_WINDOWS]; /* the same: host addresses of memory whose rights the block has checked */
 	u64 seg_base[X86_NR_SREGS]; /* bases that address formation adds: 0 for ES, CS, SS, DS in 64-bit mode */
 	u8 seg_flat;		/* bit s: segment s (ES..GS) needs no limit or type check for data access */

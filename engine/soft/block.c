@@ -57,16 +57,20 @@ void block_enter_context(struct soft_vcpu *soft, unsigned context, bool fresh)
 
 	soft->kept[soft->context] = soft->now;
 	soft->context = context;
-	if (fresh) {
-		renew(soft, to, BLOCK_USER);
-		renew(soft, to, BLOCK_KERNEL);
-		soft->flushes++;
+	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
+		if (fresh)
+			renew(soft, to, class);
+		else if (to->expiry != soft->expiry)
+			renew_links(soft, to, class);
 	}
 	if (!soft->kernel_local) {
 		to->map[BLOCK_KERNEL] = soft->now.map[BLOCK_KERNEL];
 		to->link[BLOCK_KERNEL] = soft->now.link[BLOCK_KERNEL];
 	}
+	to->expiry = soft->expiry;
 	soft->now = *to;
+	soft->flushes++;
+	translate_select(soft);
 }
 
 void block_flush_jumps(struct soft_vcpu *soft, bool keep_global)
@@ -75,23 +79,23 @@ void block_flush_jumps(struct soft_vcpu *soft, bool keep_global)
 	renew(soft, &soft->now, BLOCK_USER);
 	if (!keep_global || soft->kernel_local)
 		renew(soft, &soft->now, BLOCK_KERNEL);
-	if (keep_global)
-		return;
-	renew_kept(soft, BLOCK_USER);
-	renew_kept(soft, BLOCK_KERNEL);
-	soft->kernel_local = soft->devices = false;
-	soft->nr_fetched = 0;
-	memset(soft->fetched, 0, sizeof(soft->fetched));
+	if (!keep_global) {
+		renew_kept(soft, BLOCK_USER);
+		renew_kept(soft, BLOCK_KERNEL);
+		soft->kernel_local = soft->devices = false;
+		soft->nr_fetched = 0;
+		memset(soft->fetched, 0, sizeof(soft->fetched));
+	}
+	translate_select(soft);
 }
 
 void block_expire_links(struct soft_vcpu *soft)
 {
-	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
+	for (unsigned class = 0; class < BLOCK_CLASSES; class++)
 		renew_links(soft, &soft->now, class);
-		for (unsigned c = 0; c < SOFT_CONTEXTS; c++)
-			renew_links(soft, &soft->kept[c], class);
-	}
+	soft->now.expiry = ++soft->expiry;
 	soft->devices = false;
+	translate_select(soft);
 }
 
 void block_distrust(struct soft_vcpu *soft)

@@ -90,6 +90,7 @@ struct block {
 	u32 incoming;		/* the translator's slots that lead here: index of the first, + 1 */
 	const u8 *code;		/* its translation, NULL: none */
 	struct jit_piece *pieces; /* of its translation */
+	const u8 *inner;	/* the same, behind its look at cpu->stop */
 	u8 tail[X86_MAX_INSN_LEN]; /* of spans: what lies in the next page */
 	struct x86_insn insn[];
 };

@@ -210,6 +210,12 @@ void emit_shift(struct emit *e, enum emit_shift op, unsigned size, unsigned reg,
 	emit8(e, (u8)count);
 }
 
+void emit_imul_imm(struct emit *e, unsigned size, unsigned dst, unsigned src, s32 value)
+{
+	emit_op_reg(e, size, 0x69, dst, src);
+	emit32(e, (u32)value);
+}
+
 void emit_bswap(struct emit *e, unsigned size, unsigned reg)
 {
 	emit_prefix(e, size, 0, 0, reg, false);
@@ -316,6 +322,11 @@ void emit_jmp_mem(struct emit *e, struct emit_mem m)
 	emit_op_mem(e, 4, 0xff, 4, m);
 }
 
+void emit_call_mem(struct emit *e, struct emit_mem m)
+{
+	emit_op_mem(e, 4, 0xff, 2, m);
+}
+
 /* ---- cells ------------------------------------------------------------------------------------------- */
 
 /* RIP-relative; the distance is the same in both views. */
@@ -335,6 +346,16 @@ void emit_cmp_cell(struct emit *e, unsigned reg, const u64 *cell)
 void emit_lea_cell(struct emit *e, unsigned reg, const u64 *cell)
 {
 	op_cell(e, true, 0x8d, reg, cell);
+}
+
+void emit_load_cell(struct emit *e, unsigned reg, const u64 *cell)
+{
+	op_cell(e, true, 0x8b, reg, cell);
+}
+
+void emit_call_cell(struct emit *e, const u64 *cell)
+{
+	op_cell(e, false, 0xff, 2, cell);
 }
 
 void emit_jmp_cell(struct emit *e, const u64 *cell)

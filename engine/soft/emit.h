@@ -64,6 +64,7 @@ void emit_alu_imm(struct emit *e, enum emit_alu op, unsigned size, unsigned reg,
 void emit_test_imm(struct emit *e, unsigned size, unsigned reg, s32 value);
 void emit_alu_load(struct emit *e, enum emit_alu op, unsigned size, unsigned reg, struct emit_mem m);
 void emit_shift(struct emit *e, enum emit_shift op, unsigned size, unsigned reg, unsigned count);
+void emit_imul_imm(struct emit *e, unsigned size, unsigned dst, unsigned src, s32 value); /* 4 or 8 */
 void emit_bswap(struct emit *e, unsigned size, unsigned reg); /* 4 or 8 */
 void emit_setcc(struct emit *e, unsigned cond, unsigned reg);
 void emit_push(struct emit *e, unsigned reg);
@@ -87,6 +88,7 @@ u8 *emit_jcc_forward(struct emit *e, unsigned cond);
 void emit_patch(struct emit *e, u8 *place);
 void emit_jmp_reg(struct emit *e, unsigned reg);
 void emit_call_reg(struct emit *e, unsigned reg);
+void emit_call_mem(struct emit *e, struct emit_mem m);
 void emit_jmp_mem(struct emit *e, struct emit_mem m);
 
 /*
@@ -95,6 +97,8 @@ void emit_jmp_mem(struct emit *e, struct emit_mem m);
  */
 void emit_cmp_cell(struct emit *e, unsigned reg, const u64 *cell); /* 64 bits, reg with the cell */
 void emit_lea_cell(struct emit *e, unsigned reg, const u64 *cell);
+void emit_load_cell(struct emit *e, unsigned reg, const u64 *cell);
+void emit_call_cell(struct emit *e, const u64 *cell);
 void emit_jmp_cell(struct emit *e, const u64 *cell);
 
 #endif

@@ -31,6 +31,7 @@ struct jit_target {
 	const struct block_page *page;
 	u32 key;
 	u16 offset;
+	bool inner;		/* to behind the entry's look at cpu->stop */
 	const u8 *unlinked;	/* what is in the slot while it leads nowhere */
 	u32 next;		/* slot that leads to the same block: its index + 1 */
 };
@@ -38,12 +39,13 @@ struct jit_target {
 /* From RIP to code; valid while number is that of its class (soft.h). */
 struct jit_jump {
 	u64 rip;
-	const u8 *code;
 	u64 number;
-	u64 unused;
+	const u8 *code;
+	u64 page;		/* of rip */
 };
 
-#define JIT_JUMP_BITS 14
+#define JIT_JUMP_BITS 13
+#define JIT_JUMP_HASH 0x9e3779b1u /* times the low half of RIP: the upper bits of 32 */
 #define JIT_CODE_SIZE (56u << 20)
 #define JIT_SLOTS (1u << 20) /* 8 bytes each, behind the code */
 #define JIT_BLOCK_ROOM 32768u /* more than any block's code */
@@ -67,11 +69,13 @@ struct jit {
 	const u8 *call_insn;
 	const u8 *unlinked;	/* leaves for offset JIT_A in the page; JIT_B: slot or 0 */
 	const u8 *decline;	/* leaves for offset JIT_A, which is to be interpreted */
-	const u8 *dispatch[BLOCK_CLASSES]; /* to the code for RIP JIT_A */
+	const u8 *returned;	/* a RET to 0, which has no CALL */
+	/* of a RET to JIT_A by another CALL than the last, with code_temp[0] to add to rSP; returns if it must be found */
+	const u8 *return_miss[BLOCK_CLASSES];
 	const u8 *refill;	/* JIT_A: linear address, JIT_B: struct jit_refill: returns "not equal" if it is worth a retry */
 	const u8 *split;	/* JIT_A: struct jit_split: goes on without windows */
 	const u8 *call_last;	/* as call_insn, but jumped to: goes on with whatever comes next */
-	struct jit_jump jump[1u << JIT_JUMP_BITS];
+	struct jit_jump jump[1 + SOFT_CONTEXTS][1u << JIT_JUMP_BITS]; /* of supervisor's code; of user's */
 	struct jit_target target[JIT_SLOTS];
 };
 
@@ -190,6 +194,11 @@ struct jit_block {
 	struct jit_refusal refusal[8];
 	struct jit_cold cold[6 * BLOCK_MAX_INSNS];
 	struct jit_exit exit[BLOCK_MAX_INSNS];
+	u8 *inner;		/* behind the entry's look at cpu->stop */
+	u8 *stack_full, *stack_back; /* of the CALL at its end */
+	u64 *return_cell;	/* of its return site: RIP there the last time, and its page */
+	u8 *return_moved, *return_back;
+	u8 *return_miss;	/* of the RET at its end */
 	struct jit_leave leave[BLOCK_MAX_INSNS + 1];
 };
 
@@ -220,6 +229,14 @@ static inline u64 *jit_slot(struct jit *jit, u32 n)
 u32 jit_written(const struct x86_insn *insn);
 void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr);
 
+/* In which table of jit.jump the ways to code of this class are now. */
+static inline struct jit_jump *jit_jumps(struct jit *jit, enum block_class class)
+{
+	return jit->jump[class == BLOCK_USER ? 1 + jit->soft->context : 0];
+}
+
+/* Room among the slots; NULL: there is none. */
+void *jit_take_cells(struct jit *jit, size_t size);
 /* jit_block.c: makes b->code, unless it cannot be had. */
 void jit_translate(struct jit *jit, struct block *b);
 /* The instruction of b at pc, and where its flags are; NULL if that is not in its code. */
@@ -233,6 +250,8 @@ void jit_refuse_if(struct jit_block *t, unsigned cond, bool decline);
 
 /* jit_frame.c */
 bool jit_make_frame(struct jit *jit);
+/* JIT_B: the entry of the table for RIP JIT_A; JIT_A and flags are lost. The branches if there is none go to miss[]. */
+void jit_look_up(struct emit *e, enum block_class class, u8 *miss[2]);
 
 /* jit_flags.c: into cpu->cc; into the host's. RAX is lost. */
 void jit_save_flags(struct jit_block *t);
@@ -281,6 +300,8 @@ void jit_close_windows(struct jit_block *t);
 void jit_kept_a(struct jit_block *t);
 /* A jump to the handler of the instruction at hand, if condition cond. */
 void jit_slow_if(struct jit_block *t, unsigned cond);
+/* The same by a branch that is there already. */
+void jit_slow_at(struct jit_block *t, u8 *place);
 /* Ends the instruction: where its slow paths come back to. */
 void jit_finish(struct jit_block *t);
 void jit_call_handler(struct jit_block *t, unsigned insn);
@@ -317,6 +338,6 @@ void jit_exits(struct jit_block *t);
 /* The code that unlinked slots lead to. */
 void jit_leaves(struct jit_block *t);
 
-enum { JIT_IF_NOT_EQUAL = 5, JIT_IF_EQUAL = 4, JIT_IF_ABOVE = 7 };
+enum { JIT_IF_NOT_EQUAL = 5, JIT_IF_EQUAL = 4, JIT_IF_BELOW = 2, JIT_IF_ABOVE = 7 };
 
 #endif

@@ -130,6 +130,11 @@ static struct jit_cold *add_cold(struct jit_block *t, u8 *place)
 	return c;
 }
 
+void jit_slow_at(struct jit_block *t, u8 *place)
+{
+	add_cold(t, place);
+}
+
 void jit_slow_if(struct jit_block *t, unsigned cond)
 {
 	add_cold(t, emit_jcc_forward(&t->e, cond));

@@ -12,8 +12,7 @@
 
 /* ---- the entry ------------------------------------------------------------------------------------- */
 
-/* Room among the slots; NULL: there is none. */
-static void *take_cells(struct jit *jit, size_t size)
+void *jit_take_cells(struct jit *jit, size_t size)
 {
 	u32 words = (u32)(size + 7) / 8;
 	u64 *cells = jit_slot(jit, jit->used_slots);
@@ -31,6 +30,7 @@ static void entry(struct jit_block *t)
 	emit_op_mem(e, 4, 0x83, EMIT_CMP, JIT_FIELD(stop));
 	emit8(e, 0);
 	jit_refuse_if(t, JIT_IF_NOT_EQUAL, false);
+	t->inner = e->p;
 	jit_vector_entry(t);
 }
 
@@ -57,6 +57,7 @@ static void refusals(struct jit_block *t, bool decline)
 	if (!any)
 		return;
 	emit_mov_imm(&t->e, JIT_A, t->offset);
+	emit_mov_imm(&t->e, JIT_B, 0);
 	emit_jmp(&t->e, t->delta, decline ? t->jit->decline : t->jit->unlinked);
 }
 
@@ -135,7 +136,7 @@ static void end(struct jit_block *t)
 
 static void cold_window(struct jit_block *t, const struct jit_cold *c)
 {
-	struct jit_split *split = take_cells(t->jit, sizeof(*split));
+	struct jit_split *split = jit_take_cells(t->jit, sizeof(*split));
 
 	if (!split) {
 		t->e.overflow = true;
@@ -195,7 +196,7 @@ static bool begin(struct jit_block *t, unsigned first)
 
 	if (used + JIT_BLOCK_ROOM > JIT_CODE_SIZE)
 		return false;
-	t->piece = take_cells(jit, sizeof(*t->piece) + (nr + 1) * sizeof(t->piece->at[0]));
+	t->piece = jit_take_cells(jit, sizeof(*t->piece) + (nr + 1) * sizeof(t->piece->at[0]));
 	if (!t->piece)
 		return false;
 	*t->piece = (struct jit_piece){ .code = jit->region.exec + used, .first = (u16)first, .nr = (u16)nr };
@@ -246,6 +247,7 @@ void jit_translate(struct jit *jit, struct block *b)
 	if (!body(&t))
 		end(&t);
 	b->code = finish(&t, code_linear_rip(jit->cpu) & PAGE_MASK);
+	b->inner = t.inner + t.delta;
 }
 
 /* ---- the rest of a block, without windows ------------------------------------------------------------ */

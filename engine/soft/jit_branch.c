@@ -1,89 +1,110 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Branches, and how a block is left for the next. The target is checked to be canonical and everything
- * that may miss is probed before anything is committed; if not, the handler does it all.
+ * Branches, and how a block is left for the next: within the page through slots, elsewhere by looking RIP up in a table.
+ * What is found there is a canonical address. Everything that may miss is probed and looked up before anything is
+ * committed; if it misses, the handler does it all, and the loop that it leads to fills the table.
  */
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
-
-/* To the handler unless JIT_B is canonical in 48 bits; JIT_A and flags are lost. */
-static void check_canonical(struct jit_block *t)
-{
-	struct emit *e = &t->e;
-
-	emit_mov(e, 8, JIT_A, JIT_B);
-	emit_shift(e, EMIT_SHL, 8, JIT_A, 16);
-	emit_shift(e, EMIT_SAR, 8, JIT_A, 16);
-	emit_alu(e, EMIT_CMP, 8, JIT_A, JIT_B);
-	t->in_host = false;
-	jit_slow_if(t, JIT_IF_NOT_EQUAL);
-}
 
 static bool same_page(const struct jit_block *t, s64 delta)
 {
 	return (u64)(t->b->offset + delta) < PAGE_SIZE;
 }
 
-/* The target is checked, unless it is in the page. JIT_A and JIT_B are lost. */
-static void check_target(struct jit_block *t, s64 delta)
+/* What a RET adds to rSP. */
+static s32 return_pops(const struct x86_insn *insn)
 {
-	if (same_page(t, delta))
-		return;
-	jit_rip(t, JIT_B, delta);
-	check_canonical(t);
+	return 8 + (s32)(insn->imm & 0xffff);
 }
 
-/* Through a new slot, for a target in this page. */
-static void jump_by_slot(struct jit_block *t, s64 delta)
+/* ---- within the page --------------------------------------------------------------------------------- */
+
+/* A new slot for a target in this page; inner: the target need not look at cpu->stop. */
+static u64 *new_slot(struct jit_block *t, s64 delta, bool inner)
 {
 	struct jit *jit = t->jit;
 	u32 n = jit->used_slots;
 
 	if (n == JIT_SLOTS || t->nr_leaves == ARRAY_SIZE(t->leave)) {
 		t->e.overflow = true;
-		return;
+		return jit_slot(jit, 0);
 	}
 	jit->used_slots++;
 	jit->target[n] = (struct jit_target){
-		.page = t->b->page, .offset = (u16)(t->b->offset + delta), .key = t->b->key,
+		.page = t->b->page, .offset = (u16)(t->b->offset + delta), .key = t->b->key, .inner = inner,
 	};
 	t->leave[t->nr_leaves++] = (struct jit_leave){ n, (unsigned)(t->offset + (u64)delta) };
-	emit_lea_cell(&t->e, JIT_B, jit_slot(jit, n));
-	emit_jmp_mem(&t->e, EMIT_MEM(JIT_B, 0));
+	return jit_slot(jit, n);
 }
 
 void jit_leaves(struct jit_block *t)
 {
+	struct emit *e = &t->e;
+
 	for (unsigned i = 0; i < t->nr_leaves; i++) {
-		t->jit->target[t->leave[i].slot].unlinked = t->e.p + t->delta;
-		atomic_set(jit_slot(t->jit, t->leave[i].slot), (u64)t->e.p + (u64)t->delta);
-		emit_mov_imm(&t->e, JIT_A, t->leave[i].offset);
-		emit_jmp(&t->e, t->delta, t->jit->unlinked);
+		u64 *slot = jit_slot(t->jit, t->leave[i].slot);
+
+		t->jit->target[t->leave[i].slot].unlinked = e->p + t->delta;
+		atomic_set(slot, (u64)e->p + (u64)t->delta);
+		emit_mov_imm(e, JIT_A, t->leave[i].offset);
+		emit_lea_cell(e, JIT_B, slot);
+		emit_jmp(e, t->delta, t->jit->unlinked);
+	}
+	if (t->stack_full) {
+		emit_patch(e, t->stack_full);
+		emit_load(e, 8, X86_RSP, JIT_FIELD(code_stack));
+		emit_jmp(e, 0, t->stack_back);
+	}
+	if (t->return_moved) {
+		emit_patch(e, t->return_moved);
+		emit_mov_imm(e, JIT_A, (u64)t->return_cell);
+		emit_store(e, 8, EMIT_MEM(JIT_A, 0), JIT_B);
+		emit_alu_imm(e, EMIT_AND, 8, JIT_B, -4096);
+		emit_store(e, 8, EMIT_MEM(JIT_A, 8), JIT_B);
+		emit_jmp(e, 0, t->return_back);
+	}
+	if (t->return_miss) {
+		emit_patch(e, t->return_miss);
+		emit_store_imm(e, 8, JIT_FIELD(code_temp), return_pops(&t->b->insn[t->b->nr - 1u]));
+		emit_mov(e, 8, JIT_A, JIT_B);
+		emit_call(e, t->delta, t->jit->return_miss[block_class(t->b->key)]);
+		jit_call_handler(t, t->b->nr - 1u);
 	}
 }
 
-/* Code that goes to RIP JIT_A. */
-static const u8 *dispatch(const struct jit_block *t)
+/* ---- by the table ------------------------------------------------------------------------------------- */
+
+/* JIT_B: the table's entry for RIP JIT_A, which so is known to be canonical; to the handler if there is none. */
+static void look_up(struct jit_block *t)
 {
-	return t->jit->dispatch[block_class(t->b->key)];
+	u8 *miss[2];
+
+	jit_look_up(&t->e, block_class(t->b->key), miss);
+	jit_slow_at(t, miss[0]);
+	jit_slow_at(t, miss[1]);
+	t->in_host = false;
+	t->in_a = JIT_NO_WINDOW;
 }
 
-/* To a target that has been checked. */
-static void go(struct jit_block *t, s64 delta)
+static void go_to_found(struct jit_block *t)
 {
-	if (same_page(t, delta)) {
-		jump_by_slot(t, delta);
-		return;
-	}
-	jit_rip(t, JIT_A, delta);
-	emit_jmp(&t->e, t->delta, dispatch(t));
+	emit_load(&t->e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, page)));
+	emit_store(&t->e, 8, JIT_FIELD(code_page), JIT_A);
+	emit_jmp_mem(&t->e, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
 }
 
+/* A branch ahead needs no look at cpu->stop: no loop is made of those alone. */
 void jit_exit_direct(struct jit_block *t, s64 delta, unsigned insn)
 {
 	t->now = insn;
-	check_target(t, delta);
-	go(t, delta);
+	if (same_page(t, delta)) {
+		emit_jmp_cell(&t->e, new_slot(t, delta, delta >= t->b->insn[insn].next));
+		return;
+	}
+	jit_rip(t, JIT_A, delta);
+	look_up(t);
+	go_to_found(t);
 	jit_finish(t);
 }
 
@@ -102,7 +123,9 @@ void jit_exits(struct jit_block *t)
 	}
 }
 
-/* Return address pushed; JIT_A and JIT_B are lost. */
+/* ---- calls -------------------------------------------------------------------------------------------- */
+
+/* The return address is pushed, on the guest's stack and on the host's; JIT_A and JIT_B are lost. */
 static void push_return(struct jit_block *t, const struct x86_insn *insn)
 {
 	struct emit *e = &t->e;
@@ -113,7 +136,87 @@ static void push_return(struct jit_block *t, const struct x86_insn *insn)
 	jit_rip(t, JIT_B, insn->next);
 	emit_store(e, 8, m, JIT_B);
 	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
+	emit_alu_load(e, EMIT_CMP, 8, X86_RSP, JIT_FIELD(code_stack_end));
+	t->stack_full = emit_jcc_forward(e, JIT_IF_BELOW);
+	t->stack_back = e->p;
+	emit_push(e, JIT_B);
+	t->return_cell = jit_take_cells(t->jit, 2 * sizeof(u64));
+	if (!t->return_cell) {
+		t->return_cell = jit_slot(t->jit, 0);
+		e->overflow = true;
+	}
 }
+
+/*
+ * Where the host's RET comes to, with RIP in JIT_B. cpu->code_page is not made of it but taken from a cell that knows what it
+ * was the last time: so the processor need not wait for the address that CALL has made of cpu->code_page and RET has read.
+ */
+static void return_site(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct emit *e = &t->e;
+
+	jit_finish(t);
+	emit_cmp_cell(e, JIT_B, t->return_cell);
+	t->return_moved = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
+	emit_load_cell(e, JIT_B, t->return_cell + 1);
+	t->return_back = e->p;
+	emit_store(e, 8, JIT_FIELD(code_page), JIT_B);
+	emit_lea(e, 8, X86_RSP, EMIT_MEM(X86_RSP, 8));
+	if (same_page(t, insn->next)) {
+		emit_jmp_cell(e, new_slot(t, insn->next, true));
+		return;
+	}
+	emit_op_mem(e, 8, 0x81, EMIT_SUB, JIT_FIELD(code_page));
+	emit32(e, PAGE_SIZE);
+	jit_exit_direct(t, insn->next, t->b->nr);
+}
+
+/* The code found waits in code_temp[] while the return address is pushed. */
+static void call_found(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct emit *e = &t->e;
+
+	look_up(t);
+	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
+	emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_A);
+	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, page)));
+	emit_store(e, 8, JIT_FIELD(code_temp[1]), JIT_A);
+	push_return(t, insn);
+	emit_load(e, 8, JIT_A, JIT_FIELD(code_temp[1]));
+	emit_store(e, 8, JIT_FIELD(code_page), JIT_A);
+	emit_call_mem(e, JIT_FIELD(code_temp[0]));
+	return_site(t, insn);
+}
+
+static void call(struct jit_block *t, const struct x86_insn *insn)
+{
+	s64 delta = (s64)(insn->next + insn->imm);
+
+	jit_save_flags(t);
+	if (!same_page(t, delta)) {
+		jit_rip(t, JIT_A, delta);
+		call_found(t, insn);
+		return;
+	}
+	push_return(t, insn);
+	emit_call_cell(&t->e, new_slot(t, delta, false));
+	return_site(t, insn);
+}
+
+static void ret(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct emit *e = &t->e;
+
+	jit_save_flags(t);
+	emit_load(e, 8, JIT_B, jit_stack_operand(t, insn));
+	emit_alu_load(e, EMIT_CMP, 8, JIT_B, EMIT_MEM(X86_RSP, 8));
+	t->in_host = false;
+	t->return_miss = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
+	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, return_pops(insn)));
+	emit_ret(e);
+}
+
+/* ---- the others ---------------------------------------------------------------------------------------- */
 
 static void jcc(struct jit_block *t, const struct x86_insn *insn)
 {
@@ -129,46 +232,23 @@ static void jmp(struct jit_block *t, const struct x86_insn *insn)
 	jit_exit_direct(t, (s64)(insn->next + insn->imm), t->now);
 }
 
-static void call(struct jit_block *t, const struct x86_insn *insn)
-{
-	s64 delta = (s64)(insn->next + insn->imm);
-
-	jit_save_flags(t);
-	check_target(t, delta);
-	push_return(t, insn);
-	go(t, delta);
-}
-
-static void ret(struct jit_block *t, const struct x86_insn *insn)
-{
-	struct emit *e = &t->e;
-
-	jit_save_flags(t);
-	emit_load(e, 8, JIT_B, jit_stack_operand(t, insn));
-	check_canonical(t);
-	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, 8 + (s32)(insn->imm & 0xffff)));
-	emit_mov(e, 8, JIT_A, JIT_B);
-	emit_jmp(e, t->delta, dispatch(t));
-}
-
-/* Canonical target of an indirect branch in JIT_B. */
+/* Target of an indirect branch in JIT_A. */
 static bool indirect_target(struct jit_block *t, const struct x86_insn *insn)
 {
 	struct emit *e = &t->e;
 	bool mem = insn->operand[0].kind == X86_OPD_MEM;
+	unsigned host;
 
 	if (mem && !jit_ea_possible(insn))
 		return false;
 	jit_save_flags(t);
 	if (mem) {
-		emit_load(e, 8, JIT_B, jit_operand(t, insn, 8, false));
-	} else {
-		unsigned host = jit_get(t, insn->operand[0].reg, JIT_B);
-
-		if (host != JIT_B)
-			emit_mov(e, 8, JIT_B, host);
+		emit_load(e, 8, JIT_A, jit_operand(t, insn, 8, false));
+		return true;
 	}
-	check_canonical(t);
+	host = jit_get(t, insn->operand[0].reg, JIT_A);
+	if (host != JIT_A)
+		emit_mov(e, 8, JIT_A, host);
 	return true;
 }
 
@@ -176,20 +256,16 @@ static bool jmp_ind(struct jit_block *t, const struct x86_insn *insn)
 {
 	if (!indirect_target(t, insn))
 		return false;
-	emit_mov(&t->e, 8, JIT_A, JIT_B);
-	emit_jmp(&t->e, t->delta, dispatch(t));
+	look_up(t);
+	go_to_found(t);
 	return true;
 }
 
-/* The target waits on the host's stack while the return address is pushed. */
 static bool call_ind(struct jit_block *t, const struct x86_insn *insn)
 {
 	if (!indirect_target(t, insn))
 		return false;
-	emit_store(&t->e, 8, EMIT_MEM(X86_RSP, 0), JIT_B);
-	push_return(t, insn);
-	emit_load(&t->e, 8, JIT_A, EMIT_MEM(X86_RSP, 0));
-	emit_jmp(&t->e, t->delta, dispatch(t));
+	call_found(t, insn);
 	return true;
 }
 

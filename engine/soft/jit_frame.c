@@ -9,6 +9,7 @@
 #include "engine/soft/jit.h"
 
 #define FRAME_WORDS 2
+#define RETURNS_SIZE 4096 /* bytes of the host's stack */
 
 static const u8 saved[] = { X86_RBX, X86_RBP, 12, 13, 14, 15 };
 
@@ -52,18 +53,23 @@ static void cc_to_ax(struct emit *e)
 	emit_store(e, 4, JIT_FIELD(cc), X86_RAX);
 }
 
-static void enter(struct emit *e)
+static void enter(struct emit *e, struct jit *jit)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(saved); i++)
 		emit_push(e, saved[i]);
 	emit_alu_imm(e, EMIT_SUB, 8, X86_RSP, FRAME_WORDS * 8);
+	emit_mov_imm(e, X86_RAX, (u64)jit->returned);
+	emit_store(e, 8, EMIT_MEM(X86_RSP, 0), X86_RAX);
+	emit_store_imm(e, 8, EMIT_MEM(X86_RSP, 8), 0);
+	emit_store(e, 8, JIT_FIELD(code_stack), X86_RSP);
+	emit_lea(e, 8, X86_RAX, EMIT_MEM(X86_RSP, -RETURNS_SIZE));
+	emit_store(e, 8, JIT_FIELD(code_stack_end), X86_RAX);
 	emit_mov(e, 8, JIT_A, X86_RSI);
 	cc_to_ax(e);
 	emit_load(e, 8, X86_RAX, JIT_REG(X86_REG_RIP));
 	emit_alu_imm(e, EMIT_AND, 8, X86_RAX, -4096);
 	emit_store(e, 8, JIT_FIELD(code_page), X86_RAX);
 	reload(e);
-	emit_alu(e, EMIT_XOR, 4, JIT_B, JIT_B);
 	emit_jmp_reg(e, JIT_A);
 }
 
@@ -71,6 +77,7 @@ static void enter(struct emit *e)
 static void leave(struct emit *e)
 {
 	emit_mov(e, 4, X86_RAX, JIT_A);
+	emit_load(e, 8, X86_RSP, JIT_FIELD(code_stack));
 	emit_alu_imm(e, EMIT_ADD, 8, X86_RSP, FRAME_WORDS * 8);
 	for (unsigned i = ARRAY_SIZE(saved); i--;)
 		emit_pop(e, saved[i]);
@@ -139,7 +146,6 @@ static void call_insn(struct emit *e, struct jit *jit)
 	reload(e);
 	emit_ret(e);
 	emit_patch(e, out);
-	emit_alu_imm(e, EMIT_ADD, 8, X86_RSP, 8);
 	leave(e);
 }
 
@@ -176,46 +182,57 @@ static void split(struct emit *e, struct jit *jit)
 	leave_branched(e);
 }
 
-/* By the way of jit.jump; the hash is translate.c's. */
-static void dispatch(struct emit *e, struct jit *jit, enum block_class class)
+void jit_look_up(struct emit *e, enum block_class class, u8 *miss[2])
 {
-	u8 *miss[2];
+	size_t jumps = offsetof(struct x86_cpu, code_jumps[class]), number = offsetof(struct x86_cpu, code_number[class]);
 
-	emit_store(e, 8, JIT_REG(X86_REG_RIP), JIT_A);
-	emit_mov(e, 8, JIT_B, JIT_A);
-	emit_shift(e, EMIT_SHR, 8, JIT_B, JIT_JUMP_BITS);
-	emit_alu(e, EMIT_XOR, 8, JIT_B, JIT_A);
-	emit_alu_imm(e, EMIT_AND, 4, JIT_B, ARRAY_SIZE(jit->jump) - 1);
+	emit_imul_imm(e, 4, JIT_B, JIT_A, (s32)JIT_JUMP_HASH);
+	emit_shift(e, EMIT_SHR, 4, JIT_B, 32 - JIT_JUMP_BITS);
 	emit_shift(e, EMIT_SHL, 4, JIT_B, 5);
-	emit_mov_imm(e, JIT_A, (u64)jit->jump);
-	emit_alu(e, EMIT_ADD, 8, JIT_B, JIT_A);
-	emit_load(e, 8, JIT_A, JIT_REG(X86_REG_RIP));
+	emit_alu_load(e, EMIT_ADD, 8, JIT_B, EMIT_GS((s32)jumps));
 	emit_alu_load(e, EMIT_CMP, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, rip)));
 	miss[0] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
-	emit_mov_imm(e, JIT_A, (u64)&jit->soft->now.link[class]);
-	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_A, 0));
+	emit_load(e, 8, JIT_A, EMIT_GS((s32)number));
 	emit_alu_load(e, EMIT_CMP, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, number)));
 	miss[1] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
-	emit_load(e, 8, JIT_A, JIT_REG(X86_REG_RIP));
-	emit_alu_imm(e, EMIT_AND, 8, JIT_A, -4096);
+}
+
+static void return_miss(struct emit *e, enum block_class class)
+{
+	u8 *miss[2], *bottom;
+
+	jit_look_up(e, class, miss);
+	emit_alu_load(e, EMIT_ADD, 8, JIT_SP, JIT_FIELD(code_temp));
+	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, page)));
 	emit_store(e, 8, JIT_FIELD(code_page), JIT_A);
-	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
-	emit_alu(e, EMIT_XOR, 4, JIT_B, JIT_B);
-	emit_jmp_reg(e, JIT_A);
-	for (unsigned i = 0; i < ARRAY_SIZE(miss); i++)
-		emit_patch(e, miss[i]);
+	emit_lea(e, 8, X86_RSP, EMIT_MEM(X86_RSP, 8));
+	emit_alu_load(e, EMIT_CMP, 8, X86_RSP, JIT_FIELD(code_stack));
+	bottom = emit_jcc_forward(e, JIT_IF_EQUAL);
+	emit_lea(e, 8, X86_RSP, EMIT_MEM(X86_RSP, 16));
+	emit_patch(e, bottom);
+	emit_jmp_mem(e, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
+	emit_patch(e, miss[0]);
+	emit_patch(e, miss[1]);
+	emit_ret(e);
+}
+
+static void returned(struct emit *e)
+{
+	emit_store_imm(e, 8, JIT_REG(X86_REG_RIP), 0);
 	leave_branched(e);
 }
 
-static void call_last(struct emit *e, struct jit *jit, s64 delta)
+/* cpu->code_temp[0]: rsp, which jit_exec_last() may change. */
+static void call_last(struct emit *e, struct jit *jit)
 {
-	u8 *other;
+	u8 *other, *miss[2];
 
+	emit_store(e, 8, JIT_FIELD(code_temp), X86_RSP);
 	emit_alu_imm(e, EMIT_SUB, 8, X86_RSP, 8);
 	prepare_call(e, jit);
 	emit_mov_imm(e, JIT_A, (u64)jit_exec_last);
 	emit_call_reg(e, JIT_A);
-	emit_alu_imm(e, EMIT_ADD, 8, X86_RSP, 8);
+	emit_load(e, 8, X86_RSP, JIT_FIELD(code_temp));
 	emit_mov(e, 4, JIT_A, X86_RAX);
 	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
 		emit_alu_imm(e, EMIT_CMP, 4, JIT_A, JIT_GO_ON + (s32)class);
@@ -223,7 +240,13 @@ static void call_last(struct emit *e, struct jit *jit, s64 delta)
 		cc_to_ax(e);
 		reload(e);
 		emit_load(e, 8, JIT_A, JIT_REG(X86_REG_RIP));
-		emit_jmp(e, delta, jit->dispatch[class]);
+		jit_look_up(e, class, miss);
+		emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, page)));
+		emit_store(e, 8, JIT_FIELD(code_page), JIT_A);
+		emit_jmp_mem(e, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
+		emit_patch(e, miss[0]);
+		emit_patch(e, miss[1]);
+		leave_branched(e);
 		emit_patch(e, other);
 	}
 	leave(e);
@@ -235,8 +258,10 @@ bool jit_make_frame(struct jit *jit)
 	struct emit e = emit_start(start, 4096);
 	s64 delta = jit->region.exec - jit->region.write;
 
+	jit->returned = e.p + delta;
+	returned(&e);
 	jit->enter = (void *)(e.p + delta);
-	enter(&e);
+	enter(&e, jit);
 	jit->call_insn = e.p + delta;
 	call_insn(&e, jit);
 	jit->unlinked = e.p + delta;
@@ -249,15 +274,15 @@ bool jit_make_frame(struct jit *jit)
 	store_word(&e, 1, &jit->declined, JIT_B, JIT_A);
 	leave_branched(&e);
 	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
-		jit->dispatch[class] = e.p + delta;
-		dispatch(&e, jit, class);
+		jit->return_miss[class] = e.p + delta;
+		return_miss(&e, class);
 	}
 	jit->refill = e.p + delta;
 	refill(&e, jit);
 	jit->split = e.p + delta;
 	split(&e, jit);
 	jit->call_last = e.p + delta;
-	call_last(&e, jit, delta);
+	call_last(&e, jit);
 	jit->fixed = jit->region.used;
 	return !e.overflow;
 }

@@ -192,8 +192,15 @@ bool jit_is_last(const struct jit_block *t)
 
 unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	enum x86_result r = insn->exec(cpu, insn);
+	struct soft_vcpu *soft = soft_of(cpu);
+	enum x86_result r;
 
+	soft->at_last = true;
+	soft->selected = false;
+	r = insn->exec(cpu, insn);
+	soft->at_last = false;
+	if (soft->selected)
+		cpu->code_temp[0] = cpu->code_stack; /* what the host's stack promised of returns is void */
 	if (r > X86_END || atomic_read(&cpu->stop) || !may_go_on(cpu))
 		return r;
 	if (r != X86_BRANCH)

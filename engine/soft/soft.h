@@ -32,6 +32,7 @@ enum block_class { BLOCK_KERNEL, BLOCK_USER, BLOCK_CLASSES };
 struct block_numbers {
 	u64 map[BLOCK_CLASSES];	 /* of translations of code pages */
 	u64 link[BLOCK_CLASSES]; /* of ways to blocks: moves with map, and when blocks must be looked at before they run */
+	u64 expiry;		/* soft_vcpu.expiry when link was given */
 };
 
 #define JUMP_BITS 13
@@ -108,7 +109,10 @@ struct soft_vcpu {
 	struct block_numbers now;
 	struct block_numbers kept[SOFT_CONTEXTS]; /* of the others */
 	unsigned context;		/* block_enter_context() */
+	u64 expiry;			/* times that the ways of all address spaces became void */
 	bool kernel_local;		/* some supervisor code is not in a global page */
+	bool at_last;			/* jit_exec_last() runs ... */
+	bool selected;			/* ... and the numbers or the context became others meanwhile */
 	u64 flushes;			/* times that what was fetched became void: no pointer to it outlives a change */
 	u32 nr_fetched;
 	u64 fetched[(1u << BLOCK_FETCHED_BITS) / 64]; /* linear pages, by hash, of which something may be known */

@@ -15,14 +15,16 @@
  * dealt with by the loop in run.c. Status flags are in cpu->cc at every block's entry, and inside a block
  * wherever jit_access.c has put them. Vector state is the host's.
  *
- * Ways in and out. Every entry tests cpu->stop; if it is set the loop is entered with RIP at the block,
- * and looks. So a kick is seen at the next block. That a block's bytes are still those in memory needs no
- * test: block.c has why. A branch within the page goes through a *slot*, a pointer in data
- * memory (patching code would need a serializing instruction at each link): it leads to the loop until
- * the loop has found that the block at this offset of this very page, in this mode, is translated. Page and
- * mode are the branching block's own, so no change of mapping can make it wrong; when the block ends or
- * its page is in doubt, the slots that lead to it are reset (translate_unlink()). A branch to another
- * page, and every indirect one, looks RIP up in jit.jump, whose entries bear the numbers of block.c.
+ * Ways in and out. A block begins with a look at cpu->stop; if it is set the loop is entered with RIP at
+ * the block, and looks. Branches ahead within the page and returns to a CALL enter behind that: so a kick is
+ * seen at the next backward branch, call or computed jump. That a block's bytes are still those in memory
+ * needs no test: block.c has why. A branch within the page goes through a *slot*, a pointer in data memory
+ * (patching code would need a serializing instruction at each link): it leads to the loop until the loop
+ * has found that the block at this offset of this very page, in this mode, is translated. Page and mode are
+ * the branching block's own, so no change of mapping can make it wrong; when the block ends or its page is in
+ * doubt, the slots that lead to it are reset (translate_unlink()). A branch to another page, and every
+ * indirect one, looks RIP up in a table, jit.jump, whose entries bear the numbers of block.c; what is not
+ * there is done by the branch's handler. A RET returns by the host's stack (jit_frame.c).
  *
  * Life time. Code and slots are never freed singly. block_flush_all() throws all blocks away and comes
  * here: the code memory starts over. If handlers called by translated code void blocks, the code that they
@@ -47,36 +49,42 @@
 
 /* ---- from the loop --------------------------------------------------------------------------------- */
 
-static struct jit_jump *jump_at(struct jit *jit, u64 rip)
+static struct jit_jump *jump_in(struct jit_jump *table, u64 rip)
 {
-	return &jit->jump[(rip ^ rip >> JIT_JUMP_BITS) & (ARRAY_SIZE(jit->jump) - 1)];
+	return &table[(u32)rip * JIT_JUMP_HASH >> (32 - JIT_JUMP_BITS)];
 }
 
-/* The way to b is known now: to the slot that was left through, and to jit.jump. */
+static void link_slot(struct jit *jit, struct block *b)
+{
+	u64 *slot = (u64 *)code_write_address(&jit->region, jit->link);
+	u32 n = (u32)(slot - jit_slot(jit, 0));
+	struct jit_target *target = &jit->target[n];
+
+	if (target->page != b->page || target->offset != b->offset || target->key != b->key ||
+	    *slot != (u64)target->unlinked)
+		return;
+	atomic_set(slot, (u64)(target->inner ? b->inner : b->code));
+	target->next = b->incoming;
+	b->incoming = n + 1;
+}
+
+/* The way to b is known now: to the slot that was left through, and to the table. */
 static void link_to(struct jit *jit, struct block *b, u64 rip)
 {
 	const struct jump *j = block_jump(jit->soft, rip);
 
-	if (jit->link) {
-		u64 *slot = (u64 *)code_write_address(&jit->region, jit->link);
-		u32 n = (u32)(slot - jit_slot(jit, 0));
-		struct jit_target *target = &jit->target[n];
-
-		if (target->page == b->page && target->offset == b->offset && target->key == b->key &&
-		    *slot == (u64)target->unlinked) {
-			atomic_set(slot, (u64)b->code);
-			target->next = b->incoming;
-			b->incoming = n + 1;
-		}
+	if (jit->link)
+		link_slot(jit, b);
+	if (j->rip == rip && j->block == b && j->number == jit->soft->now.link[block_class(b->key)]) {
+		*jump_in(jit_jumps(jit, block_class(b->key)), rip) = (struct jit_jump){
+			.rip = rip, .number = j->number, .code = b->code, .page = rip & PAGE_MASK,
+		};
 	}
-	if (j->rip == rip && j->block == b && j->number == jit->soft->now.link[block_class(b->key)])
-		*jump_at(jit, rip) = (struct jit_jump){ .rip = rip, .code = b->code, .number = j->number };
 }
 
 void translate_unlink(struct soft_vcpu *soft, struct block *b)
 {
 	struct jit *jit = soft->jit;
-	struct jit_jump *j;
 
 	if (!jit)
 		return;
@@ -84,9 +92,24 @@ void translate_unlink(struct soft_vcpu *soft, struct block *b)
 		atomic_set(jit_slot(jit, n - 1), (u64)jit->target[n - 1].unlinked);
 	b->incoming = 0;
 	jit->link = NULL;
-	j = jump_at(jit, b->rip);
-	if (b->entered && j->rip == b->rip)
-		j->number = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(jit->jump) && b->entered; i++) {
+		struct jit_jump *j = jump_in(jit->jump[i], b->rip);
+
+		if (j->rip == b->rip)
+			j->number = 0;
+	}
+}
+
+void translate_select(struct soft_vcpu *soft)
+{
+	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
+		soft->cpu->code_number[class] = soft->now.link[class];
+		if (soft->jit)
+			soft->cpu->code_jumps[class] = jit_jumps(soft->jit, class);
+	}
+	soft->selected = true;
+	if (!soft->at_last)
+		atomic_or(&soft->cpu->stop, X86_STOP_CODE);
 }
 
 bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b, enum x86_result *r)
@@ -217,6 +240,7 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 	soft->jit = jit;
 	if (lockstep_wanted())
 		soft->lockstep = lockstep_create();
+	translate_select(soft);
 	return;
 
 out_destroy:

@@ -17,6 +17,9 @@ void translate_destroy(struct soft_vcpu *soft);
  */
 bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b, enum x86_result *r);
 
+/* The numbers, or the context, are others: what translated code knows of it follows. If it runs it leaves. */
+void translate_select(struct soft_vcpu *soft);
+
 /* Nothing leads to the block's translation any more. */
 void translate_unlink(struct soft_vcpu *soft, struct block *b);
 
