@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * How the software engine finds its way through code: links, calls and returns, and what must break them - pages mapped
+ * anew, code written by the VMM and by another vCPU. Small routines in a VM of the public interface, by the interpreter
+ * and by the translator; guest addresses are guest-physical ones but where a test maps a page elsewhere.
+ */
+#define _GNU_SOURCE
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "include/anykvm.h"
+
+#define PAGE 0x1000u
+#define RAM_SIZE 0x80000u
+#define PAGE_TABLES 0x1000u	/* PML4, PDPT, PD, PT: two megabytes, page by page */
+#define LEAF(gva) (PAGE_TABLES + 3 * PAGE + 8 * ((gva) >> 12))
+#define IDT 0x6000u
+#define FAULT 0x7000u		/* the handler of #GP: HLT */
+#define CODE 0x10000u
+#define SUB 0x20000u		/* subroutines, ... */
+#define OTHER 0x24000u		/* ... others of them */
+#define DATA 0x30000u
+#define STACK 0x40000u
+#define SECOND_STACK 0x60000u
+
+static int kvm, vm, vcpu[2];
+static struct kvm_run *shared[2];
+static struct kvm_regs regs;
+static uint8_t *ram;
+
+/* ---- the machine ---------------------------------------------------------------------------------- */
+
+static void api(int fd, unsigned long request, void *argument)
+{
+	assert_int_equal(anykvm_ioctl(fd, request, (unsigned long)argument), 0);
+}
+
+static void word(unsigned where, uint64_t value)
+{
+	memcpy(ram + where, &value, 8);
+}
+
+static uint32_t load(unsigned where)
+{
+	return __atomic_load_n((uint32_t *)(ram + where), __ATOMIC_ACQUIRE);
+}
+
+static void store(unsigned where, uint32_t value)
+{
+	__atomic_store_n((uint32_t *)(ram + where), value, __ATOMIC_RELEASE);
+}
+
+static void set_cpuid(int cpu)
+{
+	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
+
+	c->nent = 256;
+	api(kvm, KVM_GET_SUPPORTED_CPUID, c);
+	api(cpu, KVM_SET_CPUID2, c);
+	free(c);
+}
+
+static void set_system(int cpu, bool paging)
+{
+	struct kvm_segment code = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1, .g = 1 };
+	struct kvm_segment data = { .limit = ~0u, .selector = 16, .type = 3, .present = 1, .s = 1, .g = 1, .db = 1 };
+	struct kvm_sregs s;
+
+	api(cpu, KVM_GET_SREGS, &s);
+	code.l = paging;
+	code.db = !paging;
+	s.cs = code;
+	s.ds = s.es = s.fs = s.gs = s.ss = data;
+	s.idt.base = IDT;
+	s.idt.limit = 0xfff;
+	s.gdt.base = 0x5000;
+	s.gdt.limit = 23;
+	s.cr0 = paging ? 0x80010033 : 0x33;
+	s.cr3 = PAGE_TABLES;
+	s.cr4 = 0x620;
+	s.efer = paging ? 0x500 : 0;
+	api(cpu, KVM_SET_SREGS, &s);
+}
+
+static int setup(void **state)
+{
+	setenv("ANYKVM_SOFT", *state, 1);
+	kvm = anykvm_open();
+	vm = anykvm_ioctl(kvm, KVM_CREATE_VM, 0);
+	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(ram != MAP_FAILED);
+	api(vm, KVM_SET_USER_MEMORY_REGION,
+	    &(struct kvm_userspace_memory_region){ .memory_size = RAM_SIZE, .userspace_addr = (uint64_t)ram });
+	for (unsigned i = 0; i < 3; i++)
+		word(PAGE_TABLES + i * PAGE, (PAGE_TABLES + (i + 1) * PAGE) | 7);
+	for (unsigned gva = 0; gva < 0x200000; gva += PAGE)
+		word(LEAF(gva), gva | 0x67);
+	word(0x5008, 0x00af9b000000ffffull);
+	word(IDT + 16 * 13, FAULT | 8 << 16 | 0x8e00ull << 32);
+	ram[FAULT] = 0xf4;
+	for (unsigned i = 0; i < 2; i++) {
+		vcpu[i] = anykvm_ioctl(vm, KVM_CREATE_VCPU, i);
+		assert_true(vcpu[i] >= 0);
+		shared[i] = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu[i], 0);
+		set_cpuid(vcpu[i]);
+		set_system(vcpu[i], true);
+	}
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		munmap(shared[i], 3 * PAGE);
+		anykvm_close(vcpu[i]);
+	}
+	anykvm_close(vm);
+	anykvm_close(kvm);
+	munmap(ram, RAM_SIZE);
+	return 0;
+}
+
+/* ---- routines ------------------------------------------------------------------------------------- */
+
+#define ROUTINE(name, text) \
+	extern const uint8_t name[], name##_end[]; \
+	__asm__(".pushsection .rodata\n" #name ":\n" text "\n" #name "_end:\n.popsection")
+#define LOAD(where, name) memcpy(ram + (where), name, (size_t)(name##_end - name))
+
+static void start(unsigned n, uint64_t rip, uint64_t rsp)
+{
+	struct kvm_regs r = { .rip = rip, .rsp = rsp, .rflags = 2 };
+
+	api(vcpu[n], KVM_SET_REGS, &r);
+}
+
+static void finish(unsigned n)
+{
+	api(vcpu[n], KVM_RUN, NULL);
+	assert_int_equal(shared[n]->exit_reason, KVM_EXIT_HLT);
+	api(vcpu[n], KVM_GET_REGS, &regs);
+}
+
+static void run(void)
+{
+	start(0, CODE, STACK + 0x800);
+	finish(0);
+}
+
+static void *other_vcpu(void *unused)
+{
+	anykvm_ioctl(vcpu[1], KVM_RUN, 0);
+	return unused;
+}
+
+ROUTINE(give_1, "mov $1, %eax; ret");
+ROUTINE(give_2, "mov $2, %eax; ret");
+
+/* ---- calls and returns ---------------------------------------------------------------------------- */
+
+/* Deeper than any memory of return addresses. */
+ROUTINE(recursion, "xor %eax, %eax; mov $3000, %ecx; call 1f; hlt\n"
+		   "1: inc %eax; dec %ecx; jz 2f; call 1b; add $2, %eax\n"
+		   "2: ret");
+
+static void test_recursion(void **state)
+{
+	(void)state;
+	LOAD(CODE, recursion);
+	for (unsigned i = 0; i < 3; i++) {
+		start(0, CODE, STACK + 0x10000);
+		finish(0);
+		assert_int_equal(regs.rax, 3000 + 2 * 2999);
+	}
+}
+
+/* Calls without returns, returns without calls, and a call that is left over callers' heads. */
+ROUTINE(unpaired, "xor %ebx, %ebx; mov $300, %ecx\n"
+		  "1: call 2f\n"
+		  "2: pop %rax; inc %ebx\n"
+		  "lea 3f(%rip), %rax; push %rax; ret; hlt\n"
+		  "3: inc %ebx; mov %rsp, %rbp; call 4f; hlt\n"
+		  "4: call 5f; hlt\n"
+		  "5: lea 6f(%rip), %rax; mov %rbp, %rsp; push %rax; ret; hlt\n"
+		  "6: inc %ebx; call 7f; inc %ebx; dec %ecx; jnz 1b; hlt\n"
+		  "7: call 8f; pause; hlt\n" /* a retpoline */
+		  "8: lea 9f(%rip), %rax; mov %rax, (%rsp); ret\n"
+		  "9: ret");
+
+static void test_unpaired(void **state)
+{
+	(void)state;
+	LOAD(CODE, unpaired);
+	run();
+	assert_int_equal(regs.rbx, 4 * 300);
+	assert_int_equal(regs.rcx, 0);
+}
+
+/* Two threads of control that call and return, each on its own stack. */
+ROUTINE(coroutines, "xor %ebx, %ebx; xor %edx, %edx; mov $200, %ecx; lea 1f(%rip), %rax\n"
+		    "mov $" "0x60000" ", %edi; sub $8, %rdi; mov %rax, (%rdi)\n"
+		    "0: call 8f; inc %ebx; dec %ecx; jnz 0b; hlt\n"
+		    "1: call 7f; jmp 1b\n"
+		    "7: inc %edx; call 8f; inc %edx; ret\n"
+		    "8: call 9f; ret\n"
+		    "9: xchg %rsp, %rdi; ret");
+
+static void test_coroutines(void **state)
+{
+	(void)state;
+	LOAD(CODE, coroutines);
+	run();
+	assert_int_equal(regs.rbx, 200);
+	assert_int_equal(regs.rdx, 2 * 200 - 1);
+}
+
+ROUTINE(wild_return, "mov $40, %ecx\n"
+		     "1: call 2f; dec %ecx; jnz 1b; movabs $0x1234567890abcdef, %rax; push %rax\n"
+		     "2: ret");
+
+static void test_wild_return(void **state)
+{
+	uint64_t frame[6];
+
+	(void)state;
+	LOAD(CODE, wild_return);
+	run();
+	assert_int_equal(regs.rip, FAULT + 1);
+	memcpy(frame, ram + regs.rsp, sizeof(frame));
+	assert_int_equal(frame[0], 0); /* error code, RIP of RET, CS, RFLAGS, RSP */
+	assert_int_equal(frame[1], CODE + (unsigned)(wild_return_end - wild_return) - 1);
+	assert_int_equal(frame[4], STACK + 0x800 - 8);
+}
+
+/* The page that is returned to is another by then. */
+ROUTINE(return_elsewhere, "mov $100, %ecx; mov $" "0x20000" ", %esi\n"
+			  "1: call *%rsi; dec %ecx; jnz 1b\n"
+			  "movl $1, (0x30000); call *%rsi; hlt");
+ROUTINE(calls_mapper, "push %rcx; mov $" "0x24800" ", %eax; call *%rax; mov $1, %ebx; pop %rcx; ret");
+ROUTINE(other_rest, "push %rcx; mov $" "0x24800" ", %eax; call *%rax; mov $2, %ebx; pop %rcx; ret");
+ROUTINE(mapper, "cmpl $0, (0x30000); je 1f; movl $0x28067, (0x4100); invlpg (0x20000)\n"
+		"1: ret");
+
+static void test_return_elsewhere(void **state)
+{
+	(void)state;
+	assert_int_equal(LEAF(SUB), 0x4100);
+	LOAD(CODE, return_elsewhere);
+	LOAD(SUB, calls_mapper);
+	LOAD(0x28000, other_rest);
+	LOAD(OTHER + 0x800, mapper);
+	run();
+	assert_int_equal(regs.rbx, 2);
+}
+
+/* ---- pages that are mapped anew ------------------------------------------------------------------- */
+
+/* What is called, or jumped to, in a page is linked; then the page is another one. */
+ROUTINE(remap, "mov $100, %ecx; xor %ebx, %ebx\n"
+	       "1: call . + 0x10000 - (. - remap); add %eax, %ebx; dec %ecx; jnz 1b\n"
+	       "movl $0x24067, (0x4100); invlpg (0x20800)\n"
+	       "mov $100, %ecx\n"
+	       "1: call . + 0x10000 - (. - remap); add %eax, %ebx; dec %ecx; jnz 1b; hlt");
+
+static void test_invlpg_of_linked_code(void **state)
+{
+	(void)state;
+	LOAD(CODE, remap);
+	LOAD(SUB, give_1);
+	LOAD(OTHER, give_2);
+	run();
+	assert_int_equal(regs.rbx, 300);
+}
+
+/* The same by a load of CR3. */
+ROUTINE(remap_cr3, "mov $100, %ecx; xor %ebx, %ebx; mov %cr3, %rdx\n"
+		   "1: call . + 0x10000 - (. - remap_cr3); add %eax, %ebx; dec %ecx; jnz 1b\n"
+		   "movl $0x24067, (0x4100); mov %rdx, %cr3\n"
+		   "mov $100, %ecx\n"
+		   "1: call . + 0x10000 - (. - remap_cr3); add %eax, %ebx; dec %ecx; jnz 1b; hlt");
+
+static void test_cr3_load(void **state)
+{
+	(void)state;
+	LOAD(CODE, remap_cr3);
+	LOAD(SUB, give_1);
+	LOAD(OTHER, give_2);
+	run();
+	assert_int_equal(regs.rbx, 300);
+}
+
+/* ---- written by the VMM ----------------------------------------------------------------------------- */
+
+/* While the guest waits in KVM_RUN somebody writes code; it is run by a new translation (INVLPG). */
+ROUTINE(wait_and_call, "mov $0x20000, %esi; mov $60, %ecx\n"
+		       "1: call *%rsi; dec %ecx; jnz 1b\n"
+		       "movl $1, (0x30000)\n"
+		       "2: pause; cmpl $2, (0x30000); jne 2b\n"
+		       "invlpg (0x20000); call *%rsi; hlt");
+/* Without paging, by a jump from another page (32-bit code). */
+ROUTINE(wait_and_call_32, ".code32; mov $0x20000, %esi; mov $60, %ecx\n"
+			  "1: call *%esi; dec %ecx; jnz 1b\n"
+			  "movl $1, (0x30000)\n"
+			  "2: pause; cmpl $2, (0x30000); jne 2b\n"
+			  "call *%esi; hlt; .code64");
+
+static void *write_code(void *unused)
+{
+	while (load(DATA) != 1)
+		usleep(100);
+	LOAD(SUB, give_2);
+	store(DATA, 2);
+	return unused;
+}
+
+static void written_meanwhile(void)
+{
+	pthread_t thread;
+
+	LOAD(SUB, give_1);
+	pthread_create(&thread, NULL, write_code, NULL);
+	run();
+	pthread_join(thread, NULL);
+	assert_int_equal(regs.rax, 2);
+}
+
+static void test_dma_with_paging(void **state)
+{
+	(void)state;
+	LOAD(CODE, wait_and_call);
+	written_meanwhile();
+}
+
+static void test_dma_without_paging(void **state)
+{
+	(void)state;
+	set_system(vcpu[0], false);
+	LOAD(CODE, wait_and_call_32);
+	written_meanwhile();
+}
+
+/* ---- written by another vCPU -------------------------------------------------------------------------- */
+
+#define ROUNDS 2000
+
+/*
+ * One writes the number of the round into an instruction and tells it, the other executes it once CPUID has
+ * serialized, and says what came out: 0x30000 told, 0x30040 out, 0x30080 done.
+ */
+ROUTINE(writer, "xor %ebx, %ebx\n"
+		"1: inc %ebx; mov %ebx, (0x20001); mov %ebx, (0x30000)\n"
+		"2: pause; cmp %ebx, (0x30080); jne 2b\n"
+		"cmp %ebx, (0x30040); jne 3f\n"
+		"cmp $" "2000" ", %ebx; jne 1b\n"
+		"3: hlt");
+ROUTINE(reader, "xor %edi, %edi; mov $0x20000, %esi\n"
+		"1: pause; mov (0x30000), %eax; cmp %edi, %eax; je 1b\n"
+		"mov %eax, %edi; xor %eax, %eax; cpuid\n"
+		"call *%rsi; mov %eax, (0x30040); mov %edi, (0x30080)\n"
+		"cmp $" "2000" ", %edi; jne 1b; hlt");
+
+static void test_other_vcpu_writes(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	LOAD(CODE, writer);
+	LOAD(CODE + PAGE, reader);
+	LOAD(SUB, give_1);
+	start(1, CODE + PAGE, SECOND_STACK);
+	pthread_create(&thread, NULL, other_vcpu, NULL);
+	run();
+	assert_int_equal(regs.rbx, ROUNDS);
+	assert_int_equal(load(DATA + 0x40), ROUNDS);
+	pthread_join(thread, NULL);
+}
+
+/* Both run the same code, and each takes the page for data now and then: hundreds of writes beside the code. */
+ROUTINE(both_write, "mov $60, %ecx; xor %ebx, %ebx; mov $0x20000, %esi\n"
+		    "1: mov $300, %eax\n"
+		    "2: lock incl (0x20800); dec %eax; jnz 2b\n"
+		    "call *%rsi; add %eax, %ebx; dec %ecx; jnz 1b; hlt");
+
+static void test_both_write_beside(void **state)
+{
+	pthread_t thread;
+
+	(void)state;
+	LOAD(CODE, both_write);
+	LOAD(SUB, give_1);
+	start(1, CODE, SECOND_STACK);
+	pthread_create(&thread, NULL, other_vcpu, NULL);
+	run();
+	assert_int_equal(regs.rbx, 60);
+	pthread_join(thread, NULL);
+	api(vcpu[1], KVM_GET_REGS, &regs);
+	assert_int_equal(regs.rbx, 60);
+	assert_int_equal(load(SUB + 0x800), 2 * 60 * 300);
+}
+
+#define BOTH(f) \
+	{ #f " (interpreter)", f, setup, teardown, (void *)"interp" }, \
+	{ #f " (translator)", f, setup, teardown, (void *)"jit" }, \
+	{ #f " (both)", f, setup, teardown, (void *)"auto" }
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		BOTH(test_recursion),
+		BOTH(test_unpaired),
+		BOTH(test_coroutines),
+		BOTH(test_wild_return),
+		BOTH(test_return_elsewhere),
+		BOTH(test_invlpg_of_linked_code),
+		BOTH(test_cr3_load),
+		BOTH(test_dma_with_paging),
+		BOTH(test_dma_without_paging),
+		BOTH(test_other_vcpu_writes),
+		BOTH(test_both_write_beside),
+	};
+
+	alarm(600);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
