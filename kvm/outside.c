@@ -394,6 +394,17 @@ static u64 outside_disabled_quirks(struct x86_cpu *cpu)
 	return atomic_read(&vcpu_of(cpu)->vm->disabled_quirks);
 }
 
+/* Whoever holds what is waited for may be waiting for this processor. */
+static void outside_spinning(struct x86_cpu *cpu)
+{
+	struct vm *vm = vcpu_of(cpu)->vm;
+
+	if (atomic_read(&vm->nr_vcpus) == 1 || (vm->disabled_exits & KVM_X86_DISABLE_EXITS_PAUSE))
+		return;
+	vcpu_of(cpu)->stat->pause_yields++;
+	host_yield();
+}
+
 static void outside_nothing(struct x86_cpu *cpu)
 {
 	(void)cpu;
@@ -424,6 +435,7 @@ const struct x86_env_ops vcpu_env = {
 	.apic_enabled = outside_apic_enabled,
 	.disabled_quirks = outside_disabled_quirks,
 	.tsc = outside_tsc,
+	.spinning = outside_spinning,
 	.iret_done = outside_nothing,
 	.smm_changed = outside_smm_changed,
 	.cpuid_changed = outside_nothing,

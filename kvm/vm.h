@@ -72,7 +72,7 @@ struct vcpu;
 #define VM_STATS(X) X(remote_tlb_flush) X(memslots_changed)
 #define VCPU_STATS(X)                                                                                             \
 	X(exits) X(io_exits) X(mmio_exits) X(signal_exits) X(irq_window_exits) X(halt_exits) X(halt_wakeup)      \
-	X(halt_attempted_poll) X(halt_successful_poll)                                                           \
+	X(pause_yields) X(halt_attempted_poll) X(halt_successful_poll)                                                           \
 	X(request_irq_exits) X(irq_injections) X(nmi_injections) X(hypercalls) X(insn_emulation_fail)            \
 	X(pf_guest) X(tlb_flush) X(invlpg)                                                                       \
 	X(user_exits) X(exceptions) X(steps)                                                                     \

@@ -244,6 +244,7 @@ struct x86_env_ops {
 	bool (*apic_enabled)(struct x86_cpu *cpu); /* MSR_IA32_APICBASE.EN: shows in CPUID */
 	u64 (*disabled_quirks)(struct x86_cpu *cpu); /* KVM_X86_QUIRK_* that the VM has switched off */
 	u64 (*tsc)(struct x86_cpu *cpu); /* guest's TSC now */
+	void (*spinning)(struct x86_cpu *cpu); /* PAUSE again and again, at CPL 0 */
 	void (*iret_done)(struct x86_cpu *cpu); /* NMI unblocked */
 	void (*smm_changed)(struct x86_cpu *cpu); /* HF_SMM entered or left */
 	void (*cpuid_changed)(struct x86_cpu *cpu); /* CR4.OSXSAVE, APIC enable, XCR0: dynamic CPUID bits */
@@ -302,6 +303,7 @@ struct x86_cpu {
 	struct x86_exception fault; /* valid after X86_FAULT */
 	u8 shadow;		/* KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS: blocks the next boundary */
 	u8 activity;		/* enum x86_activity */
+	u64 pause_first, pause_last; /* host TSC: a row of PAUSEs */
 	u8 window;		/* X86_WINDOW_*: leave as soon as such an event may be taken */
 	bool nmi_masked;	/* from NMI delivery to IRET */
 	bool smm;		/* in system-management mode */

@@ -170,6 +170,11 @@ static u64 env_disabled_quirks(struct x86_cpu *c)
 	return 0;
 }
 
+static void env_spinning(struct x86_cpu *c)
+{
+	(void)c;
+}
+
 static bool env_apic_enabled(struct x86_cpu *c)
 {
 	(void)c;
@@ -206,6 +211,7 @@ static const struct x86_env_ops env_ops = {
 	.phys_cmpxchg = phys_cmpxchg,
 	.apic_enabled = env_apic_enabled,
 	.disabled_quirks = env_disabled_quirks,
+	.spinning = env_spinning,
 	.get_cr8 = env_cr8,
 	.iret_done = env_iret,
 	.smm_changed = env_smm,

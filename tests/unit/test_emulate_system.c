@@ -154,7 +154,16 @@ static u64 fake_disabled_quirks(struct x86_cpu *c)
 	return 0;
 }
 
+static unsigned spins;
+
+static void fake_spinning(struct x86_cpu *c)
+{
+	(void)c;
+	spins++;
+}
+
 static const struct x86_env_ops fake_env = {
+	.spinning = fake_spinning,
 	.disabled_quirks = fake_disabled_quirks,
 	.pio_in = fake_pio_in,
 	.pio_out = fake_pio_out,
@@ -839,6 +848,21 @@ static void test_flat32(void **state)
 	}
 }
 
+/* A row of PAUSEs in the kernel is noticed at last, one by a user program is not. */
+static void pause_row(void **state)
+{
+	(void)state;
+	reset();
+	spins = 0;
+	cpu.cpl = 3;
+	for (unsigned i = 0; i < 100000; i++)
+		assert_int_equal(x86_exec_pause(&cpu, NULL), X86_OK);
+	assert_int_equal(spins, 0);
+	cpu.cpl = 0;
+	while (!spins)
+		x86_exec_pause(&cpu, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -860,6 +884,7 @@ int main(void)
 		cmocka_unit_test(test_descriptor_tables),
 		cmocka_unit_test(test_rip),
 		cmocka_unit_test(test_flat32),
+		cmocka_unit_test(pause_row),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Fences, cache lines, PAUSE, SERIALIZE, random numbers: mostly the host's own. */
+#include "host/host.h"
 #include "x86/emulate/emulate.h"
 
 enum x86_result x86_exec_ud(struct x86_cpu *cpu, const struct x86_insn *insn)
@@ -8,10 +9,26 @@ enum x86_result x86_exec_ud(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return x86_raise(cpu, X86_UD, 0);
 }
 
+/*
+ * A kernel that executes PAUSE after PAUSE waits for another processor, whose thread may want this one's place (what
+ * hardware calls PAUSE-loop exiting: SDM 25.1.3). Host cycles; the gap has room for what runs between two of them here.
+ */
+#define PAUSE_GAP 4096u
+#define PAUSE_WINDOW 32768u
+
 enum x86_result x86_exec_pause(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	(void)cpu, (void)insn;
+	u64 now = host_tsc();
+
+	(void)insn;
 	__builtin_ia32_pause();
+	if (now - cpu->pause_last > PAUSE_GAP)
+		cpu->pause_first = now;
+	cpu->pause_last = now;
+	if (likely(now - cpu->pause_first < PAUSE_WINDOW) || cpu->cpl)
+		return X86_OK;
+	cpu->pause_first = now;
+	cpu->env->spinning(cpu);
 	return X86_OK;
 }
 
