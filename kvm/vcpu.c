@@ -302,9 +302,16 @@ static bool halt_poll(struct vcpu *vcpu)
 	return true;
 }
 
+static void put_fpu(struct vcpu *vcpu)
+{
+	if (unlikely(vcpu->cpu.fpu_live))
+		x86_fpu_leave(&vcpu->cpu);
+}
+
 /* Sleeps until something is set in cpu.stop; a signal is one such thing. */
 static int vcpu_sleep(struct vcpu *vcpu)
 {
+	put_fpu(vcpu);
 	vcpu_guest_leave(vcpu);
 	if (!halt_poll(vcpu)) {
 		atomic_xchg(&vcpu->blocked, 1);
@@ -565,13 +572,27 @@ static int run_prepare(struct vcpu *vcpu)
 	return RUN_AGAIN;
 }
 
+/*
+ * What follows, up to the engine's next run, is code of this directory, which keeps off vector registers: the guest's may
+ * stay in them.
+ */
+static int complete_instruction(struct vcpu *vcpu)
+{
+	enum engine_exit exit;
+
+	vcpu->keep_fpu = true;
+	exit = vcpu->vm->ops->complete(vcpu);
+	vcpu->keep_fpu = false;
+	return handle_exit(vcpu, exit);
+}
+
 static int run_complete_io(struct vcpu *vcpu)
 {
 	if (vcpu->io.pending != VCPU_IO_NONE) {
 		if (vcpu_io_answered(vcpu))
 			return RUN_USER;
 		if (vcpu->io.restart)
-			return handle_exit(vcpu, vcpu->vm->ops->complete(vcpu));
+			return complete_instruction(vcpu);
 	}
 	if (unlikely(vcpu->debug_waits)) {
 		vcpu->debug_waits = false;
@@ -631,6 +652,7 @@ static long vcpu_kvm_run(void *object, unsigned long arg)
 	host_run_enter(&vcpu->cpu.stop, X86_STOP_SIGNAL, mask);
 	vcpu_guest_enter(vcpu);
 	r = run_locked(vcpu);
+	put_fpu(vcpu);
 	run_finish(vcpu, r);
 	vcpu->stat->user_exits++;
 	vcpu_guest_leave(vcpu);

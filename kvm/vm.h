@@ -221,6 +221,7 @@ struct vcpu {
 	bool debug_waits;		/* KVM_EXIT_DEBUG follows the MMIO write that userspace is being told of */
 	bool tpr_lowered;		/* CR8 written below its old value with the LAPIC in userspace: KVM_EXIT_SET_TPR */
 	bool smi_pending;
+	bool keep_fpu;			/* the engine leaves the guest's FPU state live, as it will be entered again */
 	int user_irq;			/* KVM_INTERRUPT without in-kernel irqchip: vector or -1 */
 	u32 mp_state;			/* a: KVM_MP_STATE_* */
 

@@ -82,6 +82,10 @@ void x86_fpu_probe(void)
 	}
 	cpuid(1, 0, r);
 	h->xsave = max_leaf >= 0xd && (r[2] >> 27 & 1); /* OSXSAVE */
+	if (h->xsave) {
+		cpuid(0xd, 1, r);
+		h->xsaveopt = r[0] & 1;
+	}
 	h->xcr0 = h->xsave ? xgetbv0() & USABLE : X86_XCR0_X87 | X86_XCR0_SSE;
 	if ((h->xcr0 & X86_XCR0_AVX512) != X86_XCR0_AVX512)
 		h->xcr0 &= ~X86_XCR0_AVX512;
@@ -149,6 +153,23 @@ void x86_fpu_reset(struct x86_cpu *cpu)
 	cpu->fpu_unmasked = 0;
 }
 
+/* Makes the bytes of the legacy components say what XSTATE_BV says. */
+static void expand_x87(struct x86_xsave *image)
+{
+	if (image->xstate_bv & X86_XCR0_X87)
+		return;
+	x86_fpu_zero(&image->fx, offsetof(struct x86_fxsave, mxcsr));
+	x86_fpu_zero(image->fx.st, sizeof(image->fx.st));
+	image->fx.fcw = X86_FCW_RESET;
+}
+
+static void expand_legacy(struct x86_xsave *image)
+{
+	expand_x87(image);
+	if (!(image->xstate_bv & X86_XCR0_SSE))
+		x86_fpu_zero(image->fx.xmm, sizeof(image->fx.xmm));
+}
+
 /* ---- live registers ---------------------------------------------------------------------------------- */
 
 void x86_fpu_save(struct x86_xsave *image)
@@ -208,30 +229,51 @@ void x86_fpu_enter(struct x86_cpu *cpu)
  * Leaves what the ABI demands of a function: empty x87 stack, clean upper halves, the caller's control
  * words.
  */
-static void load_host_state(struct x86_cpu *cpu)
+static void load_host_state(struct x86_cpu *cpu, u64 in_use)
 {
 	static const struct x86_xsave init __attribute__((aligned(64))) = {
 		.fx = { .fcw = X86_FCW_RESET, .mxcsr = X86_MXCSR_RESET },
 	};
 	struct fpu_saved *s = saved(cpu);
 
-	x86_fpu_load(&init);
+	/* What the guest left in registers that a caller saves does not matter. */
+	if (in_use & ~(X86_XCR0_SSE | X86_XCR0_AVX))
+		x86_fpu_load(&init);
+	else if (in_use & X86_XCR0_AVX)
+		__asm__ volatile("vzeroupper");
 	x86_fpu_set_mxcsr(s->mxcsr);
 	__asm__ volatile("fldcw %0" : : "m"(s->fcw));
+}
+
+/* Into cpu->xsave, which it was loaded from. */
+static void save_live(struct x86_xsave *image)
+{
+	if (!x86_fpu_host.xsaveopt) {
+		x86_fpu_save(image);
+		return;
+	}
+	__asm__ volatile("xsaveopt64 %0"
+			 : "+m"(*image)
+			 : "a"((u32)x86_fpu_host.live), "d"((u32)(x86_fpu_host.live >> 32))
+			 : "memory");
 }
 
 void x86_fpu_leave(struct x86_cpu *cpu)
 {
 	struct x86_xsave *image = cpu->xsave;
+	u64 in_use;
 
-	x86_fpu_save(image);
-	image->fx.fip = cpu->fpu_ip;
-	image->fx.fdp = cpu->fpu_dp;
-	image->fx.fop = cpu->fpu_op;
-	if (cpu->fpu_ip | cpu->fpu_dp | cpu->fpu_op)
+	save_live(image);
+	in_use = image->xstate_bv;
+	if (in_use & X86_XCR0_X87 || (cpu->fpu_ip | cpu->fpu_dp | cpu->fpu_op)) {
+		expand_x87(image);
+		image->fx.fip = cpu->fpu_ip;
+		image->fx.fdp = cpu->fpu_dp;
+		image->fx.fop = cpu->fpu_op;
 		image->xstate_bv |= X86_XCR0_X87;
+	}
 	cpu->fpu_live = false;
-	load_host_state(cpu);
+	load_host_state(cpu, in_use);
 }
 
 /* ---- what instructions need -------------------------------------------------------------------------- */
@@ -280,18 +322,6 @@ enum x86_result x86_fpu_wait(struct x86_cpu *cpu)
 }
 
 /* ---- KVM_GET/SET_FPU, KVM_GET/SET_XSAVE -------------------------------------------------------------- */
-
-/* Makes the bytes of the legacy components say what XSTATE_BV says. */
-static void expand_legacy(struct x86_xsave *image)
-{
-	if (!(image->xstate_bv & X86_XCR0_X87)) {
-		x86_fpu_zero(&image->fx, offsetof(struct x86_fxsave, mxcsr));
-		x86_fpu_zero(image->fx.st, sizeof(image->fx.st));
-		image->fx.fcw = X86_FCW_RESET;
-	}
-	if (!(image->xstate_bv & X86_XCR0_SSE))
-		x86_fpu_zero(image->fx.xmm, sizeof(image->fx.xmm));
-}
 
 static void take_pointers(struct x86_cpu *cpu, const struct x86_xsave *image)
 {

@@ -222,7 +222,8 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 	soft->debug_exit = false;
 	if (soft->jit)
 		host_gs_borrow(&vcpu->cpu);
-	x86_fpu_enter(&vcpu->cpu);
+	if (!vcpu->cpu.fpu_live)
+		x86_fpu_enter(&vcpu->cpu);
 	if (host_fault_guard(&frame) == 0) {
 		exit = body(vcpu);
 		host_fault_disarm(&frame);
@@ -233,7 +234,8 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 		exit = ENGINE_EXIT_HOST_FAULT;
 	}
 	doubt_pinned(soft);
-	x86_fpu_leave(&vcpu->cpu);
+	if (!vcpu->keep_fpu)
+		x86_fpu_leave(&vcpu->cpu);
 	if (soft->jit)
 		host_gs_return();
 	return exit;
