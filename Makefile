@@ -5,6 +5,7 @@
 #	make insn		instruction tests (tests/insn)
 #	make module		the kernel module, build/module/anykvm.ko (KDIR=: the kernel's build folder)
 #	make docs/api.md	what of the KVM API there is, from the code's tables
+#	make test-module	that module in a machine of QEMU's TCG, beside Debian's kvm-amd.ko
 #	make bench		measurements beside QEMU TCG and the bare machine
 #	make install		DESTDIR, PREFIX
 #	make SANITIZE=1 ...	the same under ASan and UBSan, in build/san/
@@ -121,6 +122,9 @@ module:
 	@ln -sf $(CURDIR)/host/linux/Kbuild $(B)/module/Kbuild
 	$(Q)+$(KBUILD) W=1 modules
 
+test-module:
+	tests/module/run
+
 install: all
 	install -D -m 755 $(B)/anykvm $(DESTDIR)$(PREFIX)/bin/anykvm
 	install -D -m 755 $(B)/libanykvm.so $(DESTDIR)$(PREFIX)/lib/anykvm/libanykvm.so
@@ -130,5 +134,5 @@ install: all
 clean:
 	rm -rf build
 
-.PHONY: all objects-check insn test bench module install clean
+.PHONY: all objects-check insn test bench module test-module install clean
 -include $(patsubst %.o,%.d,$(LIB_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B)) $(B)/docs/api.d

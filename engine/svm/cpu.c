@@ -27,6 +27,10 @@ struct svm_cpu {
 static struct svm_cpu *cpus; /* by processor number; each written by its processor */
 static size_t cpus_size;
 
+/* VMs: AMD-V is on while there are any, so that another hypervisor's module may be loaded, too. */
+static struct host_mutex users_lock;
+static u32 users;
+
 static struct svm_cpu *this_cpu(void)
 {
 	return &cpus[host_cpu_id()];
@@ -77,11 +81,11 @@ static void free_areas(void)
 	host_free_pages(cpus, cpus_size);
 }
 
-int svm_cpus_start(void)
+int svm_cpus_create(void)
 {
-	static const struct host_cpu_hooks hooks = { .enable = enable, .disable = disable };
 	int r = 0;
 
+	host_mutex_init(&users_lock);
 	cpus_size = host_cpu_limit() * sizeof(*cpus);
 	cpus = host_alloc_pages(cpus_size);
 	if (!cpus)
@@ -92,17 +96,36 @@ int svm_cpus_start(void)
 		if (!cpus[i].hsave || !cpus[i].host_area)
 			r = -ENOMEM;
 	}
-	if (!r)
-		r = host_cpus_start(&hooks);
 	if (r)
 		free_areas();
 	return r;
 }
 
-void svm_cpus_stop(void)
+void svm_cpus_destroy(void)
 {
-	host_cpus_stop();
 	free_areas();
+}
+
+int svm_cpus_get(void)
+{
+	static const struct host_cpu_hooks hooks = { .enable = enable, .disable = disable };
+	int r = 0;
+
+	host_mutex_lock(&users_lock);
+	if (!users)
+		r = host_cpus_start(&hooks);
+	if (!r)
+		users++;
+	host_mutex_unlock(&users_lock);
+	return r;
+}
+
+void svm_cpus_put(void)
+{
+	host_mutex_lock(&users_lock);
+	if (--users == 0)
+		host_cpus_stop();
+	host_mutex_unlock(&users_lock);
 }
 
 /* ---- ASIDs --------------------------------------------------------------------------------------------------------- */

@@ -427,6 +427,7 @@ static void svm_vm_destroy(struct vm *vm)
 	struct svm_vm *svm = vm->engine;
 
 	npt_destroy(svm);
+	svm_cpus_put();
 	host_free(svm);
 }
 
@@ -437,6 +438,11 @@ static int svm_vm_create(struct vm *vm)
 
 	if (!svm)
 		return -ENOMEM;
+	r = svm_cpus_get();
+	if (r) {
+		host_free(svm);
+		return r;
+	}
 	svm->vm = vm;
 	vm->engine = svm;
 	r = npt_create(svm);
@@ -511,7 +517,7 @@ int svm_init(void)
 		r = svm_maps_create();
 	if (r)
 		return r;
-	r = svm_cpus_start();
+	r = svm_cpus_create();
 	if (r)
 		svm_maps_destroy();
 	return r;
@@ -519,6 +525,6 @@ int svm_init(void)
 
 void svm_exit(void)
 {
-	svm_cpus_stop();
+	svm_cpus_destroy();
 	svm_maps_destroy();
 }

@@ -198,8 +198,11 @@ u64 svm_msrpm_phys(bool filtered); /* filtered: every MSR exits */
 
 /* ---- cpu.c ----------------------------------------------------------------------------------------------------------- */
 
-int svm_cpus_start(void);
-void svm_cpus_stop(void);
+int svm_cpus_create(void);
+void svm_cpus_destroy(void);
+/* A VM comes and goes: with the first AMD-V is switched on. -EBUSY if somebody else uses it. */
+int svm_cpus_get(void);
+void svm_cpus_put(void);
 /* The thread begins / ends running this vCPU. */
 void svm_load(struct svm_vcpu *svm);
 void svm_put(struct svm_vcpu *svm);
