@@ -848,6 +848,8 @@ static void test_flat32(void **state)
 	}
 }
 
+x86_exec_fn x86_exec_pause;
+
 /* A row of PAUSEs in the kernel is noticed at last, one by a user program is not. */
 static void pause_row(void **state)
 {
