@@ -64,14 +64,14 @@ static void movs(struct jit_block *t, unsigned size)
 	struct emit *e = &t->e;
 
 	distance(t, X86_RSI, size, false);
-	emit_store(e, 8, EMIT_MEM(X86_RSP, 0), JIT_B);
+	emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_B);
 	distance(t, X86_RDI, size, true);
 	emit_mov(e, 8, JIT_A, JIT_B);
 	emit_alu(e, EMIT_ADD, 8, X86_RDI, JIT_A);
-	emit_alu_load(e, EMIT_ADD, 8, X86_RSI, EMIT_MEM(X86_RSP, 0));
+	emit_alu_load(e, EMIT_ADD, 8, X86_RSI, JIT_FIELD(code_temp[0]));
 	rep(e, size, 0xa4);
 	emit_alu(e, EMIT_SUB, 8, X86_RDI, JIT_A);
-	emit_alu_load(e, EMIT_SUB, 8, X86_RSI, EMIT_MEM(X86_RSP, 0));
+	emit_alu_load(e, EMIT_SUB, 8, X86_RSI, JIT_FIELD(code_temp[0]));
 }
 
 static bool possible(const struct x86_insn *insn)
@@ -102,5 +102,5 @@ void jit_string_fault(struct x86_cpu *cpu, const struct x86_insn *insn, const u6
 		return;
 	cpu->regs[X86_RDI] -= gpr[JIT_A];
 	if (insn->op == X86_OP_MOVS)
-		cpu->regs[X86_RSI] -= *(const u64 *)gpr[X86_RSP];
+		cpu->regs[X86_RSI] -= cpu->code_temp[0];
 }
