@@ -32,7 +32,7 @@ VMM += $(addprefix vmm/virtio/, \
 CLI := $(addprefix cli/, \
 	boot.o engine.o info.o main.o run.o stat.o stat_find.o)
 INSN := $(addprefix tests/insn/, \
-	bare.o compare.o generate.o guest.o main.o values.o)
+	bare.o compare.o generate.o guest.o main.o surround.o values.o)
 TESTS := $(addprefix tests/unit/, \
 	test_clock test_code test_control test_cpuid test_decode test_emulate test_emulate_system \
 	test_exception test_fpu test_host test_irq_chips test_irq_lapic test_irq_wiring \

@@ -155,13 +155,13 @@ static void load_segments(unsigned mode)
 void bare_run(const struct sample *s, struct outcome *o)
 {
 	memcpy((void *)DATA, s->data, DATA_SIZE);
-	memcpy((void *)s->rip, s->code, s->insn.len);
+	place_code(s, (u8 *)s->rip);
 	load_segments(s->mode);
 	sample = s;
 	outcome = o;
 	phase = ENTER;
 	asm volatile("int3" ::: "memory", "cc");
-	memset((void *)s->rip, 0xf4, s->insn.len);
+	remove_code(s, (u8 *)s->rip);
 }
 
 const u8 *bare_data(void)

@@ -74,6 +74,11 @@ static bool result_undefined(const struct sample *s)
 	return (s->insn.op == X86_OP_SHLD || s->insn.op == X86_OP_SHRD) && count > 8 * s->insn.osize;
 }
 
+bool predictable(const struct sample *s)
+{
+	return !unpredictable_registers(s) && !result_undefined(s);
+}
+
 /* ---- differences ----------------------------------------------------------------------------------- */
 
 struct diff {
@@ -261,6 +266,16 @@ static void compare_memory(struct diff *d, const struct sample *s)
 
 /* ---- showing --------------------------------------------------------------------------------------- */
 
+static void print_bytes(FILE *f, const char *what, const u8 *p, unsigned n)
+{
+	if (!n)
+		return;
+	fputs(what, f);
+	while (n--)
+		fprintf(f, " %02x", *p++);
+	fputc('\n', f);
+}
+
 void print_sample(FILE *f, const struct sample *s)
 {
 	ZydisDecoder decoder;
@@ -283,6 +298,8 @@ void print_sample(FILE *f, const struct sample *s)
 	for (unsigned i = 0; i < s->insn.len; i++)
 		fprintf(f, " %02x", s->code[i]);
 	fprintf(f, "  %s  [%s]\n", text, s->insn.desc->name);
+	print_bytes(f, "  before it:", s->lead, s->lead_len);
+	print_bytes(f, "  behind it:", s->tail, s->tail_len);
 }
 
 static void print_start(FILE *f, const struct sample *s)

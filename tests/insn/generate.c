@@ -714,6 +714,7 @@ static void make_sample(struct sample *s, unsigned mode)
 	s->mode = mode;
 	s->rip = choose_rip();
 	s->target = 0;
+	s->lead_len = s->tail_len = 0;
 	s->data = data;
 	make_state(s);
 	if (has_memory(&s->insn)) {

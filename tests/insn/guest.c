@@ -297,7 +297,7 @@ static void start(const struct sample *s)
 	to_regs(&regs, s->state.gpr);
 	memcpy(sys_u64(FRAME), frame, sizeof(frame));
 	memcpy(arena + (DATA - ARENA), s->data, DATA_SIZE);
-	memcpy(arena + (s->rip - ARENA), s->code, s->insn.len);
+	place_code(s, arena + (s->rip - ARENA));
 	if (api(vcpu, KVM_SET_REGS, &regs) < 0 || api(vcpu, KVM_SET_XSAVE, (void *)s->state.xsave) < 0) {
 		perror("KVM_SET_REGS, KVM_SET_XSAVE");
 		exit(2);
@@ -372,7 +372,7 @@ void guest_run(const struct sample *s, struct outcome *o)
 	}
 	if (loads_segment(&s->insn))
 		set_sregs();
-	memset(arena + (s->rip - ARENA), 0xf4, s->insn.len);
+	remove_code(s, arena + (s->rip - ARENA));
 }
 
 const u8 *guest_data(void)

@@ -77,6 +77,8 @@ struct sample {
 	struct state state;
 	u64 target;			/* address of the memory operand, or 0 */
 	const u8 *data;			/* DATA_SIZE bytes */
+	u8 lead[96], tail[96];		/* instructions before and behind it: surround.c; state.rip is theirs */
+	unsigned lead_len, tail_len;
 };
 
 /* ---- values.c -------------------------------------------------------------------------------------- */
@@ -108,6 +110,13 @@ void generate_random(struct sample *s, unsigned mode);
 /* Why the row is left out here, or NULL. */
 const char *row_excluded(const struct x86_opcode *row);
 
+/* ---- surround.c ------------------------------------------------------------------------------------ */
+
+void surround(struct sample *s);
+/* at: where s->rip is. */
+void place_code(const struct sample *s, u8 *at);
+void remove_code(const struct sample *s, u8 *at);
+
 /* ---- bare.c and guest.c ---------------------------------------------------------------------------- */
 
 void bare_setup(void);
@@ -128,6 +137,8 @@ bool bare_has(enum x86_feature f);
 
 /* Prints the sample and what differs if the two are not the same. */
 bool compare(const struct sample *s, const struct outcome *native, const struct outcome *guest);
+/* Whether all that it leaves is defined, but for flags. */
+bool predictable(const struct sample *s);
 void print_sample(FILE *f, const struct sample *s);
 extern bool strict; /* compare undefined flags too */
 

@@ -2,12 +2,13 @@
 /*
  * Every user-mode instruction form of the decode table, on the bare CPU and in AnyKVM.
  *
- *	insn [-s SEED] [-n SAMPLES PER ROW] [-f RANDOM SAMPLES] [-r MNEMONIC] [-m 16|32|64] [-u] [-l] [-N]
+ *	insn [-s SEED] [-n SAMPLES PER ROW] [-f RANDOM SAMPLES] [-r MNEMONIC] [-m 16|32|64] [-c] [-u] [-l] [-N]
  *
  * For each row of the tables samples are made (generate.c), run natively (bare.c) and in a VM (guest.c), and
  * all defined state compared (compare.c). Rows are left out when they cannot run at CPL 3 without the kernel,
  * or when this CPU lacks them; both are counted, and -l lists them. Then -f samples of random bytes for each
- * mode, most of them undefined. -u compares undefined flags too; -N runs natively alone, to test the test.
+ * mode, most of them undefined. -c puts other instructions around each sample (surround.c). -u compares undefined
+ * flags too; -N runs natively alone, to test the test.
  */
 #include <signal.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 static unsigned long per_row = 24, nr_random = 10000, seed = 1;
 static unsigned only_mode;
 static const char *only_name;
-static bool list, native_only;
+static bool list, native_only, company;
 
 static struct {
 	unsigned long rows, samples, failed, rows_failed, lacking, excluded, no_encoding;
@@ -40,6 +41,8 @@ static bool run_sample(void)
 {
 	static struct outcome native, guest;
 
+	if (company)
+		surround(&sample);
 	bare_run(&sample, &native);
 	if (native_only) {
 		return native.vector >= 0;
@@ -130,7 +133,7 @@ static void options(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "s:n:f:r:m:ulN")) != -1) {
+	while ((c = getopt(argc, argv, "s:n:f:r:m:culN")) != -1) {
 		switch (c) {
 		case 's':
 			seed = strtoul(optarg, NULL, 0);
@@ -146,6 +149,9 @@ static void options(int argc, char **argv)
 			break;
 		case 'm':
 			only_mode = (unsigned)atoi(optarg);
+			break;
+		case 'c':
+			company = true;
 			break;
 		case 'u':
 			strict = true;
