@@ -4,7 +4,7 @@
  *
  * While translated code runs, cpu->cc has in its low half the form that LAHF and SETO AL leave in AX: converted
  * here, on every way to and from C. The host's stack pointer is 8 modulo 16 there, so that a handler's call by way
- * of a call is aligned; two words at its top are free for blocks to use.
+ * of a call is aligned. What is at its top belongs to RET (below); a block's own scratch is cpu->code_temp[].
  */
 #include "engine/soft/jit.h"
 

@@ -3,7 +3,8 @@
  * REP MOVS and REP STOS within a page: the host's own, on host memory, with rSI and rDI moved there and back. Across pages,
  * backwards, with other address sizes and where the TLB misses: the handler.
  *
- * If the host faults in the middle, rCX says what is left, and jit_string_fault() moves rSI and rDI back.
+ * If the host faults in the middle, rCX says what is left, and jit_string_fault() moves rSI and rDI back, by JIT_A and
+ * cpu->code_temp[0].
  */
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
