@@ -29,7 +29,7 @@ static const char usage[] =
 	"  -s, --serial WHERE       serial line COM1: stdio (default), none, or file:PATH (output only)\n"
 	"      --no-reboot          end when the guest resets, with status 4\n"
 	"      --triple-fault WHAT  crash (default): report and end with status 2; reset: as a PC does\n"
-	"  -e, --engine ENGINE      auto (default), soft, or kvm (the host's /dev/kvm)\n"
+	"  -e, --engine ENGINE      auto (default), soft, module (/dev/anykvm), or kvm (the host's /dev/kvm)\n"
 	"  -h, --help               this text\n"
 	"\n"
 	"On a terminal, Ctrl-A x ends the machine and Ctrl-A h shows help.\n"
@@ -284,7 +284,7 @@ int cmd_boot(int argc, char **argv)
 		return EXIT_OK;
 	}
 	if (engine_choose(o.engine, &engine))
-		return cli_error("--engine: neither auto, soft nor kvm: %s", o.engine);
+		return cli_error("--engine: neither auto, soft, module nor kvm: %s", o.engine);
 	o.machine.backend = engine.backend;
 	return boot(&o);
 }

@@ -34,7 +34,7 @@ struct engine_choice {
 	char reason[160];
 };
 
-/* name: auto, soft or kvm. 0, or -1 when there is no such engine. */
+/* name: auto, soft, module or kvm. 0, or -1 when there is no such engine. */
 int engine_choose(const char *name, struct engine_choice *choice);
 
 #endif

@@ -16,7 +16,7 @@ static const char usage[] =
 	"Tell which engine runs guests on this machine, why, and what its KVM API offers.\n"
 	"\n"
 	"  -a, --all             list capabilities that are not there, too\n"
-	"  -e, --engine ENGINE   auto (default), soft, or kvm\n"
+	"  -e, --engine ENGINE   auto (default), soft, module (/dev/anykvm), or kvm\n"
 	"  -j, --json            for scripts\n"
 	"  -h, --help            this text\n"
 	"\n"
@@ -174,14 +174,11 @@ static void print_capabilities(const struct info *info, bool all)
 
 static void print_text(const struct info *info, bool all)
 {
-	bool soft = info->engine.backend == &backend_soft;
-
 	if (info->error[0])
 		printf("Guests cannot run: %s\n", info->error);
 	else
 		printf("Guests can run.\n");
-	printf("engine        %s (%s)\n", info->engine.backend->name,
-	       soft ? "software processor" : "the host's KVM");
+	printf("engine        %s (%s)\n", info->engine.backend->name, info->engine.backend->what);
 	printf("because       %s\n", info->engine.reason);
 	printf("hardware KVM  %s\n", info->probe ? info->probe : "works");
 	printf("version       anykvm %s, KVM API %d\n", ANYKVM_VERSION, info->api_version);
@@ -277,7 +274,7 @@ int cmd_info(int argc, char **argv)
 	if (optind != argc)
 		return cli_error("info: takes no arguments");
 	if (engine_choose(engine, &info.engine))
-		return cli_error("--engine: neither auto, soft nor kvm: %s", engine);
+		return cli_error("--engine: neither auto, soft, module nor kvm: %s", engine);
 	collect(&info);
 	if (json)
 		print_json(&info);
