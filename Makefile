@@ -36,7 +36,7 @@ CORE := $(KVM) $(X86)
 LIB := $(CORE) $(ENGINE) $(HOST)
 
 # The core and the engine know no libc and leave vector registers to the guest; the host layer calls libc, with care.
-$(addprefix $(B)/,$(CORE) $(ENGINE)): ROOM := -ffreestanding -mgeneral-regs-only -fPIC -fvisibility=hidden
+$(addprefix $(B)/,$(CORE) $(ENGINE) $(SVM)): ROOM := -ffreestanding -mgeneral-regs-only -fPIC -fvisibility=hidden
 $(addprefix $(B)/,$(HOST)): ROOM := -mgeneral-regs-only -fPIC -fvisibility=hidden -fno-builtin
 $(addprefix $(B)/,$(SHIM)): ROOM := -fPIC -fvisibility=hidden
 $(addprefix $(B)/,$(VMM) $(CLI)): ROOM := -fPIC
@@ -45,7 +45,10 @@ LIB_O := $(addprefix $(B)/,$(LIB))
 SHIM_O := $(addprefix $(B)/,$(SHIM))
 CLI_O := $(addprefix $(B)/,$(CLI) $(VMM))
 
-all: objects-check $(B)/anykvm $(B)/libanykvm.so $(B)/core-check
+# The engine for the kernel module compiles here too, lest it be forgotten.
+SVM_O := $(addprefix $(B)/,$(filter-out %/entry.o,$(SVM)))
+
+all: objects-check $(B)/anykvm $(B)/libanykvm.so $(B)/core-check $(SVM_O)
 
 $(B)/%.o: %.c
 	@mkdir -p $(@D)
@@ -135,4 +138,4 @@ clean:
 	rm -rf build
 
 .PHONY: all objects-check insn test bench module test-module install clean
--include $(patsubst %.o,%.d,$(LIB_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B)) $(B)/docs/api.d
+-include $(patsubst %.o,%.d,$(LIB_O) $(SVM_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B)) $(B)/docs/api.d

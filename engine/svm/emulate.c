@@ -58,7 +58,7 @@ enum svm_next svm_retired(struct vcpu *vcpu, bool stepped, enum engine_exit *exi
 
 /* ---- fetching -------------------------------------------------------------------------------------------------------- */
 
-static u64 linear_rip(const struct x86_cpu *cpu, unsigned off)
+u64 svm_linear_rip(const struct x86_cpu *cpu, unsigned off)
 {
 	u64 linear = cpu->seg_base[X86_CS] + x86_rip(cpu) + off;
 
@@ -68,7 +68,7 @@ static u64 linear_rip(const struct x86_cpu *cpu, unsigned off)
 static enum x86_decode_status fetch_rest(struct x86_cpu *cpu, struct x86_insn *insn, u8 *bytes, unsigned have,
 					 enum x86_result *r, bool *memory)
 {
-	*r = svm_fetch(cpu, linear_rip(cpu, have), bytes + have, X86_MAX_INSN_LEN - have, memory);
+	*r = svm_fetch(cpu, svm_linear_rip(cpu, have), bytes + have, X86_MAX_INSN_LEN - have, memory);
 	if (*r || !*memory)
 		return X86_DECODE_MORE;
 	return x86_decode(insn, bytes, X86_MAX_INSN_LEN, cpu->code_bits);
@@ -88,8 +88,8 @@ static enum x86_result fetch(struct vcpu *vcpu, struct x86_insn *insn, bool *mem
 	if (n) {
 		memcpy(bytes, svm->bytes, n);
 	} else {
-		n = (unsigned)min_u64(X86_MAX_INSN_LEN, PAGE_SIZE - (linear_rip(cpu, 0) & (PAGE_SIZE - 1)));
-		r = svm_fetch(cpu, linear_rip(cpu, 0), bytes, n, memory);
+		n = (unsigned)min_u64(X86_MAX_INSN_LEN, PAGE_SIZE - (svm_linear_rip(cpu, 0) & (PAGE_SIZE - 1)));
+		r = svm_fetch(cpu, svm_linear_rip(cpu, 0), bytes, n, memory);
 		if (r || !*memory)
 			return r;
 	}
@@ -134,7 +134,7 @@ static bool is_vector_move(const struct x86_insn *insn)
 
 static enum x86_result vector_move(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
-	bool load = insn->operand[0].kind == X86_OPD_VEC;
+	bool load = insn->operand[0].kind == X86_OPD_VEC, loaded = svm_of(cpu)->fpu_loaded;
 	const struct x86_operand *reg = &insn->operand[load ? 0 : 1];
 	struct svm_vcpu *svm = svm_of(cpu);
 	struct x86_xsave *image = cpu->xsave;
@@ -150,7 +150,8 @@ static enum x86_result vector_move(struct x86_cpu *cpu, const struct x86_insn *i
 		r = x86_read_bytes(cpu, gva, value, 16, access);
 	if (r)
 		return r;
-	host_fpu_put(svm->fpu);
+	if (loaded)
+		host_fpu_put(svm->fpu);
 	svm_fpu_get(svm);
 	if (!load) {
 		memcpy(value, image->fx.xmm[reg->reg], 16);
@@ -161,9 +162,9 @@ static enum x86_result vector_move(struct x86_cpu *cpu, const struct x86_insn *i
 			memset(image->fx.xmm, 0, sizeof(image->fx.xmm));
 		image->xstate_bv |= X86_XCR0_SSE;
 		memcpy(image->fx.xmm[reg->reg], value, 16);
-		host_fpu_set(svm->fpu, image, x86_fpu_size());
 	}
-	host_fpu_load(svm->fpu);
+	if (loaded)
+		svm_fpu_load(svm);
 	return load ? X86_OK : x86_write_bytes(cpu, gva, value, 16, access);
 }
 
@@ -182,11 +183,27 @@ static void advance(struct x86_cpu *cpu, unsigned bytes)
 		cpu->regs[X86_REG_RIP] &= 0xffffffffull;
 }
 
-static enum x86_result execute(struct x86_cpu *cpu, struct x86_insn *insn)
+/* The processor's walk counts for instructions that access memory once, or at one place twice. */
+static bool has_one_access(const struct x86_insn *insn)
 {
+	return insn->op <= X86_OP_NEG || (insn->op >= X86_OP_MOV && insn->op <= X86_OP_MOVSXD) ||
+	       insn->op == X86_OP_XCHG || insn->op == X86_OP_MOVBE || insn->op == X86_OP_MOVNTI;
+}
+
+static enum x86_result execute(struct x86_cpu *cpu, const struct x86_insn *insn)
+{
+	struct svm_vcpu *svm = svm_of(cpu);
+	enum x86_result r;
+
 	if (insn->op == X86_OP_NATIVE)
 		return vector_move(cpu, insn);
-	return insn->exec(cpu, insn);
+	svm->access.valid &= has_one_access(insn);
+	svm->bounce.wanted = insn->op == X86_OP_INS || insn->op == X86_OP_OUTS;
+	r = insn->exec(cpu, insn);
+	if (unlikely(svm->bounce.wanted))
+		svm_bounce_flush(cpu);
+	svm->bounce.wanted = false;
+	return r;
 }
 
 static enum svm_next retire(struct vcpu *vcpu, const struct x86_insn *insn, enum x86_result r, enum engine_exit *exit)
@@ -212,37 +229,53 @@ static enum svm_next retire(struct vcpu *vcpu, const struct x86_insn *insn, enum
 	return svm_leave(exit, ENGINE_EXIT_EMULATION);
 }
 
-enum svm_next svm_emulate(struct vcpu *vcpu, enum engine_exit *exit)
+static enum svm_next run_insn(struct vcpu *vcpu, enum engine_exit *exit)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
-	bool stepped, memory;
-	struct x86_insn insn;
+	struct svm_vcpu *svm = vcpu->engine;
+	bool stepped = (cpu->rflags & X86_TF) || (cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP);
+	u32 rf = cpu->rflags & X86_RF;
+	u8 shadow = cpu->shadow;
 	enum svm_next next;
 	enum x86_result r;
-	u8 shadow;
-	u32 rf;
 
-	svm_pull(vcpu);
-	stepped = (cpu->rflags & X86_TF) || (cpu->guest_debug & KVM_GUESTDBG_SINGLESTEP);
-	r = fetch(vcpu, &insn, &memory);
-	if (r)
-		return svm_deliver_fault(vcpu, exit);
-	if (!memory || !can_emulate(&insn))
-		return svm_leave(exit, ENGINE_EXIT_EMULATION);
-	x86_bind(cpu, &insn, 0);
-	rf = cpu->rflags & X86_RF;
-	shadow = cpu->shadow;
 	cpu->rflags &= ~X86_RF;
 	cpu->shadow = 0;
-	r = execute(cpu, &insn);
+	r = execute(cpu, &svm->insn);
 	if (r == X86_EXIT || r == X86_FAULT)
 		cpu->rflags |= rf;
-	if (r == X86_EXIT)
+	if (r == X86_EXIT) {
 		cpu->shadow = shadow;
-	next = retire(vcpu, &insn, r, exit);
+		svm->again = SVM_AGAIN_INSN;
+		svm->again_rip = svm_linear_rip(cpu, 0);
+	}
+	next = retire(vcpu, &svm->insn, r, exit);
 	if (next == SVM_LEAVE || r == X86_FAULT)
 		return next;
 	return svm_retired(vcpu, stepped, exit);
+}
+
+enum svm_next svm_emulate(struct vcpu *vcpu, enum engine_exit *exit)
+{
+	struct svm_vcpu *svm = vcpu->engine;
+	bool memory;
+
+	svm_pull(vcpu);
+	if (fetch(vcpu, &svm->insn, &memory))
+		return svm_deliver_fault(vcpu, exit);
+	if (!memory || !can_emulate(&svm->insn))
+		return svm_leave(exit, ENGINE_EXIT_EMULATION);
+	x86_bind(&vcpu->cpu, &svm->insn, 0);
+	return run_insn(vcpu, exit);
+}
+
+enum svm_next svm_emulate_again(struct vcpu *vcpu, enum engine_exit *exit)
+{
+	struct svm_vcpu *svm = vcpu->engine;
+
+	if (svm->again != SVM_AGAIN_NOT && svm->again_rip == svm_linear_rip(&vcpu->cpu, 0))
+		return svm->again == SVM_AGAIN_IO ? svm_exit_io(vcpu, exit) : run_insn(vcpu, exit);
+	return svm_emulate(vcpu, exit);
 }
 
 bool svm_next_rip(struct vcpu *vcpu, u64 *rip, enum svm_next *next, enum engine_exit *exit)

@@ -113,6 +113,13 @@ enum svm_next svm_exit_msr(struct vcpu *vcpu, enum engine_exit *exit)
 	return conclude(vcpu, r, rip, exit);
 }
 
+static u64 merge(u64 old, u64 value, unsigned size)
+{
+	u64 mask = x86_size_mask(size);
+
+	return (old & ~mask) | (value & mask);
+}
+
 static void io_breakpoint(struct x86_cpu *cpu, u16 port, unsigned size)
 {
 	if (unlikely(x86_debug_data_active(cpu)))
@@ -135,12 +142,17 @@ enum svm_next svm_exit_io(struct vcpu *vcpu, enum engine_exit *exit)
 		data = 0;
 		r = cpu->env->pio_in(cpu, port, size, &data, &count);
 		if (r == X86_OK)
-			cpu->regs[X86_RAX] = size == 4 ? data : x86_merge(cpu->regs[X86_RAX], data, size);
+			cpu->regs[X86_RAX] = size == 4 ? data : merge(cpu->regs[X86_RAX], data, size);
 	} else {
 		r = cpu->env->pio_out(cpu, port, size, &data, &count);
 	}
 	if (r == X86_OK)
 		io_breakpoint(cpu, port, size);
+	if (r == X86_EXIT) {
+		svm_pull(vcpu);
+		svm->again = SVM_AGAIN_IO;
+		svm->again_rip = svm_linear_rip(cpu, 0);
+	}
 	return conclude(vcpu, r, rip, exit);
 }
 
@@ -211,7 +223,7 @@ static void keep_bytes(struct svm_vcpu *svm)
 	svm->nr_bytes = c->nr_bytes;
 }
 
-static enum svm_next mmio(struct vcpu *vcpu, enum engine_exit *exit)
+static enum svm_next mmio(struct vcpu *vcpu, u64 gpa, bool write, enum engine_exit *exit)
 {
 	struct svm_vcpu *svm = vcpu->engine;
 	enum svm_next next;
@@ -220,6 +232,7 @@ static enum svm_next mmio(struct vcpu *vcpu, enum engine_exit *exit)
 	if (svm->event || !(svm->vmcb->control.exit_info1 & SVM_NPF_FINAL))
 		return svm_leave(exit, ENGINE_EXIT_EMULATION);
 	keep_bytes(svm);
+	svm->access = (struct svm_access){ .valid = true, .write = write, .gpa = gpa };
 	next = svm_emulate(vcpu, exit);
 	svm->nr_bytes = 0;
 	return next;
@@ -228,13 +241,14 @@ static enum svm_next mmio(struct vcpu *vcpu, enum engine_exit *exit)
 enum svm_next svm_exit_npf(struct vcpu *vcpu, enum engine_exit *exit)
 {
 	struct svm_vcpu *svm = vcpu->engine;
-	u64 error = svm->vmcb->control.exit_info1, gpa = svm->vmcb->control.exit_info2;
+	u64 gpa = svm->vmcb->control.exit_info2;
+	bool write = svm->vmcb->control.exit_info1 & SVM_NPF_WRITE;
 
-	switch (npt_fault(vcpu, gpa, error & SVM_NPF_WRITE)) {
+	switch (npt_fault(vcpu, gpa, write)) {
 	case NPT_MAPPED:
 		return SVM_ON;
 	case NPT_MMIO:
-		return mmio(vcpu, exit);
+		return mmio(vcpu, gpa, write, exit);
 	case NPT_INTERRUPTED:
 		atomic_or(&vcpu->cpu.stop, X86_STOP_SIGNAL);
 		return SVM_ON;

@@ -37,14 +37,34 @@ static void find_memory(struct x86_cpu *cpu, unsigned access, struct piece *p)
 	p->hva = p->slot->hva + (p->gpa - (p->slot->base_gfn << 12));
 }
 
+/* The processor has found a device there by its own walk. */
+static bool known_access(struct x86_cpu *cpu, u64 gva, unsigned access, u64 *gpa)
+{
+	struct svm_access *a = &svm_of(cpu)->access;
+
+	if (!a->valid || (access & (X86_ACCESS_FETCH | X86_ACCESS_SYSTEM)))
+		return false;
+	if (((access & (X86_ACCESS_WRITE | X86_ACCESS_RMW)) && !a->write) || ((gva ^ a->gpa) & (PAGE_SIZE - 1)))
+		return false;
+	if (a->used && a->gva != gva)
+		return false;
+	a->used = true;
+	a->gva = gva;
+	*gpa = a->gpa;
+	return true;
+}
+
 static enum x86_result translate(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access, struct piece *p)
 {
 	struct x86_translation t;
-	enum x86_result r = x86_walk(cpu, gva, access, true, &t);
+	enum x86_result r;
 
-	if (r)
-		return r;
-	p->gpa = t.gpa;
+	if (!known_access(cpu, gva, access, &p->gpa)) {
+		r = x86_walk(cpu, gva, access, true, &t);
+		if (r)
+			return r;
+		p->gpa = t.gpa;
+	}
 	p->size = size;
 	find_memory(cpu, access, p);
 	return X86_OK;
@@ -136,16 +156,51 @@ static enum x86_result svm_write(struct x86_cpu *cpu, u64 gva, const void *src, 
 	return r;
 }
 
-/* Guest memory is never at hand by a pointer here. */
+/* ---- string I/O ---------------------------------------------------------------------------------------------------- */
+
+void svm_bounce_flush(struct x86_cpu *cpu)
+{
+	struct svm_bounce *b = &svm_of(cpu)->bounce;
+	u64 n = (cpu->regs[X86_RDI] - b->rdi) & (PAGE_SIZE - 1);
+
+	if (!b->hva)
+		return;
+	if (!n && cpu->regs[X86_RDI] != b->rdi)
+		n = PAGE_SIZE;
+	n = min_u64(n, b->size);
+	if (n && !host_copy_to_user(b->hva, b->page, n))
+		memslot_mark_dirty(vcpu_of(cpu), b->slot, b->gpa >> 12);
+	b->hva = 0;
+}
+
+/* Guest memory is never at hand by a pointer here: what is, for INS and OUTS alone, is a copy. */
 static enum x86_result svm_pin(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access, void **host)
 {
-	(void)cpu;
-	(void)gva;
-	(void)size;
-	(void)access;
+	struct svm_bounce *b = &svm_of(cpu)->bounce;
+	struct piece p;
+	enum x86_result r;
+
 	*host = NULL;
+	if (!b->wanted || (gva & (PAGE_SIZE - 1)) + size > PAGE_SIZE || x86_debug_data_active(cpu))
+		return X86_OK;
+	svm_bounce_flush(cpu);
+	r = translate(cpu, gva, size, access, &p);
+	if (r || !p.hva)
+		return r;
+	if (!(access & X86_ACCESS_WRITE)) {
+		*host = host_copy_from_user(b->page, p.hva, size) ? NULL : b->page;
+		return X86_OK;
+	}
+	b->hva = p.hva;
+	b->gpa = p.gpa;
+	b->slot = p.slot;
+	b->size = size;
+	b->rdi = cpu->regs[X86_RDI];
+	*host = b->page;
 	return X86_OK;
 }
+
+/* ---- operations ------------------------------------------------------------------------------------------------------ */
 
 static void svm_flush_page(struct x86_cpu *cpu, u64 gva)
 {

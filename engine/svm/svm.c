@@ -123,8 +123,19 @@ void svm_fpu_get(struct svm_vcpu *svm)
 {
 	struct x86_xsave *image = svm->vcpu->cpu.xsave;
 
+	if (svm->fpu_in_image)
+		return;
+	svm->fpu_in_image = true;
 	host_fpu_get(svm->fpu, image, x86_fpu_size());
 	image->xstate_bv &= x86_fpu_host.live;
+}
+
+void svm_fpu_load(struct svm_vcpu *svm)
+{
+	if (svm->fpu_in_image)
+		host_fpu_set(svm->fpu, svm->vcpu->cpu.xsave, x86_fpu_size());
+	svm->fpu_in_image = false;
+	host_fpu_load(svm->fpu);
 }
 
 /* ---- into the guest and back ---------------------------------------------------------------------------------------- */
@@ -279,52 +290,35 @@ static enum engine_exit loop(struct vcpu *vcpu)
 
 /* ---- operations --------------------------------------------------------------------------------------------------------- */
 
-static enum engine_exit step_once(struct vcpu *vcpu)
-{
-	enum engine_exit exit = ENGINE_EXIT_STOP;
-
-	svm_emulate(vcpu, &exit);
-	return exit;
-}
-
-/* Runs body with this vCPU's state on the processor that the thread is on. */
-static enum engine_exit loaded(struct vcpu *vcpu, enum engine_exit (*body)(struct vcpu *vcpu))
+static enum engine_exit svm_run(struct vcpu *vcpu)
 {
 	struct svm_vcpu *svm = vcpu->engine;
 	enum engine_exit exit;
 
-	if (svm->fpu_in_image) {
-		host_fpu_set(svm->fpu, vcpu->cpu.xsave, x86_fpu_size());
-		svm->fpu_in_image = false;
-	}
-	host_fpu_load(svm->fpu);
+	svm->again = SVM_AGAIN_NOT;
+	svm_fpu_load(svm);
+	svm->fpu_loaded = true;
 	svm_load(svm);
-	exit = body(vcpu);
+	exit = loop(vcpu);
 	svm_put(svm);
+	svm->fpu_loaded = false;
 	host_fpu_put(svm->fpu);
 	svm_pull(vcpu);
 	svm_events_return(vcpu);
 	return exit;
 }
 
-static enum engine_exit svm_run(struct vcpu *vcpu)
-{
-	return loaded(vcpu, loop);
-}
-
 static enum engine_exit svm_complete(struct vcpu *vcpu)
 {
-	return loaded(vcpu, step_once);
+	enum engine_exit exit = ENGINE_EXIT_STOP;
+
+	svm_emulate_again(vcpu, &exit);
+	return exit;
 }
 
 static void svm_sync(struct vcpu *vcpu)
 {
-	struct svm_vcpu *svm = vcpu->engine;
-
-	if (svm->fpu_in_image)
-		return;
-	svm_fpu_get(svm);
-	svm->fpu_in_image = true;
+	svm_fpu_get(vcpu->engine);
 }
 
 static void svm_kick(struct vcpu *vcpu)
@@ -373,6 +367,8 @@ static void svm_vcpu_free(struct svm_vcpu *svm)
 	npt_cache_free(svm);
 	if (svm->fpu)
 		host_fpu_destroy(svm->fpu);
+	if (svm->bounce.page)
+		host_frames_free(svm->bounce.page, 0);
 	if (svm->vmcb)
 		host_frames_free(svm->vmcb, 0);
 	host_free(svm);
@@ -395,7 +391,8 @@ static int svm_vcpu_create(struct vcpu *vcpu)
 		return -ENOMEM;
 	svm->vmcb = host_frames_alloc(0);
 	svm->fpu = host_fpu_create();
-	if (!svm->vmcb || !svm->fpu) {
+	svm->bounce.page = host_frames_alloc(0);
+	if (!svm->vmcb || !svm->fpu || !svm->bounce.page) {
 		svm_vcpu_free(svm);
 		return -ENOMEM;
 	}

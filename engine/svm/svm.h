@@ -77,6 +77,25 @@ struct svm_vm {
 
 #define NPT_CACHE 5 /* tables that one mapping may need */
 
+/*
+ * The operand of the instruction that met a device: the processor has walked the guest's page tables for it. gva is
+ * known from its first use on.
+ */
+struct svm_access {
+	bool valid, write, used;
+	u64 gva, gpa;
+};
+
+/* String I/O works on a copy of a piece of guest memory, which goes back after INS. */
+struct svm_bounce {
+	u8 *page;
+	bool wanted;	/* the instruction is INS or OUTS */
+	u64 hva, gpa;	/* where INS's data belongs; hva 0: nowhere */
+	u64 rdi;	/* when it began */
+	unsigned size;
+	struct memslot *slot;
+};
+
 struct svm_vcpu {
 	struct host_preempt preempt;
 	struct vcpu *vcpu;
@@ -86,6 +105,7 @@ struct svm_vcpu {
 	u64 vmcb_phys;
 	struct host_fpu *fpu;
 	bool fpu_in_image;		/* the FPU state is in cpu->xsave, and may have been changed there */
+	bool fpu_loaded;		/* it is the thread's own now */
 	bool pulled;			/* vcpu->cpu holds all state, the VMCB's is stale */
 	bool single_step;		/* RFLAGS.TF in the VMCB is the debugger's */
 	bool debug_loaded;		/* DR0..DR3 are the guest's in this entry */
@@ -100,6 +120,11 @@ struct svm_vcpu {
 	unsigned nr_cache;
 	u8 bytes[X86_MAX_INSN_LEN];	/* code at RIP that the exit has brought along */
 	u8 nr_bytes;
+	struct svm_access access;	/* what a nested page fault has said of the instruction's operand */
+	struct x86_insn insn;		/* the one being emulated */
+	enum { SVM_AGAIN_NOT, SVM_AGAIN_INSN, SVM_AGAIN_IO } again; /* how complete() does what userspace has answered: */
+	u64 again_rip;			/* linear address of that instruction */
+	struct svm_bounce bounce;
 };
 
 static inline struct svm_vcpu *svm_of(struct x86_cpu *cpu)
@@ -163,6 +188,9 @@ enum svm_next svm_exit_npf(struct vcpu *vcpu, enum engine_exit *exit);
 
 /* Runs the instruction at RIP in software. */
 enum svm_next svm_emulate(struct vcpu *vcpu, enum engine_exit *exit);
+/* Runs the instruction again that userspace has answered. */
+enum svm_next svm_emulate_again(struct vcpu *vcpu, enum engine_exit *exit);
+u64 svm_linear_rip(const struct x86_cpu *cpu, unsigned off);
 /* Delivers cpu->fault at RIP. Everything pulled. */
 enum svm_next svm_deliver_fault(struct vcpu *vcpu, enum engine_exit *exit);
 /* An instruction was done in software and RIP is behind it: shadow, single-step traps. */
@@ -175,6 +203,8 @@ bool svm_next_rip(struct vcpu *vcpu, u64 *rip, enum svm_next *next, enum engine_
 extern const struct x86_mem_ops svm_mem_ops;
 /* n bytes of code at linear address gva, within a page. false: no memory there (X86_OK) or a fault. */
 enum x86_result svm_fetch(struct x86_cpu *cpu, u64 gva, u8 *bytes, unsigned n, bool *memory);
+/* INS has written some of its copy: that goes to the guest. */
+void svm_bounce_flush(struct x86_cpu *cpu);
 bool svm_is_apic_page(const struct vcpu *vcpu, u64 gpa);
 
 /* ---- npt.c ----------------------------------------------------------------------------------------------------------- */
@@ -210,8 +240,9 @@ void svm_put(struct svm_vcpu *svm);
 void svm_asid_prepare(struct svm_vcpu *svm);
 u64 svm_host_area(void); /* of this processor, for svm_enter */
 
-/* svm.c: the x87/SSE/AVX state, not loaded, into cpu->xsave. */
+/* svm.c: the x87/SSE/AVX state, not loaded, into cpu->xsave; from there or the host's keeping to the thread. */
 void svm_fpu_get(struct svm_vcpu *svm);
+void svm_fpu_load(struct svm_vcpu *svm);
 
 void svm_enter(u64 vmcb_phys, u64 *regs, u64 host_phys);
 
