@@ -439,53 +439,78 @@ static void set_cpuid(int kvm, int vcpu)
 
 typedef void make_fn(void);
 
-/*
- * Runs the program that make makes of this seed under mode until it halts. Unusable: a page that the host
- * may not access.
- */
-static void run(const char *mode, uint64_t program, make_fn *make, unsigned unusable, struct outcome *o)
+struct vm {
+	int kvm, vm, vcpu, size;
+	struct kvm_run *shared;
+};
+
+static void open_vm(struct vm *v, const char *mode)
 {
 	struct kvm_userspace_memory_region slot = {
 		.memory_size = RAM_SIZE, .userspace_addr = (uint64_t)ram,
 	};
-	int kvm = anykvm_open(), vm, vcpu, size;
-	struct kvm_run *shared;
-	struct kvm_sregs s;
-	int error;
 
 	setenv("ANYKVM_SOFT", mode, 1);
-	vm = anykvm_ioctl(kvm, KVM_CREATE_VM, 0);
-	assert_int_equal(anykvm_ioctl(vm, KVM_SET_USER_MEMORY_REGION, (unsigned long)&slot), 0);
-	vcpu = anykvm_ioctl(vm, KVM_CREATE_VCPU, 0);
-	assert_true(vcpu >= 0);
-	size = anykvm_ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	shared = mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	assert_true(shared != MAP_FAILED);
-	set_cpuid(kvm, vcpu);
-	set_system(vcpu);
+	v->kvm = anykvm_open();
+	v->vm = anykvm_ioctl(v->kvm, KVM_CREATE_VM, 0);
+	assert_int_equal(anykvm_ioctl(v->vm, KVM_SET_USER_MEMORY_REGION, (unsigned long)&slot), 0);
+	v->vcpu = anykvm_ioctl(v->vm, KVM_CREATE_VCPU, 0);
+	assert_true(v->vcpu >= 0);
+	v->size = anykvm_ioctl(v->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	v->shared = mmap(NULL, (size_t)v->size, PROT_READ | PROT_WRITE, MAP_SHARED, v->vcpu, 0);
+	assert_true(v->shared != MAP_FAILED);
+	set_cpuid(v->kvm, v->vcpu);
+	set_system(v->vcpu);
+}
+
+static void close_vm(struct vm *v)
+{
+	munmap(v->shared, (size_t)v->size);
+	anykvm_close(v->vcpu);
+	anykvm_close(v->vm);
+	anykvm_close(v->kvm);
+}
+
+/* The program that make makes of this seed, and the registers it starts with. */
+static void load_program(struct vm *v, uint64_t program, make_fn *make)
+{
 	seed = program;
 	make_machine();
 	make();
 	at = ram + CODE;
 	while (!*at)
 		at++;
-	set_registers(vcpu);
-	if (unusable)
-		mprotect(ram + unusable, 4096, PROT_NONE);
-	error = anykvm_ioctl(vcpu, KVM_RUN, 0) ? errno : 0;
-	if (unusable)
-		mprotect(ram + unusable, 4096, PROT_READ | PROT_WRITE);
+	set_registers(v->vcpu);
+}
+
+static void collect(struct vm *v, int error, struct outcome *o)
+{
+	struct kvm_sregs s;
+
 	memset(o, 0, sizeof(*o));
 	o->error = error;
-	o->exit = (int)shared->exit_reason;
-	anykvm_ioctl(vcpu, KVM_GET_REGS, (unsigned long)&o->regs);
-	anykvm_ioctl(vcpu, KVM_GET_FPU, (unsigned long)&o->fpu);
-	anykvm_ioctl(vcpu, KVM_GET_SREGS, (unsigned long)&s);
+	o->exit = (int)v->shared->exit_reason;
+	anykvm_ioctl(v->vcpu, KVM_GET_REGS, (unsigned long)&o->regs);
+	anykvm_ioctl(v->vcpu, KVM_GET_FPU, (unsigned long)&o->fpu);
+	anykvm_ioctl(v->vcpu, KVM_GET_SREGS, (unsigned long)&s);
 	o->cr2 = s.cr2;
-	munmap(shared, (size_t)size);
-	anykvm_close(vcpu);
-	anykvm_close(vm);
-	anykvm_close(kvm);
+}
+
+/* Runs a program under mode until it halts. Unusable: a page that the host may not access. */
+static void run(const char *mode, uint64_t program, make_fn *make, unsigned unusable, struct outcome *o)
+{
+	struct vm v;
+	int error;
+
+	open_vm(&v, mode);
+	load_program(&v, program, make);
+	if (unusable)
+		mprotect(ram + unusable, 4096, PROT_NONE);
+	error = anykvm_ioctl(v.vcpu, KVM_RUN, 0) ? errno : 0;
+	if (unusable)
+		mprotect(ram + unusable, 4096, PROT_READ | PROT_WRITE);
+	collect(&v, error, o);
+	close_vm(&v);
 }
 
 static void show(uint64_t program, const struct outcome *a, const struct outcome *b, const uint8_t *memory)
@@ -623,6 +648,124 @@ static void test_lockstep(void **state)
 	(void)state;
 	assert_int_equal(compare_programs("lockstep", make_program, 10000, 200), 0);
 	assert_int_equal(compare_programs("lockstep", make_sweep, 10000, 100), 0);
+}
+
+/* ---- interrupts at instruction boundaries ------------------------------------------------------------ */
+
+#define IRQ_VECTOR 32u
+#define STEPS_MAX 5000u
+#define FRAMES (EXCEPTION_STACK - 64) /* where exceptions and interrupts leave their frames */
+
+/* A handler that returns at once. */
+static void make_interruptible(void)
+{
+	make_program();
+	word(IDT + 16 * IRQ_VECTOR, ((HANDLERS + 16 * IRQ_VECTOR) & 0xffff) | 8 << 16 | 0x8e01ull << 32);
+	memcpy(ram + HANDLERS + 16 * IRQ_VECTOR, "\x48\xcf", 2); /* iretq */
+}
+
+static void start_interruptible(struct vm *v, uint64_t program)
+{
+	struct kvm_fpu fpu = { .fcw = 0x37f, .mxcsr = 0x1f80 };
+	struct kvm_regs regs;
+
+	load_program(v, program, make_interruptible);
+	set_system(v->vcpu);
+	anykvm_ioctl(v->vcpu, KVM_SET_FPU, (unsigned long)&fpu);
+	anykvm_ioctl(v->vcpu, KVM_GET_REGS, (unsigned long)&regs);
+	regs.rflags |= 0x200;
+	anykvm_ioctl(v->vcpu, KVM_SET_REGS, (unsigned long)&regs);
+}
+
+/* One instruction, interpreted; false: the program is at its end. */
+static bool step(struct vm *v, struct kvm_regs *regs)
+{
+	struct kvm_guest_debug debug = { .control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP };
+
+	anykvm_ioctl(v->vcpu, KVM_GET_REGS, (unsigned long)regs);
+	if (ram[regs->rip % RAM_SIZE] == 0xf4)
+		return false;
+	anykvm_ioctl(v->vcpu, KVM_SET_GUEST_DEBUG, (unsigned long)&debug);
+	assert_int_equal(anykvm_ioctl(v->vcpu, KVM_RUN, 0), 0);
+	assert_int_equal(v->shared->exit_reason, KVM_EXIT_DEBUG);
+	return true;
+}
+
+static void finish(struct vm *v, struct outcome *o, uint8_t *memory)
+{
+	struct kvm_guest_debug off = { 0 };
+
+	anykvm_ioctl(v->vcpu, KVM_SET_GUEST_DEBUG, (unsigned long)&off);
+	collect(v, anykvm_ioctl(v->vcpu, KVM_RUN, 0) ? errno : 0, o);
+	memset(ram + FRAMES, 0, 64);
+	memcpy(memory, ram, RAM_SIZE);
+}
+
+/* From where v stands: an interrupt, and then the rest of the program, translated. It must end as without. */
+static bool interrupt_here(struct vm *v, struct vm *translated, const struct outcome *end, const uint8_t *memory)
+{
+	static uint8_t before[RAM_SIZE], after[RAM_SIZE];
+	struct kvm_interrupt irq = { .irq = IRQ_VECTOR };
+	struct outcome now, o;
+	bool same;
+
+	collect(v, 0, &now);
+	if (!(now.regs.rflags & 0x200))
+		return true;
+	memcpy(before, ram, RAM_SIZE);
+	set_system(translated->vcpu);
+	anykvm_ioctl(translated->vcpu, KVM_SET_REGS, (unsigned long)&now.regs);
+	anykvm_ioctl(translated->vcpu, KVM_SET_FPU, (unsigned long)&now.fpu);
+	assert_int_equal(anykvm_ioctl(translated->vcpu, KVM_INTERRUPT, (unsigned long)&irq), 0);
+	finish(translated, &o, after);
+	same = !memcmp(&o.regs, &end->regs, sizeof(o.regs)) && !memcmp(&o.fpu, &end->fpu, sizeof(o.fpu)) &&
+	       o.exit == end->exit && !memcmp(after, memory, RAM_SIZE);
+	if (!same) {
+		print_message("interrupted at %#llx\n", now.regs.rip);
+		memcpy(ram, after, RAM_SIZE);
+		show(seed, end, &o, memory);
+	}
+	memcpy(ram, before, RAM_SIZE);
+	return same;
+}
+
+/* Some boundaries of one program; false: it went another way. */
+static bool interrupt_program(uint64_t program, struct vm *v, struct vm *translated)
+{
+	static uint8_t memory[RAM_SIZE];
+	struct kvm_regs regs;
+	struct outcome end;
+	unsigned steps = 0;
+	bool same = true;
+
+	start_interruptible(v, program);
+	while (steps < STEPS_MAX && step(v, &regs))
+		steps++;
+	if (steps == STEPS_MAX)
+		return true;
+	finish(v, &end, memory);
+	start_interruptible(v, program);
+	for (unsigned n = 0; same && step(v, &regs); n++)
+		if (n < 40 || (n * 2654435761u >> 8) % steps < 12)
+			same = interrupt_here(v, translated, &end, memory);
+	if (!same)
+		print_message("program %lu\n", program);
+	return same;
+}
+
+static void test_interrupts(void **state)
+{
+	struct vm v, translated;
+	unsigned bad = 0;
+
+	(void)state;
+	open_vm(&v, "interp");
+	open_vm(&translated, mode_wanted());
+	for (uint64_t program = 1; program <= 40; program++)
+		bad += !interrupt_program(program * 7919 + 3, &v, &translated);
+	close_vm(&translated);
+	close_vm(&v);
+	assert_int_equal(bad, 0);
 }
 
 /* ---- one thing at a time --------------------------------------------------------------------------- */
@@ -769,6 +912,7 @@ int main(void)
 		cmocka_unit_test(test_random_programs),
 		cmocka_unit_test(test_page_ends),
 		cmocka_unit_test(test_lockstep),
+		cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_self_modifying),
 		cmocka_unit_test(test_gs_base),
 		cmocka_unit_test(test_kick),
