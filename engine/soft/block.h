@@ -87,7 +87,7 @@ struct block {
 	bool entered;		/* rip has been a linear address that leads here ... */
 	bool many_rips;		/* ... and there have been others */
 	u64 rip;
-	u32 incoming;		/* the translator's slots that lead here: index of the first, + 1 */
+	u32 incoming;		/* the translator's links that lead here: index of the first, + 1 */
 	const u8 *code;		/* its translation, NULL: none */
 	struct jit_piece *pieces; /* of its translation */
 	const u8 *inner;	/* the same, behind its look at cpu->stop */

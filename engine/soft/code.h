@@ -31,6 +31,21 @@ const char *code_error(void);
  */
 u8 *code_alloc(struct code_region *r, size_t n);
 
+/*
+ * Between writing over code and running it on this thread, as the two have different linear addresses (SDM vol. 3,
+ * 8.1.3): IRET serializes, and is no reason for a hypervisor to come in, as CPUID would be.
+ */
+static inline void code_serialize(void)
+{
+	u64 t;
+
+	__asm__ volatile("lea -128(%%rsp), %%rsp\n\t" /* the red zone */
+			 "mov %%ss, %k0\n\tpush %0\n\tlea 8(%%rsp), %0\n\tpush %0\n\tpushfq\n\t"
+			 "mov %%cs, %k0\n\tpush %0\n\tlea 1f(%%rip), %0\n\tpush %0\n\tiretq\n"
+			 "1:\tsub $-128, %%rsp"
+			 : "=&r"(t) : : "memory", "cc");
+}
+
 static inline void *code_exec_address(const struct code_region *r, const u8 *write)
 {
 	return r->exec + (write - r->write);

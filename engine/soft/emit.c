@@ -288,6 +288,13 @@ u8 *emit_jmp_forward(struct emit *e)
 	return e->overflow ? NULL : e->p - 4;
 }
 
+u8 *emit_call_forward(struct emit *e)
+{
+	emit8(e, 0xe8);
+	emit32(e, 0);
+	return e->overflow ? NULL : e->p - 4;
+}
+
 u8 *emit_jcc_forward(struct emit *e, unsigned cond)
 {
 	emit8(e, 0x0f);
@@ -351,14 +358,4 @@ void emit_lea_cell(struct emit *e, unsigned reg, const u64 *cell)
 void emit_load_cell(struct emit *e, unsigned reg, const u64 *cell)
 {
 	op_cell(e, true, 0x8b, reg, cell);
-}
-
-void emit_call_cell(struct emit *e, const u64 *cell)
-{
-	op_cell(e, false, 0xff, 2, cell);
-}
-
-void emit_jmp_cell(struct emit *e, const u64 *cell)
-{
-	op_cell(e, false, 0xff, 4, cell);
 }

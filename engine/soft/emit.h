@@ -84,6 +84,7 @@ void emit_call(struct emit *e, s64 delta, const void *target);
 void emit_jcc(struct emit *e, unsigned cond, s64 delta, const void *target);
 /* The same forwards: returns the place that emit_patch() points to here. NULL on overflow. */
 u8 *emit_jmp_forward(struct emit *e);
+u8 *emit_call_forward(struct emit *e);
 u8 *emit_jcc_forward(struct emit *e, unsigned cond);
 void emit_patch(struct emit *e, u8 *place);
 void emit_jmp_reg(struct emit *e, unsigned reg);
@@ -98,7 +99,5 @@ void emit_jmp_mem(struct emit *e, struct emit_mem m);
 void emit_cmp_cell(struct emit *e, unsigned reg, const u64 *cell); /* 64 bits, reg with the cell */
 void emit_lea_cell(struct emit *e, unsigned reg, const u64 *cell);
 void emit_load_cell(struct emit *e, unsigned reg, const u64 *cell);
-void emit_call_cell(struct emit *e, const u64 *cell);
-void emit_jmp_cell(struct emit *e, const u64 *cell);
 
 #endif

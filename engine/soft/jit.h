@@ -19,21 +19,23 @@
  * its offset in its page, and cpu->code_page is the page's linear address, written by branches that leave it.
  */
 enum {
-	JIT_B = X86_RAX, /* scratch; at a block's entry: the slot it was reached through, or 0 */
+	JIT_B = X86_RAX, /* scratch */
 	JIT_SP = 9,	/* guest RSP */
 	JIT_AX = 10,	/* guest RAX */
 	JIT_A = 11,	/* scratch; after a probe: the operand's host address */
 	JIT_IN_MEMORY = 0xff,
 };
 
-/* Where a branch within its page leads: the executable address that is jumped to is in the slot itself. */
+/* A branch within its page that is made to lead to its target. */
 struct jit_target {
 	const struct block_page *page;
 	u32 key;
 	u16 offset;
 	bool inner;		/* to behind the entry's look at cpu->stop */
-	const u8 *unlinked;	/* what is in the slot while it leads nowhere */
-	u32 next;		/* slot that leads to the same block: its index + 1 */
+	u8 *place;		/* of the branch's displacement, 32 bits, where it is written */
+	s32 unlinked;		/* what it is while the branch leads nowhere */
+	bool linked;
+	u32 next;		/* link to the same block: its index + 1 */
 };
 
 /* From RIP to code; valid while number is that of its class (soft.h). */
@@ -56,7 +58,8 @@ struct jit {
 	struct soft_vcpu *soft;
 	size_t fixed;		/* bytes of code that a flush keeps */
 	u32 warm;		/* executions before a block is translated */
-	const u64 *link;	/* the slot through which translated code was left, if one */
+	u64 link;		/* the link through which translated code was left: its index + 1 */
+	bool patched;		/* code has been written over since translated code ran */
 	bool count_handlers;	/* ANYKVM_STAT_HANDLERS=1 */
 	bool declined;		/* a block's preconditions do not hold: interpret it */
 	u32 used_slots;
@@ -67,7 +70,7 @@ struct jit {
 	 * the block may go on.
 	 */
 	const u8 *call_insn;
-	const u8 *unlinked;	/* leaves for offset JIT_A in the page; JIT_B: slot or 0 */
+	const u8 *unlinked;	/* leaves for offset JIT_A in the page; JIT_B: index of the link + 1, or 0 */
 	const u8 *decline;	/* leaves for offset JIT_A, which is to be interpreted */
 	const u8 *returned;	/* a RET to 0, which has no CALL */
 	/* of a RET to JIT_A by another CALL than the last, with code_temp[0] to add to rSP; returns if it must be found */
@@ -160,9 +163,9 @@ struct jit_exit {
 	bool dirty;	/* flags are in the host's alone */
 };
 
-/* A slot that is not linked: leads to code that leaves for offset in the page. */
+/* A link that leads nowhere yet: to code that leaves for offset in the page. */
 struct jit_leave {
-	u32 slot;
+	u32 link;
 	unsigned offset;
 };
 
@@ -335,7 +338,7 @@ unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn);
 /* jit_branch.c: leaves the block for the code at its start + delta; flags are saved. */
 void jit_exit_direct(struct jit_block *t, s64 delta, unsigned insn);
 void jit_exits(struct jit_block *t);
-/* The code that unlinked slots lead to. */
+/* The code that links lead to which lead nowhere. */
 void jit_leaves(struct jit_block *t);
 
 enum { JIT_IF_NOT_EQUAL = 5, JIT_IF_EQUAL = 4, JIT_IF_BELOW = 2, JIT_IF_ABOVE = 7 };

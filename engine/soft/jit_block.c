@@ -2,7 +2,7 @@
 /*
  * The translation of one block (translate.c has the essay): what is looked at when it is entered, its
  * instructions in order, the way on at its end, and behind all that what is seldom run: taken side exits,
- * slow paths, slots that lead nowhere yet.
+ * slow paths, links that lead nowhere yet.
  */
 #include "engine/soft/jit.h"
 #include "engine/soft/perfmap.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Branches, and how a block is left for the next: within the page through slots, elsewhere by looking RIP up in a table.
+ * Branches, and how a block is left for the next: within the page by links, elsewhere by looking RIP up in a table.
  * What is found there is a canonical address. Everything that may miss is probed and looked up before anything is
  * committed; if it misses, the handler does it all, and the loop that it leads to fills the table.
  */
@@ -20,22 +20,24 @@ static s32 return_pops(const struct x86_insn *insn)
 
 /* ---- within the page --------------------------------------------------------------------------------- */
 
-/* A new slot for a target in this page; inner: the target need not look at cpu->stop. */
-static u64 *new_slot(struct jit_block *t, s64 delta, bool inner)
+/*
+ * The branch whose displacement is at place gets a target in this page; inner: which need not look at cpu->stop. Links
+ * are counted among the cells.
+ */
+static void add_link(struct jit_block *t, u8 *place, s64 delta, bool inner)
 {
 	struct jit *jit = t->jit;
-	u32 n = jit->used_slots;
+	u64 *cell = jit_take_cells(jit, sizeof(*cell));
+	u32 n = (u32)(cell - jit_slot(jit, 0));
 
-	if (n == JIT_SLOTS || t->nr_leaves == ARRAY_SIZE(t->leave)) {
+	if (!cell || !place || t->nr_leaves == ARRAY_SIZE(t->leave)) {
 		t->e.overflow = true;
-		return jit_slot(jit, 0);
+		return;
 	}
-	jit->used_slots++;
 	jit->target[n] = (struct jit_target){
-		.page = t->b->page, .offset = (u16)(t->b->offset + delta), .key = t->b->key, .inner = inner,
+		.page = t->b->page, .offset = (u16)(t->b->offset + delta), .key = t->b->key, .inner = inner, .place = place,
 	};
 	t->leave[t->nr_leaves++] = (struct jit_leave){ n, (unsigned)(t->offset + (u64)delta) };
-	return jit_slot(jit, n);
 }
 
 void jit_leaves(struct jit_block *t)
@@ -43,12 +45,12 @@ void jit_leaves(struct jit_block *t)
 	struct emit *e = &t->e;
 
 	for (unsigned i = 0; i < t->nr_leaves; i++) {
-		u64 *slot = jit_slot(t->jit, t->leave[i].slot);
+		struct jit_target *target = &t->jit->target[t->leave[i].link];
 
-		t->jit->target[t->leave[i].slot].unlinked = e->p + t->delta;
-		atomic_set(slot, (u64)e->p + (u64)t->delta);
+		emit_patch(e, target->place);
+		target->unlinked = (s32)(e->p - (target->place + 4));
 		emit_mov_imm(e, JIT_A, t->leave[i].offset);
-		emit_lea_cell(e, JIT_B, slot);
+		emit_mov_imm(e, JIT_B, t->leave[i].link + 1u);
 		emit_jmp(e, t->delta, t->jit->unlinked);
 	}
 	if (t->stack_full) {
@@ -99,7 +101,7 @@ void jit_exit_direct(struct jit_block *t, s64 delta, unsigned insn)
 {
 	t->now = insn;
 	if (same_page(t, delta)) {
-		emit_jmp_cell(&t->e, new_slot(t, delta, delta >= t->b->insn[insn].next));
+		add_link(t, emit_jmp_forward(&t->e), delta, delta >= t->b->insn[insn].next);
 		return;
 	}
 	jit_rip(t, JIT_A, delta);
@@ -113,13 +115,18 @@ void jit_exits(struct jit_block *t)
 	for (unsigned i = 0; i < t->nr_exits; i++) {
 		const struct jit_exit *x = &t->exit[i];
 		const struct x86_insn *insn = &t->b->insn[x->insn];
+		s64 delta = (s64)(insn->next + insn->imm);
 
+		if (!x->dirty && same_page(t, delta)) {
+			add_link(t, x->place, delta, delta >= insn->next);
+			continue;
+		}
 		emit_patch(&t->e, x->place);
 		t->in_host = true;
 		t->in_mem = !x->dirty;
 		t->recipe = -1;
 		jit_save_flags(t);
-		jit_exit_direct(t, (s64)(insn->next + insn->imm), x->insn);
+		jit_exit_direct(t, delta, x->insn);
 	}
 }
 
@@ -163,7 +170,7 @@ static void return_site(struct jit_block *t, const struct x86_insn *insn)
 	emit_store(e, 8, JIT_FIELD(code_page), JIT_B);
 	emit_lea(e, 8, X86_RSP, EMIT_MEM(X86_RSP, 8));
 	if (same_page(t, insn->next)) {
-		emit_jmp_cell(e, new_slot(t, insn->next, true));
+		add_link(t, emit_jmp_forward(e), insn->next, true);
 		return;
 	}
 	emit_op_mem(e, 8, 0x81, EMIT_SUB, JIT_FIELD(code_page));
@@ -199,7 +206,7 @@ static void call(struct jit_block *t, const struct x86_insn *insn)
 		return;
 	}
 	push_return(t, insn);
-	emit_call_cell(&t->e, new_slot(t, delta, false));
+	add_link(t, emit_call_forward(&t->e), delta, false);
 	return_site(t, insn);
 }
 

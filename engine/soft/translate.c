@@ -18,15 +18,14 @@
  * Ways in and out. A block begins with a look at cpu->stop; if it is set the loop is entered with RIP at
  * the block, and looks. Branches ahead within the page and returns to a CALL enter behind that: so a kick is
  * seen at the next backward branch, call or computed jump. That a block's bytes are still those in memory
- * needs no test: block.c has why. A branch within the page goes through a *slot*, a pointer in data memory
- * (patching code would need a serializing instruction at each link): it leads to the loop until the loop
- * has found that the block at this offset of this very page, in this mode, is translated. Page and mode are
- * the branching block's own, so no change of mapping can make it wrong; when the block ends or its page is in
- * doubt, the slots that lead to it are reset (translate_unlink()). A branch to another page, and every
+ * needs no test: block.c has why. A branch within the page leads to the loop until the loop has found that the block
+ * at this offset of this very page, in this mode, is translated; then its displacement is written over. Page
+ * and mode are the branching block's own, so no change of mapping can make it wrong; when the block ends or
+ * its page is in doubt, the branches that lead to it are undone (translate_unlink()). A branch to another page, and every
  * indirect one, looks RIP up in a table, jit.jump, whose entries bear the numbers of block.c; what is not
  * there is done by the branch's handler. A RET returns by the host's stack (jit_frame.c).
  *
- * Life time. Code and slots are never freed singly. block_flush_all() throws all blocks away and comes
+ * Life time. Code and cells are never freed singly. block_flush_all() throws all blocks away and comes
  * here: the code memory starts over. If handlers called by translated code void blocks, the code that they
  * return to must not chain on: X86_STOP_CODE makes it leave at once. Everything belongs to one vCPU's
  * thread.
@@ -54,27 +53,38 @@ static struct jit_jump *jump_in(struct jit_jump *table, u64 rip)
 	return &table[(u32)rip * JIT_JUMP_HASH >> (32 - JIT_JUMP_BITS)];
 }
 
-static void link_slot(struct jit *jit, struct block *b)
+static void patch(struct jit *jit, const struct jit_target *target, s32 distance)
 {
-	u64 *slot = (u64 *)code_write_address(&jit->region, jit->link);
-	u32 n = (u32)(slot - jit_slot(jit, 0));
-	struct jit_target *target = &jit->target[n];
+	memcpy(target->place, &distance, sizeof(distance));
+	jit->patched = true;
+}
 
-	if (target->page != b->page || target->offset != b->offset || target->key != b->key ||
-	    *slot != (u64)target->unlinked)
+static void link_branch(struct jit *jit, struct block *b, u32 n)
+{
+	struct jit_target *target = &jit->target[n];
+	const u8 *to = target->inner ? b->inner : b->code;
+
+	if (target->page != b->page || target->offset != b->offset || target->key != b->key || target->linked)
 		return;
-	atomic_set(slot, (u64)(target->inner ? b->inner : b->code));
+	patch(jit, target, (s32)(code_write_address(&jit->region, to) - (target->place + 4)));
+	target->linked = true;
 	target->next = b->incoming;
 	b->incoming = n + 1;
 }
 
-/* The way to b is known now: to the slot that was left through, and to the table. */
+static void unlink_branch(struct jit *jit, struct jit_target *target)
+{
+	patch(jit, target, target->unlinked);
+	target->linked = false;
+}
+
+/* The way to b is known now: for the branch that was left through, and for the table. */
 static void link_to(struct jit *jit, struct block *b, u64 rip)
 {
 	const struct jump *j = block_jump(jit->soft, rip);
 
 	if (jit->link)
-		link_slot(jit, b);
+		link_branch(jit, b, (u32)jit->link - 1);
 	if (j->rip == rip && j->block == b && j->number == jit->soft->now.link[block_class(b->key)]) {
 		*jump_in(jit_jumps(jit, block_class(b->key)), rip) = (struct jit_jump){
 			.rip = rip, .number = j->number, .code = b->code, .page = rip & PAGE_MASK,
@@ -89,9 +99,9 @@ void translate_unlink(struct soft_vcpu *soft, struct block *b)
 	if (!jit)
 		return;
 	for (u32 n = b->incoming; n; n = jit->target[n - 1].next)
-		atomic_set(jit_slot(jit, n - 1), (u64)jit->target[n - 1].unlinked);
+		unlink_branch(jit, &jit->target[n - 1]);
 	b->incoming = 0;
-	jit->link = NULL;
+	jit->link = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(jit->jump) && b->entered; i++) {
 		struct jit_jump *j = jump_in(jit->jump[i], b->rip);
 
@@ -125,13 +135,17 @@ bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b,
 	}
 	if (unlikely(jit->declined || cpu->align_check)) {
 		jit->declined = false;
-		jit->link = NULL;
+		jit->link = 0;
 		return false;
 	}
 	if (likely(!soft->lockstep))
 		link_to(jit, b, x86_rip(cpu));
-	jit->link = NULL;
+	jit->link = 0;
 	soft->stat->translation_entries++;
+	if (unlikely(jit->patched)) {
+		jit->patched = false;
+		code_serialize();
+	}
 	*r = unlikely(soft->lockstep) ? lockstep_run(cpu, soft, b) : jit->enter(cpu, b->code);
 	return true;
 }
@@ -144,7 +158,7 @@ void translate_flush(struct soft_vcpu *soft)
 		return;
 	jit->region.used = jit->fixed;
 	jit->used_slots = 0;
-	jit->link = NULL;
+	jit->link = 0;
 	memset(jit->jump, 0, sizeof(jit->jump));
 	atomic_or(&jit->cpu->stop, X86_STOP_CODE);
 }
