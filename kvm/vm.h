@@ -157,12 +157,12 @@ struct vm {
  * Accesses that leave the processor, of the instruction in progress. An instruction that needs userspace is begun
  * again from its start when the answer has come; what it had read before is replayed from the log.
  */
-#define VCPU_IO_LOG 80 /* FXRSTOR from MMIO is the longest: 512 bytes */
+#define VCPU_IO_LOG 400 /* XSAVE and XRSTOR of all that x86_fpu_size() counts are the longest: 2696 bytes, misaligned */
 struct vcpu_io {
 	enum {
 		VCPU_IO_NONE, VCPU_IO_PIO, VCPU_IO_MMIO_READ, VCPU_IO_MMIO_WRITE, VCPU_IO_MSR, VCPU_IO_HYPERCALL,
 	} pending;
-	u8 logged, replayed;		/* entries in log; how many of them this execution has consumed */
+	u16 logged, replayed;		/* entries in log; how many of them this execution has consumed */
 	struct {
 		u64 address;		/* gpa or port */
 		u64 data;
@@ -171,7 +171,7 @@ struct vcpu_io {
 	u64 rip;			/* linear address of the instruction that waits; the log is void elsewhere */
 	u64 gpa;			/* of the MMIO read that waits */
 	u8 size;
-	u8 nr_writes, next_write;	/* MMIO writes of a finished instruction, still to be told to userspace */
+	u16 nr_writes, next_write;	/* MMIO writes of a finished instruction, still to be told to userspace */
 	struct {
 		u64 gpa;
 		u64 data;

@@ -213,6 +213,11 @@ ROUTINE(sti_inc, "cli; sti; inc %rax; inc %rbx; hlt"); /* inc: 3 bytes */
 ROUTINE(sti_ss, "cli; mov %ss, %ecx; sti; mov %ecx, %ss; inc %rax; inc %rbx; hlt");
 ROUTINE(pushf_all, "cmp %rsi, %rdi; pushf; pop %rax; std; pushf; pop %rbx; cld; hlt");
 
+ROUTINE(set_vectors, "mov $7, %eax; xor %edx, %edx; xor %ecx, %ecx; xsetbv\n"
+		     "vpcmpeqd %ymm1, %ymm1, %ymm1; vpaddd %ymm1, %ymm1, %ymm15; fld1; hlt");
+ROUTINE(xsave, "mov $7, %eax; xor %edx, %edx; xsave (%rdi); hlt");
+ROUTINE(xrstor, "mov $7, %eax; xor %edx, %edx; xrstor (%rdi); hlt");
+
 #define LOAD(where, name) memcpy(where, name, (size_t)(name##_end - name))
 
 static uint64_t cr2(void)
@@ -627,6 +632,57 @@ static void test_slot_deleted_while_running(void **state)
 	{ #f " (interpreter)", f, setup, teardown, (void *)"interp" }, \
 	{ #f " (translator)", f, setup, teardown, (void *)"jit" }
 
+/* ---- the longest access of devices --------------------------------------------------------------------- */
+
+static void allow_xsave(void)
+{
+	struct kvm_sregs s;
+
+	api(vcpu, KVM_GET_SREGS, &s);
+	s.cr4 |= 0x40000;
+	api(vcpu, KVM_SET_SREGS, &s);
+}
+
+/* XSAVE and XRSTOR of vector state to and from the VMM, each byte once. */
+static void test_xsave_to_device(void **state)
+{
+	uint8_t image[832], seen[832] = { 0 }, plain[832];
+
+	(void)state;
+	if (!__builtin_cpu_supports("avx2"))
+		return;
+	allow_xsave();
+	memset(image, 0, sizeof(image));
+	RUN_TO_HLT(set_vectors, 0, 0);
+	memset(ram + DATA, 0, sizeof(plain));
+	RUN_TO_HLT(xsave, DATA, 0);
+	memcpy(plain, ram + DATA, sizeof(plain));
+	for (unsigned reason = RUN(xsave, NOTHING, 0); reason != KVM_EXIT_HLT; reason = go_on()) {
+		uint64_t at = shared->mmio.phys_addr - NOTHING;
+
+		assert_int_equal(reason, KVM_EXIT_MMIO);
+		if (!shared->mmio.is_write) {
+			memset(shared->mmio.data, 0, 8);
+			continue;
+		}
+		assert_true(at + shared->mmio.len <= sizeof(image));
+		memcpy(image + at, shared->mmio.data, shared->mmio.len);
+		for (unsigned i = 0; i < shared->mmio.len; i++)
+			assert_int_equal(seen[at + i]++, 0);
+	}
+	assert_memory_equal(image, plain, 24);
+	assert_memory_equal(image + 160, plain + 160, 256);
+	assert_memory_equal(image + 576, plain + 576, 256);
+	image[576] ^= 0x5a;
+	for (unsigned reason = RUN(xrstor, NOTHING, 0); reason != KVM_EXIT_HLT; reason = go_on()) {
+		assert_int_equal(reason, KVM_EXIT_MMIO);
+		assert_int_equal(shared->mmio.is_write, 0);
+		memcpy(shared->mmio.data, image + (shared->mmio.phys_addr - NOTHING), shared->mmio.len);
+	}
+	RUN_TO_HLT(xsave, DATA, 0);
+	assert_memory_equal(ram + DATA + 576, image + 576, 256);
+}
+
 /* ---- repeated strings ------------------------------------------------------------------------------- */
 
 struct string {
@@ -838,6 +894,7 @@ int main(void)
 		BOTH(test_slot_moved),
 		BOTH(test_slot_of_code_deleted),
 		BOTH(test_slot_deleted_while_running),
+		BOTH(test_xsave_to_device),
 		BOTH(test_strings),
 		BOTH(test_string_backwards),
 		BOTH(test_string_faults),
