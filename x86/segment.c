@@ -35,17 +35,28 @@ static bool seg_is_flat(const struct x86_seg *s)
 	return !s->unusable && s->limit == 0xffffffff && (s->type & 0xe) == 2;
 }
 
+#define ALL_FLAT 0x3f /* ES to GS */
+
 static void update_segments(struct x86_cpu *cpu)
 {
-	bool wide = cpu->mode == X86_MODE_LONG;
 	u8 flat = 0;
 
 	for (unsigned i = 0; i < X86_NR_SREGS; i++)
-		cpu->seg_base[i] = wide && i <= X86_DS ? 0 : cpu->seg[i].base;
+		cpu->seg_base[i] = cpu->seg[i].base;
 	for (unsigned i = X86_ES; i <= X86_GS; i++)
-		if (wide || seg_is_flat(&cpu->seg[i]))
+		if (seg_is_flat(&cpu->seg[i]))
 			flat |= BIT(i);
 	cpu->seg_flat = flat;
+}
+
+/* In 64-bit mode segments have no limits, and but for FS and GS no bases. */
+static void update_segments_long(struct x86_cpu *cpu)
+{
+	for (unsigned i = X86_ES; i <= X86_DS; i++)
+		cpu->seg_base[i] = 0;
+	for (unsigned i = X86_FS; i < X86_NR_SREGS; i++)
+		cpu->seg_base[i] = cpu->seg[i].base;
+	cpu->seg_flat = ALL_FLAT;
 }
 
 enum x86_tlb_set x86_data_tlb(const struct x86_cpu *cpu)
@@ -72,7 +83,10 @@ void x86_mode_update(struct x86_cpu *cpu)
 	cpu->canonical_bits = cpu->cr4 & X86_CR4_LA57 ? 57 : 48;
 	cpu->align_check = cpu->cpl == 3 && (cpu->cr0 & X86_CR0_AM) && (cpu->rflags & X86_AC);
 	cpu->tlb = x86_tlb_of(cpu, x86_data_tlb(cpu));
-	update_segments(cpu);
+	if (likely(cpu->mode == X86_MODE_LONG))
+		update_segments_long(cpu);
+	else
+		update_segments(cpu);
 }
 
 /* ---- checks of accesses ---------------------------------------------------------------------- */
