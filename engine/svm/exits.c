@@ -228,11 +228,13 @@ static enum svm_next mmio(struct vcpu *vcpu, u64 gpa, bool write, enum engine_ex
 	struct svm_vcpu *svm = vcpu->engine;
 	enum svm_next next;
 
-	/* No instruction accesses a device here, but the delivery of an event or a walk of page tables. */
-	if (svm->event || !(svm->vmcb->control.exit_info1 & SVM_NPF_FINAL))
+	/* No instruction accesses a device here, but the delivery of an event. */
+	if (svm->event)
 		return svm_leave(exit, ENGINE_EXIT_EMULATION);
 	keep_bytes(svm);
-	svm->access = (struct svm_access){ .valid = true, .write = write, .gpa = gpa };
+	/* Otherwise it was a walk of page tables that are not in memory: the emulator's finds that too. */
+	svm->access = (struct svm_access){ .valid = svm->vmcb->control.exit_info1 & SVM_NPF_FINAL,
+					   .write = write, .gpa = gpa };
 	next = svm_emulate(vcpu, exit);
 	svm->nr_bytes = 0;
 	return next;
