@@ -8,6 +8,7 @@
 #	make test-module	that module in a machine of QEMU's TCG, beside Debian's kvm-amd.ko
 #	make bench		measurements beside QEMU TCG and the bare machine
 #	make install		DESTDIR, PREFIX
+#	make install-dkms	the module's sources for DKMS, the udev rule; DESTDIR
 #	make SANITIZE=1 ...	the same under ASan and UBSan, in build/san/
 #	make V=1 ...		shows the commands
 
@@ -134,8 +135,20 @@ install: all
 	install -D -m 644 include/anykvm.h $(DESTDIR)$(PREFIX)/include/anykvm.h
 	install -D -m 644 docs/anykvm.1 $(DESTDIR)$(PREFIX)/share/man/man1/anykvm.1
 
+# The module's sources for DKMS (dkms install anykvm/VERSION follows), and the udev rule.
+VERSION = $(shell sed -n 's/^.define ANYKVM_VERSION "\(.*\)"/\1/p' include/anykvm.h)
+DKMS = $(DESTDIR)/usr/src/anykvm-$(VERSION)
+DKMS_SOURCES = objects.mk include/anykvm.h include/anykvm_stats.h engine/engine.h host/host.h host/hw.h host/types.h \
+	$(wildcard kvm/*.[ch] x86/*.[ch] x86/emulate/*.[ch] engine/svm/*.[chS] host/linux/*.[ch] host/linux/uapi/linux/*.h)
+
+install-dkms:
+	for f in $(DKMS_SOURCES); do install -D -m 644 $$f $(DKMS)/$$f || exit 1; done
+	install -m 644 host/linux/Kbuild $(DKMS)/Kbuild
+	sed 's/@VERSION@/$(VERSION)/' packaging/dkms/dkms.conf >$(DKMS)/dkms.conf
+	install -D -m 644 packaging/udev/65-anykvm.rules $(DESTDIR)/lib/udev/rules.d/65-anykvm.rules
+
 clean:
 	rm -rf build
 
-.PHONY: all objects-check insn test bench module test-module install clean
+.PHONY: all objects-check insn test bench module test-module install install-dkms clean
 -include $(patsubst %.o,%.d,$(LIB_O) $(SVM_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B)) $(B)/docs/api.d

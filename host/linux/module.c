@@ -77,3 +77,4 @@ module_init(anykvm_init);
 module_exit(anykvm_exit);
 MODULE_LICENSE("GPL");
 MODULE_DESCRIPTION("The KVM API");
+MODULE_VERSION(ANYKVM_VERSION);
