@@ -187,6 +187,7 @@ void block_flush_all(struct soft_vcpu *soft)
 		struct block_page *page = &soft->pages[i];
 
 		memset(page->first, 0, sizeof(page->first));
+		page->spanning = NULL;
 		atomic_set(&page->chunks, 0);
 		page->arming = 0;
 	}
@@ -237,6 +238,11 @@ void block_void(struct soft_vcpu *soft, struct block *b)
 	while (*link != b)
 		link = &(*link)->next;
 	*link = b->next;
+	if (b->spans) {
+		for (link = &b->tail_page->spanning; *link != b;)
+			link = &(*link)->next_spanning;
+		*link = b->next_spanning;
+	}
 	b->page = NULL;
 	b->next = soft->free[b->units];
 	soft->free[b->units] = b;
@@ -350,6 +356,7 @@ static bool ends_block(const struct x86_insn *insn)
 struct source {
 	u8 bytes[BLOCK_MAX_BYTES]; /* from the block's first on */
 	unsigned avail;		/* of them */
+	struct block_page *tail_page; /* that they go on in, for one instruction: */
 	u8 joined[2 * X86_MAX_INSN_LEN];
 	unsigned nr_joined;	/* bytes of the one instruction that spans pages */
 };
@@ -381,6 +388,7 @@ static bool join_pages(struct vcpu *vcpu, struct source *s, u64 linear, enum blo
 	memcpy(s->joined, s->bytes, s->avail);
 	memcpy(s->joined + s->avail, (const u8 *)e->page->record->hva, X86_MAX_INSN_LEN);
 	s->nr_joined = s->avail + X86_MAX_INSN_LEN;
+	s->tail_page = e->page;
 	return true;
 }
 
@@ -450,6 +458,7 @@ static struct block *decode(struct vcpu *vcpu, struct source *s, const struct x8
 		b->nr = (u16)decode_more(vcpu, b->insn, s->bytes, s->avail, &len);
 	else
 		memcpy(b->tail, s->joined + s->avail, len - s->avail);
+	b->tail_page = s->tail_page;
 	b->insn[b->nr] = (struct x86_insn){ .exec = block_end, .off = (u16)len, .next = (u16)len };
 	b->len = (u16)len;
 	b->key = block_key(&vcpu->cpu);
@@ -457,14 +466,13 @@ static struct block *decode(struct vcpu *vcpu, struct source *s, const struct x8
 }
 
 /*
- * From now on writes to the block's bytes are noticed: marks its chunks, and only then takes them over into the shadow. False:
- * they are no longer those that were decoded, or what was fetched is void.
+ * From now on writes to these len bytes at offset are noticed: marks their chunks, and only then takes them over into the
+ * shadow. False: they are no longer those that were decoded, or what was fetched is void.
  */
-static bool admit(struct vcpu *vcpu, struct block_page *page, const struct block *draft, const u8 *bytes)
+static bool admit(struct vcpu *vcpu, struct block_page *page, unsigned offset, const u8 *bytes, unsigned len)
 {
 	struct soft_vcpu *soft = vcpu->engine;
-	unsigned len = min_u64(draft->len, PAGE_SIZE - draft->offset);
-	u64 chunks = code_chunks(draft->offset, len), flushes = soft->flushes;
+	u64 chunks = code_chunks(offset, len), flushes = soft->flushes;
 
 	code_page_arm(vcpu, page, chunks | page->chunks);
 	if (soft->flushes != flushes)
@@ -475,10 +483,21 @@ static bool admit(struct vcpu *vcpu, struct block_page *page, const struct block
 		memcpy(page->shadow + at, (const u8 *)page->record->hva + at, CODE_CHUNK);
 	}
 	atomic_set(&page->chunks, page->chunks | chunks);
-	if (likely(!memcmp(page->shadow + draft->offset, bytes, len)))
+	if (likely(!memcmp(page->shadow + offset, bytes, len)))
 		return true;
 	block_page_compare(soft, page, chunks);
 	return false;
+}
+
+/* The part of the draft that is in its page, and the rest. */
+static bool admit_all(struct vcpu *vcpu, struct block_page *page, const struct block *draft, const u8 *bytes)
+{
+	unsigned here = (unsigned)PAGE_SIZE - draft->offset;
+
+	if (!draft->spans)
+		return admit(vcpu, page, draft->offset, bytes, draft->len);
+	return admit(vcpu, page, draft->offset, bytes, here) &&
+	       admit(vcpu, draft->tail_page, 0, draft->tail, draft->len - here);
 }
 
 static struct block *keep(struct soft_vcpu *soft, struct block_page *page, const struct block *draft)
@@ -501,6 +520,10 @@ static struct block *keep(struct soft_vcpu *soft, struct block_page *page, const
 	b->code = NULL;
 	b->pieces = NULL;
 	*link = b;
+	if (b->spans) {
+		b->next_spanning = b->tail_page->spanning;
+		b->tail_page->spanning = b;
+	}
 	return b;
 }
 
@@ -519,21 +542,9 @@ static struct block *make(struct vcpu *vcpu, struct block_page *page, u64 linear
 		return NULL;
 	draft = decode(vcpu, &s, &first);
 	draft->offset = offset;
-	if (!admit(vcpu, page, draft, s.nr_joined ? s.joined : s.bytes))
+	if (!admit_all(vcpu, page, draft, s.nr_joined ? s.joined : s.bytes))
 		return NULL;
 	return keep(soft, page, draft);
-}
-
-/* Whether the rest of an instruction that spans pages is what it was. */
-static bool same_tail(struct vcpu *vcpu, const struct block *b, u64 linear, enum block_miss *miss)
-{
-	unsigned here = (unsigned)PAGE_SIZE - b->offset;
-	u64 flushes = ((struct soft_vcpu *)vcpu->engine)->flushes;
-	struct fetch_entry *e = fetch_page(vcpu, next_page(vcpu, linear), miss);
-
-	if (!e || ((struct soft_vcpu *)vcpu->engine)->flushes != flushes)
-		return false;
-	return !memcmp(b->tail, (const u8 *)e->page->record->hva, b->len - here);
 }
 
 static struct block *find(struct block_page *page, unsigned offset, u32 key)
@@ -543,6 +554,20 @@ static struct block *find(struct block_page *page, unsigned offset, u32 key)
 	while (b && (b->offset != offset || b->key != key))
 		b = b->next;
 	return b;
+}
+
+/*
+ * Whether the page that follows is the one that b goes on in, and to be trusted. False with *miss 0: another one, what was
+ * fetched is void, or b is void now as its bytes there have changed.
+ */
+static bool same_tail(struct vcpu *vcpu, const struct block *b, u64 linear, enum block_miss *miss)
+{
+	struct soft_vcpu *soft = vcpu->engine;
+	struct block_page *tail = b->tail_page;
+	u64 flushes = soft->flushes;
+	struct fetch_entry *e = fetch_page(vcpu, next_page(vcpu, linear), miss);
+
+	return e && soft->flushes == flushes && e->page == tail && trust(vcpu, tail) && b->page;
 }
 
 static struct block *find_or_make(struct vcpu *vcpu, struct block_page *page, u64 linear, enum block_miss *miss)
@@ -555,7 +580,8 @@ static struct block *find_or_make(struct vcpu *vcpu, struct block_page *page, u6
 	if (b && b->spans && !same_tail(vcpu, b, linear, miss)) {
 		if (*miss || soft->flushes != flushes)
 			return NULL;
-		block_void(soft, b);
+		if (b->page)
+			block_void(soft, b);
 		b = NULL;
 	}
 	return b ? b : make(vcpu, page, linear, miss);
@@ -624,7 +650,7 @@ struct block *block_lookup_slow(struct vcpu *vcpu, enum block_miss *miss)
 	b = find_or_make(vcpu, fetch->page, linear, miss);
 	if (!b)
 		return NULL;
-	if (!b->spans && paging(cpu))
+	if (paging(cpu))
 		enter_jump(soft, linear, b, fetch);
 	return check_limit(vcpu, b, miss);
 }

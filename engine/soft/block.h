@@ -71,6 +71,7 @@ struct block_page {
 	u64 arming;			/* record->armings when armed last; 0: it is not, nothing leads to its blocks */
 	u64 compared;			/* soft_vcpu.epoch at the last comparison */
 	struct block *first[CODE_CHUNKS]; /* by chunk of their first byte */
+	struct block *spanning;	/* of the page before: they end in this one's first chunk */
 	u8 shadow[PAGE_SIZE];
 };
 
@@ -82,7 +83,7 @@ struct block {
 	u16 len;		/* bytes */
 	u16 nr;			/* instructions, the end marker not counted */
 	u16 units;		/* of its memory */
-	bool spans;		/* its single instruction reaches into the next page: compared every time */
+	bool spans;		/* its single instruction reaches into the next page: what lies there is tail ... */
 	u32 heat;		/* executions by the interpreter */
 	bool entered;		/* rip has been a linear address that leads here ... */
 	bool many_rips;		/* ... and there have been others */
@@ -91,7 +92,9 @@ struct block {
 	const u8 *code;		/* its translation, NULL: none */
 	struct jit_piece *pieces; /* of its translation */
 	const u8 *inner;	/* the same, behind its look at cpu->stop */
-	u8 tail[X86_MAX_INSN_LEN]; /* of spans: what lies in the next page */
+	u8 tail[X86_MAX_INSN_LEN];
+	struct block_page *tail_page; /* ... of this page */
+	struct block *next_spanning;
 	struct x86_insn insn[];
 };
 

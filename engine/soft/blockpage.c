@@ -51,6 +51,23 @@ static unsigned void_in_chunk(struct soft_vcpu *soft, struct block *b, unsigned 
 	return n;
 }
 
+/* The same for those that end in the page's first chunk. */
+static unsigned void_spanning(struct soft_vcpu *soft, struct block *b, const u8 *now, bool *used)
+{
+	struct block *next;
+	unsigned n = 0;
+
+	for (; b; b = next) {
+		next = b->next_spanning;
+		*used = true;
+		if (memcmp(b->tail, now, b->offset + b->len - PAGE_SIZE)) {
+			block_void(soft, b);
+			n++;
+		}
+	}
+	return n;
+}
+
 /*
  * The chunk's bytes have become those at now. One that held no block any more is code's no longer: the guest has other uses
  * for it by now.
@@ -62,6 +79,8 @@ static bool chunk_changed(struct soft_vcpu *soft, struct block_page *page, unsig
 
 	for (unsigned c = chunk > reach ? chunk - reach : 0; c <= chunk; c++)
 		n += void_in_chunk(soft, page->first[c], from, now, &used);
+	if (!chunk)
+		n += void_spanning(soft, page->spanning, now, &used);
 	memcpy(page->shadow + from, now, CODE_CHUNK);
 	if (!used) {
 		atomic_set(&page->chunks, page->chunks & ~BIT64(chunk));
@@ -122,6 +141,8 @@ static void evict(struct soft_vcpu *soft, struct block_page *page)
 		while (page->first[c])
 			block_void(soft, page->first[c]);
 	}
+	while (page->spanning)
+		block_void(soft, page->spanning);
 	atomic_set(&page->chunks, 0);
 	code_page_shrink(soft->vm, page->record);
 	code_page_remove_user(soft->vm, page);

@@ -34,6 +34,7 @@ struct jit_target {
 	bool inner;		/* to behind the entry's look at cpu->stop */
 	u8 *place;		/* of the branch's displacement, 32 bits, where it is written */
 	s32 unlinked;		/* what it is while the branch leads nowhere */
+	u8 *leave;		/* the displacement of the jump to jit.unlinked there */
 	bool linked;
 	u32 next;		/* link to the same block: its index + 1 */
 };
@@ -71,6 +72,7 @@ struct jit {
 	 */
 	const u8 *call_insn;
 	const u8 *unlinked;	/* leaves for offset JIT_A in the page; JIT_B: index of the link + 1, or 0 */
+	const u8 *by_table[BLOCK_CLASSES]; /* the same, but looks there before */
 	const u8 *decline;	/* leaves for offset JIT_A, which is to be interpreted */
 	const u8 *returned;	/* a RET to 0, which has no CALL */
 	/* of a RET to JIT_A by another CALL than the last, with code_temp[0] to add to rSP; returns if it must be found */

@@ -184,7 +184,7 @@ static bool has_odd_jcc(const struct block *b)
 
 static bool worth_it(const struct block *b)
 {
-	return (b->key & 0xff) == 64 && !b->spans && !has_odd_jcc(b);
+	return (b->key & 0xff) == 64 && !has_odd_jcc(b);
 }
 
 /* Room for the code and the piece of nr instructions from first. */

@@ -52,6 +52,7 @@ void jit_leaves(struct jit_block *t)
 		emit_mov_imm(e, JIT_A, t->leave[i].offset);
 		emit_mov_imm(e, JIT_B, t->leave[i].link + 1u);
 		emit_jmp(e, t->delta, t->jit->unlinked);
+		target->leave = e->p - 4;
 	}
 	if (t->stack_full) {
 		emit_patch(e, t->stack_full);

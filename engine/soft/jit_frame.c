@@ -216,6 +216,22 @@ static void return_miss(struct emit *e, enum block_class class)
 	emit_ret(e);
 }
 
+static void by_table(struct emit *e, struct jit *jit, enum block_class class, s64 delta)
+{
+	u8 *miss[2];
+
+	emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_A);
+	emit_store(e, 8, JIT_FIELD(code_temp[1]), JIT_B);
+	emit_alu_load(e, EMIT_ADD, 8, JIT_A, JIT_FIELD(code_page));
+	jit_look_up(e, class, miss);
+	emit_jmp_mem(e, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
+	emit_patch(e, miss[0]);
+	emit_patch(e, miss[1]);
+	emit_load(e, 8, JIT_A, JIT_FIELD(code_temp[0]));
+	emit_load(e, 8, JIT_B, JIT_FIELD(code_temp[1]));
+	emit_jmp(e, delta, jit->unlinked);
+}
+
 static void returned(struct emit *e)
 {
 	emit_store_imm(e, 8, JIT_REG(X86_REG_RIP), 0);
@@ -276,6 +292,8 @@ bool jit_make_frame(struct jit *jit)
 	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
 		jit->return_miss[class] = e.p + delta;
 		return_miss(&e, class);
+		jit->by_table[class] = e.p + delta;
+		by_table(&e, jit, class, delta);
 	}
 	jit->refill = e.p + delta;
 	refill(&e, jit);

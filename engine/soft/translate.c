@@ -53,12 +53,16 @@ static struct jit_jump *jump_in(struct jit_jump *table, u64 rip)
 	return &table[(u32)rip * JIT_JUMP_HASH >> (32 - JIT_JUMP_BITS)];
 }
 
-static void patch(struct jit *jit, const struct jit_target *target, s32 distance)
+static void patch(struct jit *jit, u8 *place, s32 distance)
 {
-	memcpy(target->place, &distance, sizeof(distance));
+	memcpy(place, &distance, sizeof(distance));
 	jit->patched = true;
 }
 
+/*
+ * A block that spans pages depends on what page follows, so it is reached by the table alone. The code that leaves for it
+ * is made to look there.
+ */
 static void link_branch(struct jit *jit, struct block *b, u32 n)
 {
 	struct jit_target *target = &jit->target[n];
@@ -66,7 +70,12 @@ static void link_branch(struct jit *jit, struct block *b, u32 n)
 
 	if (target->page != b->page || target->offset != b->offset || target->key != b->key || target->linked)
 		return;
-	patch(jit, target, (s32)(code_write_address(&jit->region, to) - (target->place + 4)));
+	if (b->spans) {
+		patch(jit, target->leave, (s32)(code_write_address(&jit->region, jit->by_table[block_class(b->key)]) -
+						(target->leave + 4)));
+		return;
+	}
+	patch(jit, target->place, (s32)(code_write_address(&jit->region, to) - (target->place + 4)));
 	target->linked = true;
 	target->next = b->incoming;
 	b->incoming = n + 1;
@@ -74,7 +83,7 @@ static void link_branch(struct jit *jit, struct block *b, u32 n)
 
 static void unlink_branch(struct jit *jit, struct jit_target *target)
 {
-	patch(jit, target, target->unlinked);
+	patch(jit, target->place, target->unlinked);
 	target->linked = false;
 }
 

@@ -300,6 +300,31 @@ static void test_cr3_load(void **state)
 	assert_int_equal(regs.rbx, 300);
 }
 
+/* An instruction reaches into a page that is another one then; a jump of its own page leads to it. */
+ROUTINE(span, "mov $100, %ecx; mov $0x20000, %esi\n"
+	      "1: call *%rsi; dec %ecx; jnz 1b; mov %eax, %ebx\n"
+	      "movl $0x28067, (0x4108); invlpg (0x21000); mov $100, %ecx\n"
+	      "1: call *%rsi; dec %ecx; jnz 1b; mov %eax, %edx\n"
+	      "movl $0x21067, (0x4108); movb $0x33, (0x29000); invlpg (0x21000); call *%rsi; mov %eax, %edi\n"
+	      "movl $0x28067, (0x4108); invlpg (0x21000); call *%rsi; mov %eax, %ebp\n"
+	      "movb $0x44, (0x21000); call *%rsi; hlt");
+
+static void test_spanning(void **state)
+{
+	(void)state;
+	word(LEAF(0x29000), 0x28067);
+	LOAD(CODE, span);
+	memcpy(ram + SUB, "\xe9\xf9\x0f\x00\x00", 5);
+	memcpy(ram + SUB + PAGE - 2, "\xb8\x11\x00\x00\x00\xc3", 6);
+	memcpy(ram + 0x28000, "\x22\x00\x00\xc3", 4);
+	run();
+	assert_int_equal(regs.rbx, 0x11);
+	assert_int_equal(regs.rdx, 0x2211);
+	assert_int_equal(regs.rdi, 0x11);
+	assert_int_equal(regs.rbp, 0x3311);
+	assert_int_equal(regs.rax, 0x4411);
+}
+
 /* ---- written by the VMM ----------------------------------------------------------------------------- */
 
 /* While the guest waits in KVM_RUN somebody writes code; it is run by a new translation (INVLPG). */
@@ -424,6 +449,7 @@ int main(void)
 		BOTH(test_return_elsewhere),
 		BOTH(test_invlpg_of_linked_code),
 		BOTH(test_cr3_load),
+		BOTH(test_spanning),
 		BOTH(test_dma_with_paging),
 		BOTH(test_dma_without_paging),
 		BOTH(test_other_vcpu_writes),
