@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Between the files of the translator: translate.c (life, links, the way in), jit_block.c (the translation of
- * one block), jit_frame.c (the fixed pieces of code), jit_access.c (registers, flags, memory), jit_integer.c,
- * jit_stack.c, jit_branch.c, jit_vector.c, jit_system.c, jit_string.c
- * (instructions).
+ * one block), jit_frame.c (the fixed pieces of code), jit_access.c (registers, memory), jit_flags.c, jit_integer.c,
+ * jit_stack.c, jit_branch.c, jit_vector.c, jit_system.c, jit_string.c (instructions), jit_plan.c (which accesses
+ * share a probe), jit_loop.c.
  */
 #ifndef ANYKVM_ENGINE_SOFT_JIT_H
 #define ANYKVM_ENGINE_SOFT_JIT_H
@@ -142,14 +142,15 @@ enum jit_which { JIT_EXPLICIT, JIT_STACK };
 struct jit_plan {
 	unsigned nr;
 	struct jit_window window[JIT_WINDOWS];
-	struct jit_access access[BLOCK_MAX_INSNS][2]; /* by enum jit_which */
+	/* By position: the block's instructions, then those of its loop once more. By enum jit_which. */
+	struct jit_access access[2 * BLOCK_MAX_INSNS][2];
 };
 
 /* A branch to where an instruction is executed by its handler; then back. */
 struct jit_cold {
 	u8 *place;
 	u8 *back;
-	unsigned insn;
+	unsigned insn, position;
 	bool flags;	/* whether the guest's flags must be in the host's on return */
 	u8 window;	/* if any: to where it is brought into the TLB; then back, or on without windows */
 	u8 which;	/* of the access that opened it */
@@ -171,10 +172,26 @@ struct jit_leave {
 	unsigned offset;
 };
 
-/* A test at the block's entry that has failed. */
+/* A test at the entry of the block or an iteration that has failed. */
 struct jit_refusal {
 	u8 *place;
 	bool decline;	/* the block is to be interpreted; else: let the loop look */
+	int flags;	/* jit_flags_source() */
+	u16 offset;	/* of the instruction that comes next, in its page */
+};
+
+/* A branch of the block's to an instruction of its own (jit_loop.c). */
+struct jit_loop {
+	bool any;
+	bool inside;		/* the copy is being written */
+	unsigned head, tail;	/* instructions: target and branch */
+	u8 *enter;		/* the branch in the block; NULL: it has not been written */
+	const u8 *again;	/* where the copy's branch leads */
+	/* At the branch: */
+	int recipe;
+	u32 ingredients;
+	bool no_vector;
+	struct jit_window window[JIT_WINDOWS];
 };
 
 struct jit_block {
@@ -184,6 +201,7 @@ struct jit_block {
 	struct block *b;
 	s64 delta;		/* from the writable to the executable view */
 	unsigned now;		/* index of the instruction at hand */
+	unsigned position;	/* the same for the plan */
 	unsigned offset;	/* of the block in its page */
 	/* where the guest's status flags are (jit_flags.c) ... */
 	bool in_host, in_mem;	/* ... in the host's, in cpu->cc, ... */
@@ -193,18 +211,19 @@ struct jit_block {
 	bool no_vector;		/* the entry's check of vector state holds no longer */
 	struct jit_piece *piece; /* being written */
 	bool windows;		/* probes are shared */
+	struct jit_loop loop;
 	u8 in_a, next_in_a;	/* window whose host address is in JIT_A: for this instruction, for the next */
 	struct jit_plan plan;
 	unsigned nr_cold, nr_exits, nr_leaves, nr_refusals;
 	struct jit_refusal refusal[8];
 	struct jit_cold cold[6 * BLOCK_MAX_INSNS];
-	struct jit_exit exit[BLOCK_MAX_INSNS];
+	struct jit_exit exit[2 * BLOCK_MAX_INSNS];
 	u8 *inner;		/* behind the entry's look at cpu->stop */
 	u8 *stack_full, *stack_back; /* of the CALL at its end */
 	u64 *return_cell;	/* of its return site: RIP there the last time, and its page */
 	u8 *return_moved, *return_back;
 	u8 *return_miss;	/* of the RET at its end */
-	struct jit_leave leave[BLOCK_MAX_INSNS + 1];
+	struct jit_leave leave[2 * BLOCK_MAX_INSNS + 2];
 };
 
 #define JIT_FIELD(name) EMIT_GS((s32)offsetof(struct x86_cpu, name))
@@ -232,7 +251,14 @@ static inline u64 *jit_slot(struct jit *jit, u32 n)
 }
 /* jit_plan.c: general registers that an instruction writes, bits by number; ~0: not known. */
 u32 jit_written(const struct x86_insn *insn);
-void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr);
+void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr, const struct jit_loop *loop);
+
+/* jit_loop.c */
+void jit_find_loop(struct jit_block *t);
+/* Whether the branch at hand is the loop's; then it is translated. */
+bool jit_loop_branch(struct jit_block *t, const struct x86_insn *insn);
+/* Before the copy of the loop: the state in which it is entered. Behind it: nothing comes this way. */
+void jit_loop_enter(struct jit_block *t);
 
 /* In which table of jit.jump the ways to code of this class are now. */
 static inline struct jit_jump *jit_jumps(struct jit *jit, enum block_class class)
@@ -252,6 +278,8 @@ bool jit_refill(struct x86_cpu *cpu, u64 gva, u64 refill);
 const u8 *jit_split(struct jit *jit, struct jit_split *split);
 /* At the entry, nothing done yet: not into the block if cond. */
 void jit_refuse_if(struct jit_block *t, unsigned cond, bool decline);
+/* Looks at cpu->stop. */
+void jit_poll(struct jit_block *t);
 
 /* jit_frame.c */
 bool jit_make_frame(struct jit *jit);

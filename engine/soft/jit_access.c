@@ -126,7 +126,8 @@ static struct jit_cold *add_cold(struct jit_block *t, u8 *place)
 		return NULL;
 	}
 	c = &t->cold[t->nr_cold++];
-	*c = (struct jit_cold){ .place = place, .insn = t->now, .window = JIT_NO_WINDOW, .recipe = jit_flags_source(t) };
+	*c = (struct jit_cold){ .place = place, .insn = t->now, .position = t->position, .window = JIT_NO_WINDOW,
+				.recipe = jit_flags_source(t) };
 	return c;
 }
 
@@ -141,9 +142,9 @@ void jit_slow_if(struct jit_block *t, unsigned cond)
 }
 
 /* From an access to its window's start. */
-static s64 window_start(const struct jit_block *t, unsigned insn, enum jit_which which)
+static s64 window_start(const struct jit_block *t, unsigned position, enum jit_which which)
 {
-	const struct jit_access *a = &t->plan.access[insn][which];
+	const struct jit_access *a = &t->plan.access[position][which];
 
 	return t->plan.window[a->window].low - a->offset;
 }
@@ -151,8 +152,8 @@ static s64 window_start(const struct jit_block *t, unsigned insn, enum jit_which
 /* Whether the window is written to before the next branch. */
 static bool write_follows(const struct jit_block *t, unsigned window)
 {
-	for (unsigned i = t->now; i < t->b->nr; i++) {
-		const struct jit_access *a = t->plan.access[i];
+	for (unsigned i = t->now; i < (unsigned)(t->piece->first + t->piece->nr); i++) {
+		const struct jit_access *a = t->plan.access[t->position + i - t->now];
 
 		if ((a[0].window == window && a[0].write) || (a[1].window == window && a[1].write))
 			return true;
@@ -170,7 +171,7 @@ static void note_flags(struct jit_block *t)
 
 static void open_window(struct jit_block *t, const struct x86_insn *insn, enum jit_which which, bool write)
 {
-	unsigned n = t->plan.access[t->now][which].window;
+	unsigned n = t->plan.access[t->position][which].window;
 	struct jit_window *w = &t->plan.window[n];
 	struct jit_cold *c;
 	u8 *start;
@@ -181,7 +182,7 @@ static void open_window(struct jit_block *t, const struct x86_insn *insn, enum j
 	w->align = 0;
 	w->writable = write || write_follows(t, n);
 	start = t->e.p;
-	linear(t, insn, which, window_start(t, t->now, which));
+	linear(t, insn, which, window_start(t, t->position, which));
 	c = add_cold(t, probe(t, (unsigned)(w->high - w->low), w->writable));
 	emit_store(&t->e, 8, JIT_WINDOW(n), JIT_A);
 	t->in_a = (u8)n;
@@ -197,7 +198,7 @@ static void open_window(struct jit_block *t, const struct x86_insn *insn, enum j
 static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn, enum jit_which which,
 			       unsigned size, bool write)
 {
-	const struct jit_access *a = &t->plan.access[t->now][which];
+	const struct jit_access *a = &t->plan.access[t->position][which];
 	struct jit_window *w = &t->plan.window[a->window];
 
 	if (!t->windows || a->window == JIT_NO_WINDOW || w->members < 2) {
@@ -257,13 +258,13 @@ void jit_close_windows(struct jit_block *t)
 void jit_cold_window(struct jit_block *t, const struct jit_cold *c, const u64 *split)
 {
 	const struct x86_insn *insn = &t->b->insn[c->insn];
-	const struct jit_access *a = &t->plan.access[c->insn][c->which];
+	const struct jit_access *a = &t->plan.access[c->position][c->which];
 	const struct jit_window *w = &t->plan.window[a->window];
 	union jit_refill refill = { .own = (u16)(a->offset - w->low), .own_size = a->size, .own_write = a->write,
 				    .size = (u16)(w->high - w->low), .write = c->writable };
 
 	emit_patch(&t->e, c->place);
-	linear(t, insn, c->which, window_start(t, c->insn, c->which));
+	linear(t, insn, c->which, window_start(t, c->position, c->which));
 	emit_mov_imm(&t->e, JIT_B, refill.word);
 	emit_call(&t->e, t->delta, t->jit->refill);
 	emit_jcc(&t->e, JIT_IF_NOT_EQUAL, 0, c->back);

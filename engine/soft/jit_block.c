@@ -25,13 +25,20 @@ void *jit_take_cells(struct jit *jit, size_t size)
 
 static void entry(struct jit_block *t)
 {
-	struct emit *e = &t->e;
-
-	emit_op_mem(e, 4, 0x83, EMIT_CMP, JIT_FIELD(stop));
-	emit8(e, 0);
-	jit_refuse_if(t, JIT_IF_NOT_EQUAL, false);
-	t->inner = e->p;
+	jit_poll(t);
+	t->inner = t->e.p;
 	jit_vector_entry(t);
+}
+
+void jit_poll(struct jit_block *t)
+{
+	int flags = jit_flags_source(t);
+
+	emit_op_mem(&t->e, 4, 0x83, EMIT_CMP, JIT_FIELD(stop));
+	emit8(&t->e, 0);
+	jit_refuse_if(t, JIT_IF_NOT_EQUAL, false);
+	if (t->nr_refusals)
+		t->refusal[t->nr_refusals - 1].flags = flags;
 }
 
 void jit_refuse_if(struct jit_block *t, unsigned cond, bool decline)
@@ -40,25 +47,28 @@ void jit_refuse_if(struct jit_block *t, unsigned cond, bool decline)
 		t->e.overflow = true;
 		return;
 	}
-	t->refusal[t->nr_refusals++] = (struct jit_refusal){ emit_jcc_forward(&t->e, cond), decline };
+	t->refusal[t->nr_refusals++] = (struct jit_refusal){
+		.place = emit_jcc_forward(&t->e, cond), .decline = decline, .flags = JIT_FLAGS_SAVED,
+		.offset = (u16)(t->offset + t->b->insn[t->now].off),
+	};
 }
 
-/* Leaves for the block's own RIP. */
-static void refusals(struct jit_block *t, bool decline)
+/* Leave for the instruction that comes next; tests of one place share the way. */
+static void refusals(struct jit_block *t)
 {
-	bool any = false;
+	struct jit_refusal *r = t->refusal;
 
-	for (unsigned i = 0; i < t->nr_refusals; i++) {
-		if (t->refusal[i].decline == decline) {
-			emit_patch(&t->e, t->refusal[i].place);
-			any = true;
-		}
+	for (unsigned i = 0; i < t->nr_refusals;) {
+		const struct jit_refusal *first = &r[i];
+
+		for (; i < t->nr_refusals && r[i].decline == first->decline && r[i].offset == first->offset &&
+		       r[i].flags == first->flags; i++)
+			emit_patch(&t->e, r[i].place);
+		jit_recover_flags(t, first->flags);
+		emit_mov_imm(&t->e, JIT_B, 0);
+		emit_mov_imm(&t->e, JIT_A, first->offset);
+		emit_jmp(&t->e, t->delta, first->decline ? t->jit->decline : t->jit->unlinked);
 	}
-	if (!any)
-		return;
-	emit_mov_imm(&t->e, JIT_A, t->offset);
-	emit_mov_imm(&t->e, JIT_B, 0);
-	emit_jmp(&t->e, t->delta, decline ? t->jit->decline : t->jit->unlinked);
 }
 
 /* ---- instructions ---------------------------------------------------------------------------------- */
@@ -104,6 +114,7 @@ static bool body(struct jit_block *t)
 	for (t->now = t->piece->first; t->now < end; t->now++) {
 		const struct x86_insn *insn = &t->b->insn[t->now];
 
+		t->position = t->loop.inside ? t->b->nr + t->now - t->loop.head : t->now;
 		note_offset(t, t->now);
 		t->piece->at[t->now - t->piece->first].flags = JIT_FLAGS_SAVED;
 		t->in_a = t->next_in_a;
@@ -187,6 +198,33 @@ static bool worth_it(const struct block *b)
 	return (b->key & 0xff) == 64 && !has_odd_jcc(b);
 }
 
+static bool take_piece(struct jit_block *t, const u8 *code, unsigned first, unsigned nr)
+{
+	struct jit_piece *p = jit_take_cells(t->jit, sizeof(*p) + (nr + 1) * sizeof(p->at[0]));
+
+	if (!p)
+		return false;
+	*p = (struct jit_piece){ .code = code, .next = t->piece, .first = (u16)first, .nr = (u16)nr };
+	t->piece = p;
+	return true;
+}
+
+/* The loop once more, for all iterations but the first. */
+static void loop_copy(struct jit_block *t)
+{
+	if (!t->loop.enter)
+		return;
+	if (!take_piece(t, t->piece->code, t->loop.head, t->loop.tail + 1 - t->loop.head)) {
+		t->e.overflow = true;
+		return;
+	}
+	jit_loop_enter(t);
+	if (!body(t)) {
+		jit_save_flags(t);
+		jit_exit_direct(t, t->b->insn[t->loop.tail].next, t->loop.tail);
+	}
+}
+
 /* Room for the code and the piece of nr instructions from first. */
 static bool begin(struct jit_block *t, unsigned first)
 {
@@ -196,10 +234,8 @@ static bool begin(struct jit_block *t, unsigned first)
 
 	if (used + JIT_BLOCK_ROOM > JIT_CODE_SIZE)
 		return false;
-	t->piece = jit_take_cells(jit, sizeof(*t->piece) + (nr + 1) * sizeof(t->piece->at[0]));
-	if (!t->piece)
+	if (!take_piece(t, jit->region.exec + used, first, nr))
 		return false;
-	*t->piece = (struct jit_piece){ .code = jit->region.exec + used, .first = (u16)first, .nr = (u16)nr };
 	t->e = emit_start(jit->region.write + used, JIT_BLOCK_ROOM);
 	t->delta = jit->region.exec - jit->region.write;
 	t->offset = t->b->offset;
@@ -212,12 +248,11 @@ static bool begin(struct jit_block *t, unsigned first)
 static const u8 *finish(struct jit_block *t, u64 page)
 {
 	struct jit *jit = t->jit;
-	struct jit_piece *piece = t->piece;
+	struct jit_piece *piece = t->piece, *last = piece;
 	size_t size;
 
 	jit_exits(t);
-	refusals(t, false);
-	refusals(t, true);
+	refusals(t);
 	jit_leaves(t);
 	cold(t);
 	if (t->e.overflow)
@@ -226,8 +261,10 @@ static const u8 *finish(struct jit_block *t, u64 page)
 	jit->region.used = (size_t)(piece->code - jit->region.exec) + size;
 	jit->soft->stat->translations++;
 	jit->soft->stat->translated_bytes += size;
-	perfmap_add(piece->code, size, page + t->offset + t->b->insn[piece->first].off, t->b->key & 0xff);
-	piece->next = t->b->pieces;
+	while (last->next)
+		last = last->next;
+	perfmap_add(piece->code, size, page + t->offset + t->b->insn[last->first].off, t->b->key & 0xff);
+	last->next = t->b->pieces;
 	t->b->pieces = piece;
 	return piece->code;
 }
@@ -242,10 +279,12 @@ void jit_translate(struct jit *jit, struct block *b)
 		block_flush_all(jit->soft);
 		return;
 	}
-	jit_plan(&t.plan, b->insn, b->nr);
+	jit_find_loop(&t);
+	jit_plan(&t.plan, b->insn, b->nr, &t.loop);
 	entry(&t);
 	if (!body(&t))
 		end(&t);
+	loop_copy(&t);
 	b->code = finish(&t, code_linear_rip(jit->cpu) & PAGE_MASK);
 	b->inner = t.inner + t.delta;
 }

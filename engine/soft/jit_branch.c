@@ -228,6 +228,8 @@ static void ret(struct jit_block *t, const struct x86_insn *insn)
 
 static void jcc(struct jit_block *t, const struct x86_insn *insn)
 {
+	if (jit_loop_branch(t, insn))
+		return;
 	jit_load_flags(t);
 	t->exit[t->nr_exits++] = (struct jit_exit){
 		.place = emit_jcc_forward(&t->e, insn->cond), .insn = t->now, .dirty = !t->in_mem,
@@ -236,6 +238,8 @@ static void jcc(struct jit_block *t, const struct x86_insn *insn)
 
 static void jmp(struct jit_block *t, const struct x86_insn *insn)
 {
+	if (jit_loop_branch(t, insn))
+		return;
 	jit_save_flags(t);
 	jit_exit_direct(t, (s64)(insn->next + insn->imm), t->now);
 }

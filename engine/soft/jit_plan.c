@@ -250,22 +250,48 @@ static void assign(struct jit_plan *plan, struct place *known, const struct plac
 	a->window = (u8)plan->nr++;
 }
 
-void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr)
+static void plan_insn(struct jit_plan *plan, struct place *known, struct state *s, const struct x86_insn *insn,
+		      unsigned position)
 {
-	struct place known[JIT_WINDOWS], p;
-	struct state s = { .next_symbol = X86_NR_REGS };
+	struct jit_access *a = plan->access[position];
+	struct place p;
+
+	a[0].window = a[1].window = JIT_NO_WINDOW;
+	if (find_explicit(s, insn, &p, &a[0]))
+		assign(plan, known, &p, &a[0]);
+	if (find_stack(s, insn, &p, &a[1]))
+		assign(plan, known, &p, &a[1]);
+	execute(s, insn);
+}
+
+/* What the loop writes is another thing in each iteration. */
+static void forget_written(struct state *s, const struct x86_insn *insn, const struct jit_loop *loop)
+{
+	u32 written = 0;
+
+	for (unsigned i = loop->head; i <= loop->tail; i++)
+		written |= jit_written(&insn[i]) & 0xffff;
+	for (; written; written &= written - 1)
+		forget(s, (unsigned)__builtin_ctz(written));
+}
+
+void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr, const struct jit_loop *loop)
+{
+	struct place known[JIT_WINDOWS];
+	struct state s = { .next_symbol = X86_NR_REGS }, tail;
 
 	plan->nr = 0;
 	for (unsigned reg = 0; reg < X86_NR_REGS; reg++)
 		s.reg[reg] = (struct value){ .symbol = (u16)reg };
 	for (unsigned i = 0; i < nr; i++) {
-		struct jit_access *a = plan->access[i];
-
-		a[0].window = a[1].window = JIT_NO_WINDOW;
-		if (find_explicit(&s, &insn[i], &p, &a[0]))
-			assign(plan, known, &p, &a[0]);
-		if (find_stack(&s, &insn[i], &p, &a[1]))
-			assign(plan, known, &p, &a[1]);
-		execute(&s, &insn[i]);
+		plan_insn(plan, known, &s, &insn[i], i);
+		if (i == loop->tail)
+			tail = s;
 	}
+	if (!loop->any)
+		return;
+	memcpy(s.reg, tail.reg, sizeof(s.reg));
+	forget_written(&s, insn, loop);
+	for (unsigned i = loop->head; i <= loop->tail; i++)
+		plan_insn(plan, known, &s, &insn[i], nr + i - loop->head);
 }

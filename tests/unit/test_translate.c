@@ -601,12 +601,14 @@ static void sweep_access(void)
 static void make_sweep(void)
 {
 	static const unsigned ends[] = { DATA + 0x1000, DATA_END, READ_ONLY, READ_ONLY + 0x1000 };
-	unsigned n = 3 + rnd(12), skip = rnd(n);
-	uint8_t *top, *jump = NULL;
+	unsigned n = 3 + rnd(12), skip = rnd(n), behind = rnd(4);
+	uint8_t *outer, *top, *jump = NULL;
 
 	at = ram + CODE + 16;
 	BYTES("\x48\xc7\xc3"), put(ends[rnd(4)] - 0xa0, 4); /* mov rbx, ... */
-	BYTES("\x48\xc7\xc1"), put(0x100, 4);		     /* mov rcx, 0x100 */
+	BYTES("\x48\xc7\xc5"), put(3, 4);		     /* mov rbp, 3 */
+	outer = at;
+	BYTES("\x48\xc7\xc1"), put(0x60, 4);		     /* mov rcx, 0x60 */
 	top = at;
 	while (n--) {
 		sweep_access();
@@ -621,7 +623,15 @@ static void make_sweep(void)
 	if (jump)
 		jump[-1] = (uint8_t)(at - jump);
 	BYTES("\x48\x8d\x5b\x01"); /* lea rbx, [rbx + 1] */
-	BYTES("\x48\xff\xc9\x0f\x85"), put((uint64_t)(top - (at + 4)), 4); /* dec rcx; jnz top */
+	if (one_in(2))
+		BYTES("\x48\x83\xe9\x01"); /* sub rcx, 1 */
+	else
+		BYTES("\x48\xff\xc9"); /* dec rcx */
+	BYTES("\x0f\x85"), put((uint64_t)(top - (at + 4)), 4); /* jnz top */
+	while (behind--)
+		sweep_access();
+	BYTES("\x48\x8d\x5b\x05");							     /* lea rbx, [rbx + 5] */
+	BYTES("\x48\xff\xcd\x0f\x85"), put((uint64_t)(outer - (at + 4)), 4); /* dec rbp; jnz outer */
 	put8(0xf4);
 }
 
