@@ -49,8 +49,8 @@ struct jit_jump {
 
 #define JIT_JUMP_BITS 13
 #define JIT_JUMP_HASH 0x9e3779b1u /* times the low half of RIP: the upper bits of 32 */
-#define JIT_CODE_SIZE (56u << 20)
-#define JIT_SLOTS (1u << 20) /* 8 bytes each, behind the code */
+#define JIT_CODE_SIZE (112u << 20)
+#define JIT_SLOTS (2u << 20) /* 8 bytes each, behind the code */
 #define JIT_BLOCK_ROOM 32768u /* more than any block's code */
 
 struct jit {

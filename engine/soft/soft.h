@@ -56,7 +56,7 @@ struct fetch_entry {
 
 #define BLOCK_PAGE_BITS 13
 #define BLOCK_PAGES 16384u
-#define BLOCK_ARENA (64u << 20)
+#define BLOCK_ARENA (256u << 20) /* committed as it is used; a kibibyte a block */
 #define BLOCK_UNIT 64u
 #define BLOCK_MAX_INSNS 32
 #define BLOCK_MAX_BYTES 512u
