@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 # What each room consists of. tests/lib/objects-check compares these lists with the folders.
 KVM := $(addprefix kvm/, \
-	bus.o caps.o clock.o cpuid.o device.o dirty.o eventfd.o irq.o memory.o msr_filter.o msrs.o \
+	bus.o caps.o clock.o cpuid.o device.o dirty.o eventfd.o hyperv.o hyperv_calls.o irq.o memory.o msr_filter.o msrs.o \
 	outside.o pv.o routing.o state.o stats.o steal.o vcpu.o vcpu_irq.o vm.o)
 X86 := $(addprefix x86/, \
 	control.o cpuid.o debug.o decode.o exception.o far.o fpu.o fpu_exec.o ioapic.o lapic.o \

@@ -86,6 +86,8 @@ u32 host_tsc_khz(void);	     /* its frequency; constant after the first call */
 /* How long the calling thread has waited for a processor, ever; 0 where that is not counted. [run] */
 u64 host_run_delay_ns(void);
 bool host_has_run_delay(void);
+u64 host_thread_cpu_ns(void); /* that the calling thread has spent on a processor. [run] */
+bool host_smt_possible(void); /* two processors may share a core */
 
 /*
  * A one-shot timer. The callback runs on a thread of the host layer's own, never concurrently with

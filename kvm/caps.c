@@ -5,6 +5,7 @@
  */
 #include "kvm/caps.h"
 #include "kvm/clock.h"
+#include "kvm/hyperv.h"
 #include "kvm/irq.h"
 #include "x86/system.h"
 
@@ -153,6 +154,12 @@ static int enable_enforce_pv(struct vcpu *vcpu, const u64 *args)
 	return 0;
 }
 
+static int enable_enforce_hyperv(struct vcpu *vcpu, const u64 *args)
+{
+	vcpu_hyperv_enforce(vcpu, args[0]);
+	return 0;
+}
+
 /* ---- the table ----------------------------------------------------------------------------------------------- */
 
 #define CAP(x) .cap = KVM_CAP_##x, .name = #x
@@ -244,7 +251,19 @@ const struct cap_row kvm_caps[] = {
 	{ YES(VCPU_ATTRIBUTES) },
 	{ CAP(STEAL_TIME), .compute = steal_time, .note = "1 if the host's kernel counts what threads wait" },
 	{ YES(ENFORCE_PV_FEATURE_CPUID), .enable_vcpu = enable_enforce_pv },
+	/* Hyper-V's interface */
+	{ YES(HYPERV) },
+	{ YES(HYPERV_VAPIC) },
+	{ YES(HYPERV_SPIN) },
+	{ YES(HYPERV_TIME) },
+	{ YES(HYPERV_VP_INDEX) },
+	{ YES(HYPERV_TLBFLUSH) },
+	{ YES(HYPERV_SEND_IPI) },
+	{ YES(HYPERV_CPUID) },
+	{ YES(SYS_HYPERV_CPUID) },
+	{ YES(HYPERV_ENFORCE_CPUID), .enable_vcpu = enable_enforce_hyperv },
 	/* the API itself */
+	{ YES(SYSTEM_EVENT_DATA) },
 	{ YES(CHECK_EXTENSION_VM) },
 	{ YES(ENABLE_CAP) },
 	{ YES(ENABLE_CAP_VM) },

@@ -57,8 +57,8 @@ struct vm_clock {
 
 /* ---- arithmetic --------------------------------------------------------------------------------- */
 
-/* a * b / c, ~0 if that does not fit; by hand because 128-bit division would call libgcc. */
-static u64 mul_div(u64 a, u64 b, u64 c)
+/* By hand because 128-bit division would call libgcc. */
+u64 clock_mul_div(u64 a, u64 b, u64 c)
 {
 	unsigned __int128 product = (unsigned __int128)a * b;
 	u64 high = (u64)(product >> 64), low = (u64)product;
@@ -79,7 +79,7 @@ static u64 scale_tsc(const struct vcpu *vcpu, u64 tsc)
 static u64 base_ns(const struct vm_clock *c, u64 tsc)
 {
 	/* TSCs of different processors may differ by a few ticks around the origin */
-	return tsc < c->tsc0 ? c->ns0 : c->ns0 + mul_div(tsc - c->tsc0, 1000000, host_tsc_khz());
+	return tsc < c->tsc0 ? c->ns0 : c->ns0 + clock_mul_div(tsc - c->tsc0, 1000000, host_tsc_khz());
 }
 
 /*
@@ -91,11 +91,11 @@ static void time_scale(u64 hz, u32 *mul, s8 *shift)
 	u64 m;
 	int s = 0;
 
-	while (s < 31 && mul_div(NS_PER_S, BIT64(32 - s), hz) >> 32)
+	while (s < 31 && clock_mul_div(NS_PER_S, BIT64(32 - s), hz) >> 32)
 		s++;
-	while (s > -31 && !(mul_div(NS_PER_S, BIT64(33 - s), hz) >> 32))
+	while (s > -31 && !(clock_mul_div(NS_PER_S, BIT64(33 - s), hz) >> 32))
 		s--;
-	m = mul_div(NS_PER_S, BIT64(32 - s), hz);
+	m = clock_mul_div(NS_PER_S, BIT64(32 - s), hz);
 	*mul = (u32)m;
 	*shift = (s8)s;
 }
@@ -118,7 +118,7 @@ u64 vcpu_tsc_to_deadline_ns(struct vcpu *vcpu, u64 guest_tsc)
 
 	if (guest_tsc <= tsc)
 		return now;
-	ns = mul_div(guest_tsc - tsc, 1000000, vcpu->tsc_khz);
+	ns = clock_mul_div(guest_tsc - tsc, 1000000, vcpu->tsc_khz);
 	return ns >= ~0ull - now - 1 ? ~0ull : now + ns + 1;
 }
 
@@ -181,7 +181,7 @@ static void synchronize_tsc(struct vcpu *vcpu, u64 value)
 	tsc = host_tsc();
 	ns = base_ns(c, tsc);
 	offset = value - scale_tsc(vcpu, tsc);
-	expected = c->last_write + mul_div(ns - c->last_ns, vcpu->tsc_khz, 1000000);
+	expected = c->last_write + clock_mul_div(ns - c->last_ns, vcpu->tsc_khz, 1000000);
 	/* 0 is what userspace writes to a new vCPU */
 	matched = value == 0 || (value < expected + second && value + second > expected);
 	matched = matched && vcpu->tsc_khz == c->last_khz;
@@ -215,7 +215,7 @@ static int set_tsc_khz(struct vcpu *vcpu, u32 khz)
 	if (khz >= host - tolerance && khz <= host + tolerance)
 		vcpu->tsc_ratio = VCPU_TSC_RATIO_ONE;
 	else
-		vcpu->tsc_ratio = mul_div(VCPU_TSC_RATIO_ONE, khz, host);
+		vcpu->tsc_ratio = clock_mul_div(VCPU_TSC_RATIO_ONE, khz, host);
 	return 0;
 }
 
@@ -267,6 +267,32 @@ void vcpu_clock_update(struct vcpu *vcpu)
 static u64 clock_now(struct vm *vm, u64 tsc)
 {
 	return base_ns(vm->clock, tsc) + vm->clock->offset;
+}
+
+u64 vm_clock_ns(struct vm *vm)
+{
+	u64 ns;
+
+	host_mutex_lock(&vm->clock->lock);
+	ns = clock_now(vm, host_tsc());
+	host_mutex_unlock(&vm->clock->lock);
+	return ns;
+}
+
+bool vcpu_clock_line(struct vcpu *vcpu, struct clock_line *line)
+{
+	struct vm_clock *c = vcpu->vm->clock;
+	bool master;
+	u64 tsc;
+
+	host_mutex_lock(&c->lock);
+	master = c->master;
+	tsc = c->snapshot_tsc;
+	line->ns = clock_now(vcpu->vm, tsc);
+	host_mutex_unlock(&c->lock);
+	line->guest_tsc = vcpu_tsc_at(vcpu, tsc);
+	line->tsc_hz = scale_tsc(vcpu, host_tsc_khz() * 1000ull);
+	return master;
 }
 
 static void write_wall_clock(struct vcpu *vcpu, u64 gpa)

@@ -4,6 +4,7 @@
 #include <asm/kvm_para.h>
 
 #include "kvm/clock.h"
+#include "kvm/hyperv.h"
 #include "kvm/irq.h"
 #include "kvm/vm.h"
 #include "x86/system.h"
@@ -143,6 +144,7 @@ static long set_table(struct vcpu *vcpu, struct kvm_cpuid_entry2 *e, u32 n)
 	vcpu->cpuid_set = true;
 	x86_cpuid_apply(&vcpu->cpu, e, n);
 	vcpu_irq_cpuid_changed(vcpu);
+	vcpu_hyperv_cpuid_changed(vcpu);
 	vcpu->vm->ops->state_changed(vcpu);
 	vcpu->vm->ops->flush_tlb(vcpu);
 	host_free(old);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* /dev/kvm itself: the system ioctls. */
 #include "kvm/device.h"
+#include "kvm/hyperv.h"
 #include "kvm/vm.h"
 #include "x86/system.h"
 
@@ -82,7 +83,7 @@ static const struct ioctl_row device_ioctls[] = {
 };
 
 const struct ioctl_row *const device_ioctl_tables[] = {
-	device_ioctls, device_msr_ioctls, device_cpuid_ioctls, NULL,
+	device_ioctls, device_msr_ioctls, device_cpuid_ioctls, device_hyperv_ioctls, NULL,
 };
 
 static long device_ioctl(void *object, unsigned int request, unsigned long arg)

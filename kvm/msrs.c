@@ -4,6 +4,7 @@
  * does not keep: APIC, TSC and paravirtual MSRs.
  */
 #include "kvm/clock.h"
+#include "kvm/hyperv.h"
 #include "kvm/irq.h"
 #include "kvm/vm.h"
 #include "x86/system.h"
@@ -20,6 +21,8 @@ static bool msr_get(struct vcpu *vcpu, u32 index, u64 *value)
 
 	if (!handled)
 		r = vcpu_clock_rdmsr(vcpu, index, value, &handled);
+	if (!handled)
+		r = vcpu_hyperv_rdmsr(vcpu, index, value, true, &handled);
 	vcpu->cpu.fault = saved;
 	return handled ? r == X86_OK : x86_msr_get_host(&vcpu->cpu, index, value);
 }
@@ -32,6 +35,8 @@ static bool msr_set(struct vcpu *vcpu, u32 index, u64 value)
 
 	if (!handled)
 		r = vcpu_clock_wrmsr(vcpu, index, value, true, &handled);
+	if (!handled)
+		r = vcpu_hyperv_wrmsr(vcpu, index, value, true, &handled);
 	vcpu->cpu.fault = saved;
 	return handled ? r == X86_OK : x86_msr_set_host(&vcpu->cpu, index, value);
 }
@@ -47,6 +52,8 @@ static enum x86_result guest_rdmsr(struct vcpu *vcpu, u32 index, u64 *value)
 
 	if (!handled)
 		r = vcpu_clock_rdmsr(vcpu, index, value, &handled);
+	if (!handled)
+		r = vcpu_hyperv_rdmsr(vcpu, index, value, false, &handled);
 	if (handled)
 		return r;
 	if (index == MSR_PLATFORM_INFO && vcpu->vm->platform_info_hidden)
@@ -61,6 +68,8 @@ static enum x86_result guest_wrmsr(struct vcpu *vcpu, u32 index, u64 value)
 
 	if (!handled)
 		r = vcpu_clock_wrmsr(vcpu, index, value, false, &handled);
+	if (!handled)
+		r = vcpu_hyperv_wrmsr(vcpu, index, value, false, &handled);
 	return handled ? r : x86_wrmsr(&vcpu->cpu, index, value);
 }
 
@@ -202,6 +211,7 @@ static long device_msr_index_list(void *object, unsigned long arg)
 
 	(void)object;
 	n += kvm_pv_msr_list(list + n, ARRAY_SIZE(list) - n);
+	n += hyperv_msr_list(list + n, ARRAY_SIZE(list) - n);
 	return put_list(arg, list, n);
 }
 

@@ -8,6 +8,7 @@
  * not end an instruction: they are queued in io.writes and told to the VMM at the instruction's end, one KVM_RUN each.
  */
 #include "kvm/clock.h"
+#include "kvm/hyperv.h"
 #include "kvm/irq.h"
 #include "kvm/vm.h"
 #include "x86/system.h"
@@ -363,6 +364,8 @@ static enum x86_result outside_hypercall(struct x86_cpu *cpu)
 	enum x86_result r = X86_OK;
 	u64 result;
 
+	if (unlikely(vcpu_hyperv_has_hypercalls(vcpu)))
+		return vcpu_hyperv_hypercall(vcpu);
 	for (unsigned i = 0; !wide && i < 4; i++)
 		arg[i] = (u32)arg[i];
 	nr = wide ? nr : (u32)nr;

@@ -96,7 +96,7 @@ enum x86_result vcpu_pv_rdmsr(struct vcpu *vcpu, u32 index, u64 *value, bool *ha
 	return X86_OK;
 }
 
-static bool set_pv_eoi(struct vcpu *vcpu, u64 value)
+bool vcpu_set_pv_eoi(struct vcpu *vcpu, u64 value)
 {
 	u64 gpa = value & ~(u64)KVM_MSR_ENABLED;
 	u8 byte;
@@ -116,7 +116,7 @@ enum x86_result vcpu_pv_wrmsr(struct vcpu *vcpu, u32 index, u64 value, bool *han
 
 	*handled = true;
 	if (index == MSR_KVM_PV_EOI_EN && vcpu_pv_has(vcpu, KVM_FEATURE_PV_EOI)) {
-		ok = set_pv_eoi(vcpu, value);
+		ok = vcpu_set_pv_eoi(vcpu, value);
 	} else if (index == MSR_KVM_POLL_CONTROL && vcpu_pv_has(vcpu, KVM_FEATURE_POLL_CONTROL)) {
 		ok = value <= 1; /* whether the host polls before it sleeps: it never does */
 		if (ok)

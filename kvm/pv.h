@@ -33,6 +33,7 @@ static inline bool vcpu_steal_enabled(const struct vcpu *vcpu)
 {
 	return vcpu->pv->steal_time & KVM_MSR_ENABLED;
 }
+bool vcpu_set_pv_eoi(struct vcpu *vcpu, u64 value); /* MSR_KVM_PV_EOI_EN; false: #GP */
 /* Does an EOI that the guest has made by clearing its PV EOI byte (vcpu_irq.c). */
 void vcpu_irq_settle(struct vcpu *vcpu);
 

@@ -8,6 +8,7 @@
  */
 #include "kvm/bus.h"
 #include "kvm/clock.h"
+#include "kvm/hyperv.h"
 #include "kvm/irq.h"
 #include "kvm/pv.h"
 #include "x86/system.h"
@@ -100,6 +101,15 @@ void vcpu_take_event_requests(struct vcpu *vcpu)
 		vcpu->smi_pending = true;
 }
 
+static int system_event(struct vcpu *vcpu, u32 request, u32 type)
+{
+	atomic_and(&vcpu->requests, ~request);
+	vcpu->run->exit_reason = KVM_EXIT_SYSTEM_EVENT;
+	vcpu->run->system_event.type = type;
+	vcpu->run->system_event.ndata = 0;
+	return RUN_USER;
+}
+
 static int serve_requests(struct vcpu *vcpu)
 {
 	u32 requests = atomic_read_acquire(&vcpu->requests);
@@ -116,8 +126,10 @@ static int serve_requests(struct vcpu *vcpu)
 		atomic_and(&vcpu->requests, ~VCPU_REQ_DEVICE);
 		vcpu->vm->ops->device_done(vcpu);
 	}
-	if (requests & VCPU_REQ_CLOCK)
+	if (requests & VCPU_REQ_CLOCK) {
 		vcpu_clock_update(vcpu);
+		vcpu_hyperv_clock_changed(vcpu);
+	}
 	vcpu_take_event_requests(vcpu);
 	atomic_and(&vcpu->requests, ~(VCPU_REQ_EVENT | VCPU_REQ_UNHALT));
 	if (requests & VCPU_REQ_TRIPLE_FAULT) {
@@ -125,6 +137,10 @@ static int serve_requests(struct vcpu *vcpu)
 		vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
 		return RUN_USER;
 	}
+	if (unlikely(requests & VCPU_REQ_HV_CRASH))
+		return system_event(vcpu, VCPU_REQ_HV_CRASH, KVM_SYSTEM_EVENT_CRASH);
+	if (unlikely(requests & VCPU_REQ_HV_RESET))
+		return system_event(vcpu, VCPU_REQ_HV_RESET, KVM_SYSTEM_EVENT_RESET);
 	return RUN_AGAIN;
 }
 
@@ -691,7 +707,7 @@ static const struct ioctl_row vcpu_run_ioctls[] = {
 
 const struct ioctl_row *const vcpu_ioctl_tables[] = {
 	vcpu_run_ioctls, vcpu_state_ioctls, vcpu_msr_ioctls, vcpu_irq_ioctls, vcpu_clock_ioctls, vcpu_cpuid_ioctls,
-	vcpu_caps_ioctls, vcpu_stats_ioctls, NULL,
+	vcpu_caps_ioctls, vcpu_hyperv_ioctls, vcpu_stats_ioctls, NULL,
 };
 
 static long vcpu_ioctl(void *object, unsigned int request, unsigned long arg)
@@ -730,6 +746,7 @@ static const struct host_file_ops vcpu_file_ops = {
 void vcpu_destroy(struct vcpu *vcpu)
 {
 	vcpu_irq_destroy(vcpu);
+	vcpu_hyperv_destroy(vcpu);
 	vcpu_clock_destroy(vcpu);
 	if (vcpu->engine)
 		vcpu->vm->ops->vcpu_destroy(vcpu);
@@ -756,6 +773,8 @@ static int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 id)
 	if (r)
 		return r;
 	r = vcpu_clock_create(vcpu);
+	if (!r)
+		r = vcpu_hyperv_create(vcpu);
 	if (!r)
 		r = vcpu_irq_create(vcpu);
 	if (r)

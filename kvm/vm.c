@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* The VM: its life, its ioctls, and how writers of shared state stop its vCPUs. */
 #include "kvm/clock.h"
+#include "kvm/hyperv.h"
 #include "kvm/irq.h"
 #include "kvm/vm.h"
 
@@ -27,6 +28,7 @@ static void vm_destroy(struct vm *vm)
 	if (vm->ops->vm_destroy)
 		vm->ops->vm_destroy(vm);
 	vm_irq_destroy(vm);
+	vm_hyperv_destroy(vm);
 	vm_clock_destroy(vm);
 	vm_memory_destroy(vm);
 	msr_filter_free(vm->msr_filter);
@@ -214,15 +216,20 @@ static int vm_init(struct vm *vm)
 	r = vm_clock_create(vm);
 	if (r)
 		goto fail_memory;
-	r = vm_irq_create(vm);
+	r = vm_hyperv_create(vm);
 	if (r)
 		goto fail_clock;
+	r = vm_irq_create(vm);
+	if (r)
+		goto fail_hyperv;
 	r = vm->ops->vm_create ? vm->ops->vm_create(vm) : 0;
 	if (r)
 		goto fail_irq;
 	return 0;
 fail_irq:
 	vm_irq_destroy(vm);
+fail_hyperv:
+	vm_hyperv_destroy(vm);
 fail_clock:
 	vm_clock_destroy(vm);
 fail_memory:

@@ -131,6 +131,7 @@ struct vm {
 	u32 irqchip_mode;		/* r: enum irqchip_mode */
 	struct irqchip *irqchip;	/* kvm/irq.h: PIC, IOAPIC, PIT, routes, irqfds; always there */
 	struct vm_bus *bus;		/* kvm/bus.h: ioeventfds, coalesced zones; always there */
+	struct vm_hyperv *hyperv;	/* kvm/hyperv.h; always there */
 	struct vm_clock *clock;		/* kvm/clock.h; always there */
 	u32 default_tsc_khz;		/* l: KVM_SET_TSC_KHZ on the VM */
 	struct host_published stats;	/* c: include/anykvm_stats.h */
@@ -148,6 +149,8 @@ struct vm {
 #define VCPU_REQ_CLOCK		BIT(5)	/* rewrite the kvmclock page */
 #define VCPU_REQ_MEMORY		BIT(6)	/* guest memory may have been written from outside */
 #define VCPU_REQ_DEVICE		BIT(8)	/* a device's interrupt: it may have written guest memory (DMA) */
+#define VCPU_REQ_HV_CRASH	BIT(9)	/* Hyper-V's crash and reset MSRs: KVM_EXIT_SYSTEM_EVENT */
+#define VCPU_REQ_HV_RESET	BIT(10)
 #define VCPU_REQ_UNHALT		BIT(7)	/* wake up from HLT without an interrupt (PV kick) */
 
 #define VCPU_OUTSIDE 0u
@@ -228,6 +231,7 @@ struct vcpu {
 	struct lapic *apic;		/* NULL without in-kernel LAPIC */
 	u64 apic_base;			/* v: MSR_IA32_APICBASE, with or without in-kernel LAPIC (vcpu_irq_set_apic_base) */
 	u8 cr8;				/* v: without in-kernel LAPIC */
+	struct vcpu_hyperv *hyperv;	/* kvm/hyperv.h; always there */
 	struct vcpu_pv *pv;		/* kvm/clock.h: kvmclock, steal time, async PF... MSRs; always there */
 	u64 tsc_offset;			/* guest TSC = scaled host TSC + offset */
 	u32 tsc_khz;

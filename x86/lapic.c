@@ -510,6 +510,27 @@ bool lapic_msr_write(struct lapic *l, unsigned reg, u64 value)
 	return !(value >> 32) && write_reg(l, reg, (u32)value);
 }
 
+bool lapic_hyperv_read(struct lapic *l, unsigned reg, u64 *value)
+{
+	if (!can_read(l, reg))
+		return false;
+	*value = read_reg(l, reg);
+	if (reg == APIC_REG_ICR)
+		*value |= (u64)get(l, APIC_REG_ICR2) << 32;
+	return true;
+}
+
+bool lapic_hyperv_write(struct lapic *l, unsigned reg, u64 value)
+{
+	if (reg != APIC_REG_ICR)
+		return !(value >> 32) && write_reg(l, reg, (u32)value);
+	value &= ~(u64)ICR_BUSY;
+	send_ipi(l, (u32)value, (u32)(lapic_x2apic(l) ? value >> 32 : value >> 56));
+	set(l, APIC_REG_ICR, (u32)value);
+	set(l, APIC_REG_ICR2, value >> 32);
+	return true;
+}
+
 /* ---- life, base, state -------------------------------------------------------------------------- */
 
 static u32 x2apic_ldr(u32 id)

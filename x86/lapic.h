@@ -146,6 +146,9 @@ void lapic_mmio_read(struct lapic *l, u32 offset, void *data, unsigned size);
 void lapic_mmio_write(struct lapic *l, u32 offset, const void *data, unsigned size);
 bool lapic_msr_read(struct lapic *l, unsigned reg, u64 *value);
 bool lapic_msr_write(struct lapic *l, unsigned reg, u64 value);
+/* The registers as Hyper-V's MSRs, in either mode: the ICR is one of 64 bits. */
+bool lapic_hyperv_read(struct lapic *l, unsigned reg, u64 *value);
+bool lapic_hyperv_write(struct lapic *l, unsigned reg, u64 value);
 u64 lapic_get_tsc_deadline(struct lapic *l);
 void lapic_set_tsc_deadline(struct lapic *l, u64 value);
 u8 lapic_get_tpr(const struct lapic *l);

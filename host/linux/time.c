@@ -6,6 +6,7 @@
  * A timer that was cancelled or armed anew may still have its work queued: the worker looks at the deadline again.
  */
 #include <linux/hrtimer.h>
+#include <linux/cpu.h>
 #include <linux/ktime.h>
 #include <linux/sched.h>
 #include <linux/timekeeping.h>
@@ -36,6 +37,16 @@ u64 host_run_delay_ns(void)
 #else
 	return 0;
 #endif
+}
+
+u64 host_thread_cpu_ns(void)
+{
+	return current->se.sum_exec_runtime;
+}
+
+bool host_smt_possible(void)
+{
+	return cpu_smt_possible();
 }
 
 bool host_has_run_delay(void)

@@ -138,3 +138,8 @@ bool host_has_run_delay(void)
 		atomic_set(&answer, read_run_delay(&ns) ? 2u : 1u);
 	return atomic_read(&answer) == 2;
 }
+
+u64 host_thread_cpu_ns(void)
+{
+	return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}

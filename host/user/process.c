@@ -135,6 +135,19 @@ u32 host_cpu_count(void)
 	return n > 0 ? (u32)n : 1;
 }
 
+/* Linux says "notsupported" or "forceoff" where it never will; no such file: nobody knows. */
+bool host_smt_possible(void)
+{
+	int fd = (int)sys_call3(SYS_open, (long)"/sys/devices/system/cpu/smt/control", O_RDONLY | O_CLOEXEC, 0);
+	char word[4] = "";
+
+	if (fd < 0)
+		return true;
+	sys_read(fd, word, sizeof(word));
+	sys_close(fd);
+	return !(word[0] == 'n' || (word[0] == 'f' && word[1] == 'o'));
+}
+
 u32 host_process_id(void)
 {
 	return (u32)getpid();

@@ -34,4 +34,5 @@ void test_state(void);
 void test_process(void);
 void test_caps(void);
 void test_rings(void);
+void test_hyperv(void);
 #endif

@@ -91,7 +91,8 @@ int main(int argc, char **argv)
 		       { "state", test_state },
 		       { "process", test_process },
 		       { "caps", test_caps },
-		       { "rings", test_rings } };
+		       { "rings", test_rings },
+		       { "hyperv", test_hyperv } };
 	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
 	struct itimerval each = { { 0, 200000 }, { 0, 200000 } };
 
