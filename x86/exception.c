@@ -266,11 +266,33 @@ static enum x86_result push_v86_segs(struct x86_cpu *cpu, struct x86_stack *st, 
 	return r;
 }
 
+/* The whole frame of 64-bit mode at once, where the TLB has its place; else nothing. */
+static bool store_frame(struct x86_cpu *cpu, const struct x86_event *ev, struct x86_stack *st)
+{
+	unsigned n = 5 + pushes_error(ev);
+	const struct x86_tlb_entry *set = st->access & X86_ACCESS_SYSTEM ? x86_system_tlb(cpu) : cpu->tlb;
+	u64 *frame = x86_tlb_peek(set, st->sp - 8 * n, 8 * n, true);
+
+	if (!frame || (st->access & X86_ACCESS_USER))
+		return false;
+	st->sp -= 8 * n;
+	if (n == 6)
+		*frame++ = ev->e.error;
+	frame[0] = ev->return_rip;
+	frame[1] = cpu->seg[X86_CS].selector;
+	frame[2] = pushed_flags(cpu, ev);
+	frame[3] = cpu->regs[X86_RSP];
+	frame[4] = cpu->seg[X86_SS].selector;
+	return true;
+}
+
 static enum x86_result push_frame(struct x86_cpu *cpu, const struct x86_event *ev, struct x86_stack *st,
 				  unsigned size, bool push_stack)
 {
 	enum x86_result r = X86_OK;
 
+	if (size == 8 && store_frame(cpu, ev, st))
+		return X86_OK;
 	if (cpu->mode == X86_MODE_V86)
 		r = push_v86_segs(cpu, st, size);
 	if (!r && push_stack)

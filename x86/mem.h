@@ -48,6 +48,21 @@ static inline struct x86_tlb_entry *x86_tlb_entry(const struct x86_cpu *cpu, u64
 	return &cpu->tlb[gva >> 12 & (X86_TLB_SIZE - 1)];
 }
 
+/* Host address of size bytes that the set has, NULL if the long way is to be gone. */
+static inline void *x86_tlb_peek(const struct x86_tlb_entry *set, u64 gva, unsigned size, bool write)
+{
+	const struct x86_tlb_entry *e = &set[gva >> 12 & (X86_TLB_SIZE - 1)];
+	u64 off = gva - (write ? e->tag_write : e->tag_read);
+
+	return likely(off <= 4096 - size) ? (void *)(e->host + off) : NULL;
+}
+
+/* The set for implicit accesses to tables and task segments. */
+static inline const struct x86_tlb_entry *x86_system_tlb(struct x86_cpu *cpu)
+{
+	return x86_tlb_of(cpu, cpu->cr4 & X86_CR4_SMAP ? X86_TLB_KERNEL_NOUSER : X86_TLB_KERNEL);
+}
+
 #define X86_DEFINE_ACCESSORS(bits)                                                                          \
 	static inline enum x86_result x86_read_linear##bits(struct x86_cpu *cpu, u64 gva, u##bits *value)   \
 	{                                                                                                   \

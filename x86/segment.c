@@ -184,8 +184,14 @@ static enum x86_result sys_address(struct x86_cpu *cpu, u64 *gva)
 enum x86_result x86_sys_read(struct x86_cpu *cpu, u64 gva, void *dst, unsigned size)
 {
 	enum x86_result r = sys_address(cpu, &gva);
+	const volatile u64 *host;
 
-	return r ? r : cpu->mem->read(cpu, gva, dst, size, X86_ACCESS_SYSTEM);
+	if (r)
+		return r;
+	if (size != 8 || !(host = x86_tlb_peek(x86_system_tlb(cpu), gva, 8, false)))
+		return cpu->mem->read(cpu, gva, dst, size, X86_ACCESS_SYSTEM);
+	*(u64 *)dst = *host;
+	return X86_OK;
 }
 
 enum x86_result x86_sys_write(struct x86_cpu *cpu, u64 gva, const void *src, unsigned size)

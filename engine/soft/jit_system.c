@@ -152,8 +152,36 @@ static bool rdtsc(struct jit_block *t, const struct x86_insn *insn)
 	return true;
 }
 
+/* ---- MOV from control registers, CLD, STD ---------------------------------------------------------- */
+
+static bool mov_from_cr(struct jit_block *t, const struct x86_insn *insn)
+{
+	static const u16 fields[] = { [0] = offsetof(struct x86_cpu, cr0), [2] = offsetof(struct x86_cpu, cr2),
+				      [3] = offsetof(struct x86_cpu, cr3), [4] = offsetof(struct x86_cpu, cr4) };
+	unsigned cr = insn->operand[1].reg, host = jit_host(insn->operand[0].reg);
+
+	if (insn->operand[1].kind != X86_OPD_CR || cr >= ARRAY_SIZE(fields) || !fields[cr] ||
+	    (insn->prefix & X86_PFX_LOCK))
+		return false;
+	demand_cpl0(t);
+	emit_load(&t->e, 8, host == JIT_IN_MEMORY ? (unsigned)JIT_B : host, EMIT_GS(fields[cr]));
+	if (host == JIT_IN_MEMORY)
+		emit_store(&t->e, 8, JIT_REG(insn->operand[0].reg), JIT_B);
+	return true;
+}
+
+static bool set_df(struct jit_block *t, bool df)
+{
+	jit_risk_flags(t);
+	t->in_host = false;
+	alu_field(t, df ? EMIT_OR : EMIT_AND, JIT_FIELD(rflags), df ? X86_DF : ~X86_DF);
+	return true;
+}
+
 bool jit_system(struct jit_block *t, const struct x86_insn *insn)
 {
+	if (insn->op == X86_OP_CLD || insn->op == X86_OP_STD)
+		return set_df(t, insn->op == X86_OP_STD);
 	if (insn->op == X86_OP_RDTSC || insn->op == X86_OP_RDTSCP)
 		return rdtsc(t, insn);
 	if (is_user(t))
@@ -169,6 +197,8 @@ bool jit_system(struct jit_block *t, const struct x86_insn *insn)
 		return set_ac(t, true);
 	case X86_OP_CLAC:
 		return set_ac(t, false);
+	case X86_OP_MOV_CR:
+		return mov_from_cr(t, insn);
 	default:
 		return false;
 	}
@@ -179,7 +209,7 @@ bool jit_system(struct jit_block *t, const struct x86_insn *insn)
 /* Nothing but its own RIP and mode decides what runs next. */
 static bool may_go_on(const struct x86_cpu *cpu)
 {
-	return !soft_must_step(cpu) && !cpu->window && !cpu->align_check && cpu->activity == X86_ACTIVE &&
+	return !soft_must_step(cpu) && !(cpu->rflags & X86_RF) && !cpu->window && !cpu->align_check && cpu->activity == X86_ACTIVE &&
 	       cpu->code_bits == 64;
 }
 

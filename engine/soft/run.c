@@ -167,6 +167,20 @@ static bool window_open(const struct x86_cpu *cpu)
 	return (cpu->window & X86_WINDOW_SMI) && !cpu->smm && !cpu->shadow;
 }
 
+#define NOT_RESUMED (1ull << 63) /* not canonical: no RIP that runs */
+
+/*
+ * RF is good for one instruction. Without breakpoints all it does is to be seen, by who is told of an exit of that
+ * instruction, or in the frame of its fault, where it is set anyway. Returns that instruction's RIP if it was set.
+ */
+static u64 take_rf(struct x86_cpu *cpu)
+{
+	if (likely(!(cpu->rflags & X86_RF)))
+		return NOT_RESUMED;
+	cpu->rflags &= ~X86_RF;
+	return x86_rip(cpu);
+}
+
 static enum engine_exit loop(struct vcpu *vcpu)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
@@ -176,6 +190,7 @@ static enum engine_exit loop(struct vcpu *vcpu)
 	enum soft_next next;
 	enum x86_result r;
 	struct block *b;
+	u64 resumed;
 
 	do {
 		if (unlikely(atomic_read(&cpu->stop)) && look_at_stop(vcpu, &exit) == SOFT_LEAVE)
@@ -192,10 +207,13 @@ static enum engine_exit loop(struct vcpu *vcpu)
 			next = lookup_failed(vcpu, miss, &exit);
 			continue;
 		}
+		resumed = take_rf(cpu);
 		soft->insn = b->insn;
 		r = unlikely(soft->single) ? b->insn[0].exec(cpu, b->insn) : run_block(cpu, soft, b);
 		if (unlikely(r != X86_BRANCH || cpu->activity != X86_ACTIVE))
 			next = soft_retire(vcpu, soft->insn, r, &exit);
+		if (unlikely(r == X86_EXIT && x86_rip(cpu) == resumed))
+			cpu->rflags |= X86_RF;
 	} while (next == SOFT_ON);
 	return exit;
 }

@@ -236,7 +236,7 @@ enum soft_next soft_retire(struct vcpu *vcpu, const struct x86_insn *insn, enum 
 /* Whether the next instruction must go through soft_step(). */
 static inline bool soft_must_step(const struct x86_cpu *cpu)
 {
-	return (cpu->rflags & (X86_TF | X86_RF)) | cpu->shadow | (cpu->guest_debug != 0) | (cpu->dr7 & 0xff);
+	return (cpu->rflags & X86_TF) | cpu->shadow | (cpu->guest_debug != 0) | (cpu->dr7 & 0xff);
 }
 
 enum soft_next soft_step(struct vcpu *vcpu, enum engine_exit *exit);
