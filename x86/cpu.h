@@ -285,6 +285,7 @@ struct x86_cpu {
 	u8 seg_flat;		/* bit s: segment s (ES..GS) needs no limit or type check for data access */
 	u8 canonical_bits;	/* 48 or 57 */
 	bool align_check;	/* CPL 3, CR0.AM, EFLAGS.AC */
+	bool bus_locked;	/* in the midst of a locked operation that the host cannot lock */
 	bool fpu_live;		/* guest x87/SSE/AVX state is in the host's registers now */
 	u8 fpu_unmasked;	/* X86_FPU_UNMASKED_*: exceptions that MXCSR or FCW let through (x86/fpu.c keeps it) */
 	const struct x86_mem_ops *mem;

@@ -36,6 +36,8 @@ struct x86_event {
 enum x86_result x86_deliver(struct x86_cpu *cpu, const struct x86_event *event);
 /* Delivers cpu->fault at the current RIP: what the engine calls after X86_FAULT. */
 enum x86_result x86_deliver_fault(struct x86_cpu *cpu);
+/* Gives the bus lock of a split locked operation back, if an instruction ended with it (a host fault). */
+void x86_bus_unlock(struct x86_cpu *cpu);
 bool x86_vector_has_error(unsigned vector);
 /* Whether a maskable interrupt / NMI may be taken at this boundary. */
 bool x86_irq_allowed(const struct x86_cpu *cpu);

@@ -249,6 +249,7 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 		translate_fault(&vcpu->cpu, soft, &frame);
 		if (soft->insn)
 			advance(&vcpu->cpu, soft->insn->off);
+		x86_bus_unlock(&vcpu->cpu);
 		exit = ENGINE_EXIT_HOST_FAULT;
 	}
 	doubt_pinned(soft);

@@ -357,7 +357,7 @@ static enum x86_result alu_locked(struct x86_cpu *cpu, const struct x86_insn *in
 	if (unlikely(r))
 		return r;
 	if (unlikely(!host))
-		return unlocked(cpu, insn);
+		return x86_bus_locked(cpu, insn, unlocked);
 	lock_fns[insn->op][size_index(size)](host, s, &cpu->cc);
 	return X86_OK;
 }

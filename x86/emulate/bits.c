@@ -121,7 +121,7 @@ enum x86_result x86_exec_bt_lock(struct x86_cpu *cpu, const struct x86_insn *ins
 	if (unlikely(r))
 		return r;
 	if (unlikely(!host))
-		return bit_mem(cpu, insn, offset);
+		return x86_bus_locked(cpu, insn, x86_exec_bt);
 	bit_lock_fns[insn->op - X86_OP_BT][size_index(size)](host, offset, &cpu->cc);
 	return X86_OK;
 }

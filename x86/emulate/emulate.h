@@ -192,10 +192,14 @@ enum x86_result x86_operand_commit(struct x86_cpu *cpu, const struct x86_insn *i
 				   u64 gva, u64 value);
 /*
  * For a locked operation on the memory operand: its linear address, and where it lies in host memory; NULL
- * when a locked host instruction cannot be used (MMIO, page crossing).
+ * when a locked host instruction cannot be used (MMIO, page crossing): then the bus lock is what makes it atomic.
  */
 enum x86_result x86_lock_operand(struct x86_cpu *cpu, const struct x86_insn *insn, unsigned size, u64 *gva,
 				 void **host);
+/* One processor at a time does locked operations by a read and a write. x86_bus_unlock() (system.h) without it does nothing. */
+void x86_bus_lock(struct x86_cpu *cpu);
+/* Runs slow, which reads and writes what a host instruction cannot, under the bus lock. */
+enum x86_result x86_bus_locked(struct x86_cpu *cpu, const struct x86_insn *insn, x86_exec_fn *slow);
 /* As the operand functions, at gva. */
 enum x86_result x86_rmw_linear(struct x86_cpu *cpu, u64 gva, unsigned size, u64 *value);
 

@@ -5,6 +5,7 @@
  * costs little and is never wrong. Without a host address (MMIO, page crossing) it is a read and a write.
  */
 #include "x86/emulate/emulate.h"
+#include "x86/system.h"
 
 #define FOUR(name) { name##8, name##16, name##32, name##64 }
 #define SIZES(X) X(8, "b") X(16, "w") X(32, "k") X(64, "q")
@@ -72,14 +73,21 @@ static enum x86_result open_place(struct x86_cpu *cpu, const struct x86_insn *in
 		r = x86_lock_operand(cpu, insn, insn->operand[0].size, &p->gva, &p->host);
 	if (unlikely(r) || likely(p->host))
 		return r;
+	if (is_mem(insn, 0))
+		x86_bus_lock(cpu);
 	r = x86_operand_open(cpu, insn, 0, &p->gva, &p->copy);
 	p->host = &p->copy;
+	if (r)
+		x86_bus_unlock(cpu);
 	return r;
 }
 
 static enum x86_result close_place(struct x86_cpu *cpu, const struct x86_insn *insn, struct place *p)
 {
-	return p->host == &p->copy ? x86_operand_commit(cpu, insn, 0, p->gva, p->copy) : X86_OK;
+	enum x86_result r = p->host == &p->copy ? x86_operand_commit(cpu, insn, 0, p->gva, p->copy) : X86_OK;
+
+	x86_bus_unlock(cpu);
+	return r;
 }
 
 enum x86_result x86_exec_xchg(struct x86_cpu *cpu, const struct x86_insn *insn)
@@ -232,13 +240,18 @@ static enum x86_result cmpxchg16b_slow(struct x86_cpu *cpu, u64 gva, u64 seen[2]
 	u64 value[2];
 	enum x86_result r;
 
+	x86_bus_lock(cpu);
 	r = cpu->mem->read(cpu, gva, value, 16, X86_ACCESS_WRITE | X86_ACCESS_RMW);
-	if (unlikely(r))
+	if (unlikely(r)) {
+		x86_bus_unlock(cpu);
 		return r;
+	}
 	*equal = value[0] == seen[0] && value[1] == seen[1];
 	seen[0] = value[0];
 	seen[1] = value[1];
-	return cpu->mem->write(cpu, gva, *equal ? desired : value, 16, X86_ACCESS_WRITE);
+	r = cpu->mem->write(cpu, gva, *equal ? desired : value, 16, X86_ACCESS_WRITE);
+	x86_bus_unlock(cpu);
+	return r;
 }
 
 enum x86_result x86_exec_cmpxchg16b(struct x86_cpu *cpu, const struct x86_insn *insn)

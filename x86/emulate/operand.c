@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Operands of any form and size, for the generic handlers. */
+#include "host/host.h"
 #include "x86/emulate/emulate.h"
+#include "x86/system.h"
 
 enum x86_result x86_read_linear(struct x86_cpu *cpu, u64 gva, unsigned size, u64 *value)
 {
@@ -155,4 +157,34 @@ enum x86_result x86_lock_operand(struct x86_cpu *cpu, const struct x86_insn *ins
 	if (likely(*host))
 		return X86_OK;
 	return cpu->mem->pin(cpu, *gva, size, X86_ACCESS_WRITE | X86_ACCESS_RMW, host);
+}
+
+/*
+ * Of all machines in the process: such operations are rare, and hardware stops everybody for them, too. It excludes its
+ * like alone: operations that the host locks, on a part of the same operand, do not wait for it.
+ */
+static struct host_mutex bus;
+
+void x86_bus_lock(struct x86_cpu *cpu)
+{
+	host_mutex_lock(&bus);
+	cpu->bus_locked = true;
+}
+
+void x86_bus_unlock(struct x86_cpu *cpu)
+{
+	if (!cpu->bus_locked)
+		return;
+	cpu->bus_locked = false;
+	host_mutex_unlock(&bus);
+}
+
+enum x86_result x86_bus_locked(struct x86_cpu *cpu, const struct x86_insn *insn, x86_exec_fn *slow)
+{
+	enum x86_result r;
+
+	x86_bus_lock(cpu);
+	r = slow(cpu, insn);
+	x86_bus_unlock(cpu);
+	return r;
 }
