@@ -42,6 +42,20 @@ def small_guest():
     return {"kernel": kernel, "initrd": initrd, "disk": disk}
 
 
+def job_guest(guest, folder, job, *files):
+    """That guest, with the shell fragment in the file job as its task and more files in /work."""
+    shell(f". tests/lib/fetch.sh; . tests/lib/guest.sh; GUEST_INITRD={guest['initrd']}; "
+          f"guest_job_initrd {folder}/initrd {job} {' '.join(map(str, files))}")
+    return dict(guest, initrd=f"{folder}/initrd")
+
+
+def build(program, *sources):
+    """A static program of the guest's."""
+    subprocess.run(["gcc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-I", TOP, "-static", "-o", program, *sources, "-lpthread"],
+                   check=True)
+    return program
+
+
 class Machine:
     """QEMU with the arguments given; the serial line goes to a file, QMP to a socket. A context manager."""
 

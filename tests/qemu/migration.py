@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Two machines of one configuration, and the way of a guest from the one to the other."""
 import os
-import subprocess
 
-from machine import Failure, Machine, shell
+from machine import Failure, Machine, build, job_guest, shell
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -13,14 +12,12 @@ DONE = ("completed", "failed", "cancelled")
 
 def churn_guests(guest, folder):
     """Makes guests that run churn.c: MiB, MiB/s to write, seconds until it compares all, the disk to write ("-": none)."""
-    subprocess.run(["gcc", "-O2", "-Wall", "-Wextra", "-static", "-o", f"{folder}/churn", f"{HERE}/churn.c"], check=True)
+    program = build(f"{folder}/churn", f"{HERE}/churn.c")
     modules = shell(". tests/lib/fetch.sh; for m in virtio_balloon virtio_mem; do kernel_module $m; done")[:2]
-    shell(f". tests/lib/fetch.sh; . tests/lib/guest.sh; GUEST_INITRD={guest['initrd']}; "
-          f"guest_job_initrd {folder}/initrd {HERE}/churn-job {folder}/churn {' '.join(modules)}")
+    guest = job_guest(guest, folder, f"{HERE}/churn-job", program, *modules)
 
     def make(mib=48, rate=20, seconds=8, disk="/dev/vda", more=""):
-        return {"kernel": guest["kernel"], "initrd": f"{folder}/initrd",
-                "append": f"churn={mib},{rate},{disk},{seconds} {more}"}
+        return dict(guest, append=f"churn={mib},{rate},{disk},{seconds} {more}")
     return make
 
 
