@@ -2,7 +2,7 @@
 /*
  * Between the files of the translator: translate.c (life, links, the way in), jit_block.c (the translation of
  * one block), jit_frame.c (the fixed pieces of code), jit_access.c (registers, memory), jit_flags.c, jit_integer.c,
- * jit_stack.c, jit_branch.c, jit_vector.c, jit_system.c, jit_string.c (instructions), jit_plan.c (which accesses
+ * jit_stack.c, jit_branch.c, jit_vector.c, jit_system.c, jit_string.c, jit_divide.c (instructions), jit_plan.c (which accesses
  * share a probe), jit_loop.c.
  */
 #ifndef ANYKVM_ENGINE_SOFT_JIT_H
@@ -353,6 +353,7 @@ bool jit_branch(struct jit_block *t, const struct x86_insn *insn);
 bool jit_vector(struct jit_block *t, const struct x86_insn *insn);
 bool jit_system(struct jit_block *t, const struct x86_insn *insn);
 bool jit_string(struct jit_block *t, const struct x86_insn *insn);
+bool jit_divide(struct jit_block *t, const struct x86_insn *insn);
 /* After a host fault in such code at insn, with the host's registers. */
 void jit_string_fault(struct x86_cpu *cpu, const struct x86_insn *insn, const u64 gpr[16]);
 /* Tests the state that the block's vector instructions need, and declines. */

@@ -122,7 +122,7 @@ static bool body(struct jit_block *t)
 		jit_flags_before(t, insn);
 		left = jit_branch(t, insn) && insn->op != X86_OP_JCC;
 		if (!left && insn->op != X86_OP_JCC && !jit_integer(t, insn) && !jit_stack(t, insn) &&
-		    !jit_vector(t, insn) && !jit_system(t, insn) && !jit_string(t, insn))
+		    !jit_vector(t, insn) && !jit_system(t, insn) && !jit_string(t, insn) && !jit_divide(t, insn))
 			left = by_handler(t, insn);
 		jit_finish(t);
 		jit_flags_after(t);

@@ -6,7 +6,7 @@
  * memory operand. Where rAX is not named by ModRM (MUL, CMPXCHG, AH...) guest rAX is brought into the host's
  * for the instruction.
  *
- * Not here, so left to their handlers: DIV and IDIV, which may fault; what is not innocuous; VEX-encoded
+ * Not here: DIV and IDIV (jit_divide.c); and left to their handlers: what is not innocuous; VEX-encoded
  * ones that cannot be copied.
  */
 #include "engine/soft/jit.h"

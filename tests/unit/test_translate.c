@@ -177,6 +177,24 @@ static void unary(void)
 	modrm_form(0, 0, op, reg, 2, one_in(3), imm);
 }
 
+/* Of a dividend whose upper half is the sign, or 0, as compilers have it. */
+static void divide(void)
+{
+	unsigned is_signed = rnd(2), w = rnd(2);
+
+	if (is_base(0) || is_base(2)) {
+		alu();
+		return;
+	}
+	if (!one_in(30)) {
+		put8(0x40 | w << 3);
+		put8(is_signed ? 0x99 : 0x31);
+		if (!is_signed)
+			put8(0xd2);
+	}
+	modrm_form(0, 0, 0xf7, 6 + is_signed, w, one_in(3), 0);
+}
+
 static void move(void)
 {
 	static const uint8_t ops[] = { 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8a, 0x8b, 0x8b, 0x89, 0x63 };
@@ -321,7 +339,7 @@ static void one_instruction(void)
 {
 	static void (*const kinds[])(void) = {
 		alu, alu, alu, immediate, immediate, unary, unary, move, move, move, two_byte, two_byte,
-		two_byte_imm, short_form, lea, stack, call, jump, jump, vector, vector, bmi,
+		two_byte_imm, short_form, lea, stack, call, jump, jump, vector, vector, bmi, divide,
 	};
 
 	kinds[rnd(sizeof(kinds) / sizeof(kinds[0]))]();
