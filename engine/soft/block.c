@@ -168,7 +168,8 @@ int block_create(struct soft_vcpu *soft)
 {
 	soft->epoch = 1;
 	soft->pages = host_alloc_pages(BLOCK_PAGES * sizeof(*soft->pages));
-	soft->arena = host_alloc_pages(BLOCK_ARENA);
+	soft->room = translate_room() / 4 * 9;
+	soft->arena = host_alloc_pages(soft->room);
 	if (!soft->pages || !soft->arena)
 		return -ENOMEM;
 	block_flush_jumps(soft, false);
@@ -177,7 +178,7 @@ int block_create(struct soft_vcpu *soft)
 
 void block_destroy(struct soft_vcpu *soft)
 {
-	host_free_pages(soft->arena, BLOCK_ARENA);
+	host_free_pages(soft->arena, soft->room);
 	host_free_pages(soft->pages, BLOCK_PAGES * sizeof(*soft->pages));
 }
 
@@ -207,7 +208,7 @@ static struct block *block_alloc(struct soft_vcpu *soft, size_t size)
 	if (b) {
 		soft->free[units] = b->next;
 	} else {
-		if (soft->arena_used + units * BLOCK_UNIT > BLOCK_ARENA) {
+		if (soft->arena_used + units * BLOCK_UNIT > soft->room) {
 			block_flush_all(soft);
 			return NULL;
 		}

@@ -95,6 +95,7 @@ bool block_page_compare(struct soft_vcpu *soft, struct block_page *page, u64 chu
 	bool voided = false;
 	u8 now[CODE_CHUNK];
 
+	soft->stat->pages_compared++;
 	for (; chunks; chunks &= chunks - 1) {
 		unsigned chunk = (unsigned)__builtin_ctzll(chunks), from = chunk * CODE_CHUNK;
 
@@ -124,6 +125,7 @@ struct block_page *block_page_find(struct soft_vcpu *soft, u64 hva)
 
 void block_page_close(struct soft_vcpu *soft, struct block_page *page)
 {
+	soft->stat->pages_closed++;
 	page->arming = 0;
 	for (unsigned c = 0; c < CODE_CHUNKS; c++) {
 		for (struct block *b = page->first[c]; b; b = b->next)

@@ -49,8 +49,7 @@ struct jit_jump {
 
 #define JIT_JUMP_BITS 13
 #define JIT_JUMP_HASH 0x9e3779b1u /* times the low half of RIP: the upper bits of 32 */
-#define JIT_CODE_SIZE (112u << 20)
-#define JIT_SLOTS (2u << 20) /* 8 bytes each, behind the code */
+#define JIT_CELL_SHARE 56u /* bytes of code for which there is a cell of 8 bytes, behind the code */
 #define JIT_BLOCK_ROOM 32768u /* more than any block's code */
 
 struct jit {
@@ -63,7 +62,8 @@ struct jit {
 	bool patched;		/* code has been written over since translated code ran */
 	bool count_handlers;	/* ANYKVM_STAT_HANDLERS=1 */
 	bool declined;		/* a block's preconditions do not hold: interpret it */
-	u32 used_slots;
+	size_t code_size;
+	u32 nr_slots, used_slots;
 	/* fixed code, executable addresses */
 	enum x86_result (*enter)(struct x86_cpu *cpu, const u8 *code);
 	/*
@@ -81,7 +81,7 @@ struct jit {
 	const u8 *split;	/* JIT_A: struct jit_split: goes on without windows */
 	const u8 *call_last;	/* as call_insn, but jumped to: goes on with whatever comes next */
 	struct jit_jump jump[1 + SOFT_CONTEXTS][1u << JIT_JUMP_BITS]; /* of supervisor's code; of user's */
-	struct jit_target target[JIT_SLOTS];
+	struct jit_target *target; /* of the links, by cell */
 };
 
 /* What jit_refill() is told of a window, in one register. */
@@ -247,7 +247,7 @@ static inline unsigned jit_host(unsigned guest)
 
 static inline u64 *jit_slot(struct jit *jit, u32 n)
 {
-	return (u64 *)(jit->region.write + JIT_CODE_SIZE) + n;
+	return (u64 *)(jit->region.write + jit->code_size) + n;
 }
 /* jit_plan.c: general registers that an instruction writes, bits by number; ~0: not known. */
 u32 jit_written(const struct x86_insn *insn);

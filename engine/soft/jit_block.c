@@ -17,7 +17,7 @@ void *jit_take_cells(struct jit *jit, size_t size)
 	u32 words = (u32)(size + 7) / 8;
 	u64 *cells = jit_slot(jit, jit->used_slots);
 
-	if (JIT_SLOTS - jit->used_slots < words)
+	if (jit->nr_slots - jit->used_slots < words)
 		return NULL;
 	jit->used_slots += words;
 	return cells;
@@ -232,7 +232,7 @@ static bool begin(struct jit_block *t, unsigned first)
 	size_t used = (jit->region.used + 15) & ~15ull;
 	unsigned nr = t->b->nr - first;
 
-	if (used + JIT_BLOCK_ROOM > JIT_CODE_SIZE)
+	if (used + JIT_BLOCK_ROOM > jit->code_size)
 		return false;
 	if (!take_piece(t, jit->region.exec + used, first, nr))
 		return false;

@@ -56,7 +56,6 @@ struct fetch_entry {
 
 #define BLOCK_PAGE_BITS 13
 #define BLOCK_PAGES 16384u
-#define BLOCK_ARENA (256u << 20) /* committed as it is used; a kibibyte a block */
 #define BLOCK_UNIT 64u
 #define BLOCK_MAX_INSNS 32
 #define BLOCK_MAX_BYTES 512u
@@ -130,6 +129,7 @@ struct soft_vcpu {
 	struct block_page *pages;	/* BLOCK_PAGES of them */
 	u32 next_page;			/* to be given out, or evicted */
 	u8 draft[BLOCK_MAX_UNITS * BLOCK_UNIT] __attribute__((aligned(8))); /* a block that is being made */
+	size_t room;			/* bytes for blocks; a kibibyte each, committed as they are used */
 	u8 *arena;			/* blocks; all thrown away when full */
 	size_t arena_used;
 	struct soft_tlb tlb;

@@ -156,6 +156,8 @@ bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b,
 		code_serialize();
 	}
 	*r = unlikely(soft->lockstep) ? lockstep_run(cpu, soft, b) : jit->enter(cpu, b->code);
+	soft->stat->link_misses += jit->link != 0;
+	soft->stat->branch_misses += !jit->link && *r == X86_BRANCH && !atomic_read(&cpu->stop);
 	return true;
 }
 
@@ -168,7 +170,6 @@ void translate_flush(struct soft_vcpu *soft)
 	jit->region.used = jit->fixed;
 	jit->used_slots = 0;
 	jit->link = 0;
-	memset(jit->jump, 0, sizeof(jit->jump));
 	atomic_or(&jit->cpu->stop, X86_STOP_CODE);
 }
 
@@ -238,6 +239,33 @@ static bool asked_for(const char *variable)
 	return value && value[0] == '1';
 }
 
+static size_t targets_size(const struct jit *jit)
+{
+	return jit->nr_slots * sizeof(jit->target[0]);
+}
+
+static int make_room(struct jit *jit, size_t size)
+{
+	jit->code_size = size;
+	jit->nr_slots = (u32)(size / JIT_CELL_SHARE);
+	jit->target = host_alloc_pages(targets_size(jit));
+	if (!jit->target)
+		return -ENOMEM;
+	if (!code_create(&jit->region, size + jit->nr_slots * sizeof(u64)))
+		return 0;
+	host_free_pages(jit->target, targets_size(jit));
+	return -ENOMEM;
+}
+
+/* ANYKVM_CODE_MB */
+size_t translate_room(void)
+{
+	const char *value = getenv("ANYKVM_CODE_MB");
+	long mb = value ? atol(value) : 0;
+
+	return (size_t)(mb < 1 || mb > 1024 ? 112 : mb) << 20;
+}
+
 void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 {
 	struct jit *jit;
@@ -254,7 +282,7 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 	jit->soft = soft;
 	jit->warm = warm;
 	jit->count_handlers = vcpu_of(cpu)->count_handlers = asked_for("ANYKVM_STAT_HANDLERS");
-	if (code_create(&jit->region, JIT_CODE_SIZE + JIT_SLOTS * sizeof(u64)))
+	if (make_room(jit, translate_room()))
 		goto out_free;
 	if (!jit_make_frame(jit))
 		goto out_destroy;
@@ -268,6 +296,7 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 
 out_destroy:
 	code_destroy(&jit->region);
+	host_free_pages(jit->target, targets_size(jit));
 out_free:
 	host_free_pages(jit, sizeof(*jit));
 }
@@ -281,6 +310,7 @@ void translate_destroy(struct soft_vcpu *soft)
 	if (soft->lockstep)
 		lockstep_destroy(soft->lockstep);
 	code_destroy(&jit->region);
+	host_free_pages(jit->target, targets_size(jit));
 	host_free_pages(jit, sizeof(*jit));
 	soft->jit = NULL;
 }

@@ -9,6 +9,8 @@
 /* Sets soft->jit, or leaves it NULL: switched off (ANYKVM_SOFT=interp), or no executable memory to be had. */
 void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft);
 void translate_destroy(struct soft_vcpu *soft);
+/* Bytes that the user grants to code. */
+size_t translate_room(void);
 
 /*
  * Runs the translation of b, and of what is chained to it, if there is one or it is time to make one.

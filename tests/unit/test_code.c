@@ -325,6 +325,35 @@ static void test_spanning(void **state)
 	assert_int_equal(regs.rax, 0x4411);
 }
 
+/* ---- more code than there is memory for --------------------------------------------------------------- */
+
+static int setup_small(void **state)
+{
+	int r;
+
+	setenv("ANYKVM_CODE_MB", "1", 1);
+	r = setup(state);
+	unsetenv("ANYKVM_CODE_MB");
+	return r;
+}
+
+/* A chain of jumps through most of memory, some over page ends, again and again. */
+static void test_much_code(void **state)
+{
+	unsigned n = 0, at = 0x41000;
+
+	(void)state;
+	for (; at < RAM_SIZE - 2 * PAGE; at += 5, n++)
+		memcpy(ram + at, "\xff\xc0\x75\x01\xf4", 5); /* inc eax; jnz over hlt */
+	ram[at] = 0xf4;
+	for (unsigned i = 0; i < 6; i++) {
+		start(0, 0x41000, STACK);
+		finish(0);
+		assert_int_equal(regs.rip, at + 1);
+		assert_int_equal(regs.rax, n);
+	}
+}
+
 /* ---- written by the VMM ----------------------------------------------------------------------------- */
 
 /* While the guest waits in KVM_RUN somebody writes code; it is run by a new translation (INVLPG). */
@@ -450,6 +479,9 @@ int main(void)
 		BOTH(test_invlpg_of_linked_code),
 		BOTH(test_cr3_load),
 		BOTH(test_spanning),
+		{ "test_much_code (interpreter)", test_much_code, setup_small, teardown, (void *)"interp" },
+		{ "test_much_code (translator)", test_much_code, setup_small, teardown, (void *)"jit" },
+		{ "test_much_code (both)", test_much_code, setup_small, teardown, (void *)"auto" },
 		BOTH(test_dma_with_paging),
 		BOTH(test_dma_without_paging),
 		BOTH(test_other_vcpu_writes),
