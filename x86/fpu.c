@@ -85,6 +85,7 @@ void x86_fpu_probe(void)
 	if (h->xsave) {
 		cpuid(0xd, 1, r);
 		h->xsaveopt = r[0] & 1;
+		h->xsavec = r[0] >> 1 & 1;
 	}
 	h->xcr0 = h->xsave ? xgetbv0() & USABLE : X86_XCR0_X87 | X86_XCR0_SSE;
 	if ((h->xcr0 & X86_XCR0_AVX512) != X86_XCR0_AVX512)

@@ -67,6 +67,7 @@ struct x86_fpu_host {
 	bool align64[64];	/* compacted format aligns it to 64 bytes */
 	bool xsave;		/* the host has XSAVE (else FXSAVE) */
 	bool xsaveopt;		/* and XSAVEOPT, which leaves out what is initial or has not changed since it was loaded */
+	bool xsavec;		/* the host has XSAVEC and the compacted format */
 	bool amd;
 	bool fdp_exception_only; /* CPUID.7.0:EBX[6] */
 	bool no_fcs_fds;	/* CPUID.7.0:EBX[13] */

@@ -262,9 +262,9 @@ static u32 component_offset(u64 layout, unsigned i)
 
 	if (!layout)
 		return x86_fpu_host.offset[i];
-	for (unsigned k = 2; k < i; k++) {
-		if (!(layout >> k & 1))
-			continue;
+	for (u64 rest = layout & (BIT64(i) - 4); rest; rest &= rest - 1) {
+		unsigned k = (unsigned)__builtin_ctzll(rest);
+
 		if (x86_fpu_host.align64[k])
 			at = (at + 63) & ~63u;
 		at += x86_fpu_host.length[k];
@@ -280,9 +280,11 @@ static u32 area_size(u64 components, u64 layout)
 
 	if (layout)
 		return component_offset(layout, 63);
-	for (unsigned i = 2; i < 63; i++)
-		if (components >> i & 1)
-			size = (u32)max_u64(size, x86_fpu_host.offset[i] + x86_fpu_host.length[i]);
+	for (components &= XCOMP_COMPACT - 4; components; components &= components - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(components);
+
+		size = (u32)max_u64(size, x86_fpu_host.offset[i] + x86_fpu_host.length[i]);
+	}
 	return size;
 }
 
@@ -309,10 +311,12 @@ static void vector_pieces(const struct x86_cpu *cpu, struct x86_xsave *image, co
 {
 	if (components & X86_XCR0_SSE)
 		add_piece(p, offsetof(struct x86_fxsave, xmm), image->fx.xmm, 16 * nr_vectors(cpu));
-	for (unsigned i = 2; i < 63; i++)
-		if (components >> i & 1)
-			add_piece(p, component_offset(a->layout, i), (u8 *)image + x86_fpu_host.offset[i],
-				  component_length(cpu, i));
+	for (components &= XCOMP_COMPACT - 4; components; components &= components - 1) {
+		unsigned i = (unsigned)__builtin_ctzll(components);
+
+		add_piece(p, component_offset(a->layout, i), (u8 *)image + x86_fpu_host.offset[i],
+			  component_length(cpu, i));
+	}
 }
 
 static void x87_pieces(struct x86_xsave *image, struct pieces *p)
@@ -332,6 +336,29 @@ static enum x86_result xsave_begin(struct x86_cpu *cpu, struct xarea *a)
 	a->rfbm = mask & cpu->xcr0 & x86_fpu_host.xcr0;
 	a->layout = 0;
 	return X86_OK;
+}
+
+/*
+ * The guest's image in host memory, where the host's instruction does what the guest's would: 64-bit layout, in one page, no
+ * PKRU, which is not in the host's register.
+ */
+static struct x86_xsave *direct(const struct x86_cpu *cpu, const struct x86_insn *insn, const struct xarea *a, bool write)
+{
+	u32 size = area_size(a->rfbm, a->layout);
+
+	if (cpu->code_bits != 64 || insn->osize != 8 || (a->rfbm & X86_XCR0_PKRU) || cpu->align_check ||
+	    (a->layout && !x86_fpu_host.xsavec) || (write && !x86_tlb_peek(cpu->tlb, a->gva, size, true)))
+		return NULL;
+	return x86_tlb_peek(cpu->tlb, a->gva, size, false);
+}
+
+/* The same for saving: the host's error pointers, addresses of ours, must not get there. AMD saves none by themselves. */
+static struct x86_xsave *direct_save(const struct x86_cpu *cpu, const struct x86_insn *insn, const struct xarea *a)
+{
+	if (!x86_fpu_host.amd || (cpu->fpu_unmasked & X86_FPU_UNMASKED_X87) ||
+	    (cpu->fpu_ip | cpu->fpu_dp | cpu->fpu_op))
+		return NULL;
+	return direct(cpu, insn, a, true);
 }
 
 static void put_pkru(const struct x86_cpu *cpu, struct x86_xsave *image)
@@ -375,6 +402,14 @@ static enum x86_result xsave_standard(struct x86_cpu *cpu, const struct x86_insn
 		r = x86_fpu_read(cpu, a.gva + HEADER, &xstate_bv, 8);
 	if (r)
 		return r;
+	image = optimise ? NULL : direct_save(cpu, insn, &a);
+	if (image) {
+		__asm__ volatile("xsave64 %0"
+				 : "+m"(*image)
+				 : "a"((u32)a.rfbm), "d"((u32)(a.rfbm >> 32))
+				 : "memory");
+		return X86_OK;
+	}
 	p.n = 0;
 	image = save_image(cpu, insn->osize == 8);
 	in_use = image->xstate_bv;
@@ -415,6 +450,14 @@ enum x86_result x86_exec_xsavec(struct x86_cpu *cpu, const struct x86_insn *insn
 	r = x86_fpu_area(cpu, insn, area_size(0, a.layout), 64, X86_ACCESS_WRITE, &a.gva);
 	if (r)
 		return r;
+	image = direct_save(cpu, insn, &a);
+	if (image) {
+		__asm__ volatile("xsavec64 %0"
+				 : "+m"(*image)
+				 : "a"((u32)a.rfbm), "d"((u32)(a.rfbm >> 32))
+				 : "memory");
+		return X86_OK;
+	}
 	p.n = 0;
 	image = save_image(cpu, insn->osize == 8);
 	if (image->fx.mxcsr != X86_MXCSR_RESET)
@@ -514,6 +557,20 @@ static bool loads_mxcsr(const struct xarea *a, u64 present)
 	return a->rfbm & (X86_XCR0_SSE | X86_XCR0_AVX);
 }
 
+/* A header that another vCPU changes between the check and here faults as host memory that is not there. */
+static bool load_direct(struct x86_cpu *cpu, const struct x86_insn *insn, const struct xarea *a, u64 present)
+{
+	const struct x86_xsave *image = direct(cpu, insn, a, false);
+
+	if (!image || (loads_mxcsr(a, present) && (image->fx.mxcsr & ~x86_fpu_host.mxcsr_mask)))
+		return false;
+	__asm__ volatile("xrstor64 %0" : : "m"(*image), "a"((u32)a->rfbm), "d"((u32)(a->rfbm >> 32)) : "memory");
+	if (a->rfbm & X86_XCR0_X87)
+		take_pointers(cpu, present & X86_XCR0_X87 ? &image->fx : NULL, true);
+	x86_fpu_track(cpu);
+	return true;
+}
+
 static enum x86_result xrstor(struct x86_cpu *cpu, const struct x86_insn *insn, bool must_be_compact)
 {
 	struct x86_xsave *image = x86_fpu_scratch(cpu, 0), *header = x86_fpu_scratch(cpu, 1);
@@ -536,6 +593,8 @@ static enum x86_result xrstor(struct x86_cpu *cpu, const struct x86_insn *insn, 
 		return r;
 	p.n = 0;
 	present = header->xstate_bv & a.rfbm;
+	if (load_direct(cpu, insn, &a, present))
+		return X86_OK;
 	if (cpu->code_bits != 64)
 		x86_fpu_save(image);
 	image->fx.mxcsr = a.layout && (a.rfbm & X86_XCR0_SSE) ? X86_MXCSR_RESET : x86_fpu_mxcsr();
