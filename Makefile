@@ -7,6 +7,7 @@
 #	make docs/api.md	what of the KVM API there is, from the code's tables
 #	make test-module	that module in a machine of QEMU's TCG, beside Debian's kvm-amd.ko
 #	make bench		measurements beside QEMU TCG and the bare machine
+#	make exits		how long exits and wake-ups take
 #	make install		DESTDIR, PREFIX
 #	make install-dkms	the module's sources for DKMS, the udev rule; DESTDIR
 #	make SANITIZE=1 ...	the same under ASan and UBSan, in build/san/
@@ -115,6 +116,12 @@ docs/api.md: $(B)/docs/api
 bench: all
 	bench/run
 
+# Exits and wake-ups in nanoseconds (bench/exits.c)
+exits: all
+	@mkdir -p $(B)/bench
+	$(Q)$(CC) -std=gnu11 -O2 $(WARN) -o $(B)/bench/exits bench/exits.c -lpthread
+	$(B)/anykvm run -q -- $(B)/bench/exits
+
 # The kernel module, beside a mirror of the sources as Kbuild leaves its objects next to them.
 KDIR ?= /lib/modules/$(shell uname -r)/build
 KBUILD := $(MAKE) -C $(KDIR) M=$(CURDIR)/$(B)/module $(if $(V),V=1)
@@ -150,5 +157,5 @@ install-dkms:
 clean:
 	rm -rf build
 
-.PHONY: all objects-check insn test bench module test-module install install-dkms clean
+.PHONY: all objects-check insn test bench exits module test-module install install-dkms clean
 -include $(patsubst %.o,%.d,$(LIB_O) $(SVM_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B)) $(B)/docs/api.d

@@ -170,7 +170,7 @@ class Machine:
 
     def state(self):
         if not self.running():
-            return f"QEMU ended with status {self.process.returncode}: {self._read('log').strip()[-600:]!r}"
+            return f"QEMU ended with status {self.process.returncode}: {self._read('log').strip()[-600:]!r}, serial {self.serial()[-600:]!r}"
         return f"serial ends with {self.serial()[-400:]!r}"
 
     def wait_for(self, what, condition, seconds):
