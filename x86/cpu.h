@@ -281,6 +281,9 @@ struct x86_cpu {
 	u64 code_stack, code_stack_end; /* ... its return addresses on the host's stack: begin and end (below) */
 	u64 code_temp[2];	/* ... within an instruction */
 	u64 host_window[X86_HOST_WINDOWS]; /* the same: host addresses of memory whose rights the block has checked */
+	struct {
+		u64 page, host;	/* linear and host address */
+	} host_page[X86_HOST_WINDOWS]; /* the same: pages that its loop is at */
 	u64 seg_base[X86_NR_SREGS]; /* bases that address formation adds: 0 for ES, CS, SS, DS in 64-bit mode */
 	u8 seg_flat;		/* bit s: segment s (ES..GS) needs no limit or type check for data access */
 	u8 canonical_bits;	/* 48 or 57 */

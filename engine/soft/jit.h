@@ -180,11 +180,23 @@ struct jit_refusal {
 	u16 offset;	/* of the instruction that comes next, in its page */
 };
 
+/* Where an access that moves on steadily comes to another page. */
+struct jit_turn {
+	u8 *place;
+	u8 *back;
+	unsigned insn, position;
+	bool write, no_vector;
+	int recipe;
+};
+
 /* A branch of the block's to an instruction of its own (jit_loop.c). */
 struct jit_loop {
 	bool any;
 	bool inside;		/* the copy is being written */
 	unsigned head, tail;	/* instructions: target and branch */
+	u32 written;		/* registers by number; ... */
+	u32 steady;		/* ... of these, such that advance by what does not change */
+	u32 paged;		/* windows, by number, whose page is remembered: bits */
 	u8 *enter;		/* the branch in the block; NULL: it has not been written */
 	const u8 *again;	/* where the copy's branch leads */
 	/* At the branch: */
@@ -214,6 +226,8 @@ struct jit_block {
 	struct jit_loop loop;
 	u8 in_a, next_in_a;	/* window whose host address is in JIT_A: for this instruction, for the next */
 	struct jit_plan plan;
+	unsigned nr_turns;
+	struct jit_turn turn[JIT_WINDOWS];
 	unsigned nr_cold, nr_exits, nr_leaves, nr_refusals;
 	struct jit_refusal refusal[8];
 	struct jit_cold cold[6 * BLOCK_MAX_INSNS];
@@ -227,6 +241,8 @@ struct jit_block {
 };
 
 #define JIT_FIELD(name) EMIT_GS((s32)offsetof(struct x86_cpu, name))
+/* Of the page that a loop is at. */
+#define JIT_PAGE(n) EMIT_GS((s32)(offsetof(struct x86_cpu, host_page) + (n) * 2 * sizeof(u64)))
 #define JIT_REG(n) EMIT_GS((s32)(offsetof(struct x86_cpu, regs) + (n) * sizeof(u64)))
 
 /* Whether a distance from the block's start fits a displacement, also with offsets of the block's and a window's. */
@@ -257,6 +273,8 @@ void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr, c
 void jit_find_loop(struct jit_block *t);
 /* Whether the branch at hand is the loop's; then it is translated. */
 bool jit_loop_branch(struct jit_block *t, const struct x86_insn *insn);
+/* After jit_plan(): which of its windows move in strides. */
+void jit_find_strides(struct jit_block *t);
 /* Before the copy of the loop: the state in which it is entered. Behind it: nothing comes this way. */
 void jit_loop_enter(struct jit_block *t);
 
@@ -327,6 +345,8 @@ void jit_cold_window(struct jit_block *t, const struct jit_cold *c, const u64 *s
  * looks.
  */
 bool jit_aligned(struct jit_block *t, struct emit_mem m, u32 mask);
+/* The way of accesses to other pages, before the slow paths. */
+void jit_turns(struct jit_block *t);
 /* Host addresses of windows are good no longer: something may have changed rights or mappings. */
 void jit_close_windows(struct jit_block *t);
 /* Instructions do not disturb JIT_A unless they say so: this one, which used it for an operand, did not. */

@@ -97,23 +97,32 @@ static void linear(struct jit_block *t, const struct x86_insn *insn, enum jit_wh
 
 /* ---- probes ---------------------------------------------------------------------------------------- */
 
-/* JIT_A: from linear to host address; JIT_B and flags are lost. The branch if it misses. */
-static u8 *probe(struct jit_block *t, unsigned size, bool write)
+static s32 tag(bool write)
+{
+	return write ? offsetof(struct x86_tlb_entry, tag_write) : offsetof(struct x86_tlb_entry, tag_read);
+}
+
+/* JIT_A: from linear address to offset in its page, JIT_B: the page's entry; flags are lost. The branch if it misses. */
+static u8 *find_entry(struct jit_block *t, unsigned size, bool write)
 {
 	struct emit *e = &t->e;
-	size_t tag = write ? offsetof(struct x86_tlb_entry, tag_write) :
-			     offsetof(struct x86_tlb_entry, tag_read);
-	u8 *miss;
 
+	t->in_host = false;
 	emit_mov(e, 4, JIT_B, JIT_A);
 	emit_shift(e, EMIT_SHR, 4, JIT_B, 12 - 5);
 	emit_alu_imm(e, EMIT_AND, 4, JIT_B, (X86_TLB_SIZE - 1) << 5);
 	emit_alu_load(e, EMIT_ADD, 8, JIT_B, JIT_FIELD(tlb));
-	emit_alu_load(e, EMIT_SUB, 8, JIT_A, EMIT_MEM(JIT_B, (s32)tag));
+	emit_alu_load(e, EMIT_SUB, 8, JIT_A, EMIT_MEM(JIT_B, tag(write)));
 	emit_alu_imm(e, EMIT_CMP, 8, JIT_A, 4096 - (s32)size);
-	miss = emit_jcc_forward(e, JIT_IF_ABOVE);
-	emit_alu_load(e, EMIT_ADD, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct x86_tlb_entry, host)));
-	t->in_host = false;
+	return emit_jcc_forward(e, JIT_IF_ABOVE);
+}
+
+/* JIT_A: from linear to host address; JIT_B and flags are lost. The branch if it misses. */
+static u8 *probe(struct jit_block *t, unsigned size, bool write)
+{
+	u8 *miss = find_entry(t, size, write);
+
+	emit_alu_load(&t->e, EMIT_ADD, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct x86_tlb_entry, host)));
 	return miss;
 }
 
@@ -169,6 +178,73 @@ static void note_flags(struct jit_block *t)
 	t->piece->at[t->now - t->piece->first].flags = (s8)jit_flags_source(t);
 }
 
+static struct emit_mem page_field(unsigned window, size_t field)
+{
+	return EMIT_GS((s32)(offsetof(struct x86_cpu, host_page) + window * 16 + field));
+}
+
+/*
+ * An access in strides: that of the last iteration was in the same page as a rule, which then is not looked up again.
+ * JIT_A: the window's host address.
+ */
+static void stride(struct jit_block *t, const struct x86_insn *insn, bool write)
+{
+	unsigned n = t->plan.access[t->position][JIT_EXPLICIT].window;
+	struct jit_window *w = &t->plan.window[n];
+	struct emit *e = &t->e;
+	u8 *back;
+
+	jit_risk_flags(t);
+	note_flags(t);
+	w->known = true;
+	w->align = 0;
+	w->writable = write || write_follows(t, n);
+	back = e->p;
+	linear(t, insn, JIT_EXPLICIT, window_start(t, t->position, JIT_EXPLICIT));
+	emit_alu_load(e, EMIT_SUB, 8, JIT_A, page_field(n, 0));
+	emit_alu_imm(e, EMIT_CMP, 8, JIT_A, 4096 - (s32)(w->high - w->low));
+	if (t->nr_turns == ARRAY_SIZE(t->turn)) {
+		e->overflow = true;
+		return;
+	}
+	t->turn[t->nr_turns++] = (struct jit_turn){
+		.place = emit_jcc_forward(e, JIT_IF_ABOVE), .back = back, .insn = t->now, .position = t->position,
+		.write = w->writable, .no_vector = t->no_vector, .recipe = jit_flags_source(t),
+	};
+	emit_alu_load(e, EMIT_ADD, 8, JIT_A, page_field(n, 8));
+	t->in_host = false;
+	if (w->members > 1)
+		emit_store(e, 8, JIT_WINDOW(n), JIT_A);
+}
+
+void jit_turns(struct jit_block *t)
+{
+	struct emit *e = &t->e;
+
+	for (unsigned i = 0; i < t->nr_turns; i++) {
+		const struct jit_turn *turn = &t->turn[i];
+		unsigned n = t->plan.access[turn->position][JIT_EXPLICIT].window;
+		const struct jit_window *w = &t->plan.window[n];
+		struct jit_cold *c;
+
+		t->now = turn->insn;
+		t->position = turn->position;
+		emit_patch(e, turn->place);
+		linear(t, &t->b->insn[t->now], JIT_EXPLICIT, window_start(t, t->position, JIT_EXPLICIT));
+		c = add_cold(t, find_entry(t, (unsigned)(w->high - w->low), turn->write));
+		if (!c)
+			return;
+		*c = (struct jit_cold){ .place = c->place, .back = turn->back, .insn = t->now, .position = t->position,
+					.window = (u8)n, .which = JIT_EXPLICIT, .writable = turn->write,
+					.no_vector = turn->no_vector, .recipe = turn->recipe };
+		emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, tag(turn->write)));
+		emit_store(e, 8, page_field(n, 0), JIT_A);
+		emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct x86_tlb_entry, host)));
+		emit_store(e, 8, page_field(n, 8), JIT_A);
+		emit_jmp(e, 0, turn->back);
+	}
+}
+
 static void open_window(struct jit_block *t, const struct x86_insn *insn, enum jit_which which, bool write)
 {
 	unsigned n = t->plan.access[t->position][which].window;
@@ -201,6 +277,12 @@ static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn,
 	const struct jit_access *a = &t->plan.access[t->position][which];
 	struct jit_window *w = &t->plan.window[a->window];
 
+	if (t->loop.inside && which == JIT_EXPLICIT && a->window != JIT_NO_WINDOW &&
+	    (t->loop.paged >> a->window & 1) && !w->known) {
+		stride(t, insn, write);
+		t->in_a = w->members > 1 ? a->window : JIT_NO_WINDOW;
+		return EMIT_MEM(JIT_A, (s32)(a->offset - w->low));
+	}
 	if (!t->windows || a->window == JIT_NO_WINDOW || w->members < 2) {
 		jit_risk_flags(t);
 		note_flags(t);

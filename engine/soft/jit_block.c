@@ -254,6 +254,7 @@ static const u8 *finish(struct jit_block *t, u64 page)
 	jit_exits(t);
 	refusals(t);
 	jit_leaves(t);
+	jit_turns(t);
 	cold(t);
 	if (t->e.overflow)
 		return NULL;
@@ -281,6 +282,7 @@ void jit_translate(struct jit *jit, struct block *b)
 	}
 	jit_find_loop(&t);
 	jit_plan(&t.plan, b->insn, b->nr, &t.loop);
+	jit_find_strides(&t);
 	entry(&t);
 	if (!body(&t))
 		end(&t);
