@@ -35,7 +35,8 @@ void *anykvm_mmap(void *hint, size_t size, int prot, int flags, int fd, long off
 /* Whether fd is a descriptor of AnyKVM's. */
 bool anykvm_owns(int fd);
 /* Async-signal-safe: makes the KVM_RUN in progress on the calling thread, if any, return EINTR. To be
- * called from a VMM's signal handlers (the preloaded shim does so by itself). */
+ * called from a VMM's signal handlers (the preloaded shim does so by itself). A handler that runs in the
+ * midst of KVM_RUN finds a GS base that is not the program's; it is again when the call returns. */
 void anykvm_interrupt(void);
 /* Name of the engine that runs guests: "soft". Static storage. */
 const char *anykvm_engine(void);

@@ -216,6 +216,17 @@ void emit_imul_imm(struct emit *e, unsigned size, unsigned dst, unsigned src, s3
 	emit32(e, (u32)value);
 }
 
+/* VEX.LZ.F2.0F3A.W0 F0 /r ib */
+void emit_rorx(struct emit *e, unsigned dst, unsigned src, unsigned count)
+{
+	emit8(e, 0xc4);
+	emit8(e, (u8)(!(dst >> 3) << 7 | 1 << 6 | !(src >> 3) << 5 | 3));
+	emit8(e, 0x7b);
+	emit8(e, 0xf0);
+	emit8(e, (u8)(0xc0 | (dst & 7) << 3 | (src & 7)));
+	emit8(e, (u8)count);
+}
+
 void emit_bswap(struct emit *e, unsigned size, unsigned reg)
 {
 	emit_prefix(e, size, 0, 0, reg, false);

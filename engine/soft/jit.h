@@ -60,6 +60,7 @@ struct jit {
 	u32 warm;		/* executions before a block is translated */
 	u64 link;		/* the link through which translated code was left: its index + 1 */
 	bool patched;		/* code has been written over since translated code ran */
+	bool rorx;		/* the host has it */
 	bool count_handlers;	/* ANYKVM_STAT_HANDLERS=1 */
 	bool declined;		/* a block's preconditions do not hold: interpret it */
 	size_t code_size;

@@ -108,8 +108,12 @@ static u8 *find_entry(struct jit_block *t, unsigned size, bool write)
 	struct emit *e = &t->e;
 
 	t->in_host = false;
-	emit_mov(e, 4, JIT_B, JIT_A);
-	emit_shift(e, EMIT_SHR, 4, JIT_B, 12 - 5);
+	if (t->jit->rorx) {
+		emit_rorx(e, JIT_B, JIT_A, 12 - 5);
+	} else {
+		emit_mov(e, 4, JIT_B, JIT_A);
+		emit_shift(e, EMIT_SHR, 4, JIT_B, 12 - 5);
+	}
 	emit_alu_imm(e, EMIT_AND, 4, JIT_B, (X86_TLB_SIZE - 1) << 5);
 	emit_alu_load(e, EMIT_ADD, 8, JIT_B, JIT_FIELD(tlb));
 	emit_alu_load(e, EMIT_SUB, 8, JIT_A, EMIT_MEM(JIT_B, tag(write)));

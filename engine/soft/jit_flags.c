@@ -204,6 +204,7 @@ static bool overwrites(const struct x86_insn *insn)
 static bool is_quiet(const struct x86_insn *insn)
 {
 	return insn->desc->state == X86_STATE_INT && (insn->desc->flags & X86_F_INNOCUOUS) &&
+	       insn->desc->feature == X86_FEAT_NONE &&
 	       !(insn->desc->flags & X86_F_BRANCH) && jit_written(insn) != ~0u && insn->op != X86_OP_PUSH &&
 	       insn->op != X86_OP_POP && insn->op != X86_OP_DIV && insn->op != X86_OP_IDIV &&
 	       !(insn->prefix & (X86_PFX_VEX | X86_PFX_EVEX)) && (!jit_has_mem(insn) || insn->op == X86_OP_LEA);

@@ -266,6 +266,19 @@ size_t translate_room(void)
 	return (size_t)(mb < 1 || mb > 1024 ? 112 : mb) << 20;
 }
 
+static bool have_rorx(void)
+{
+	u32 a = 0, b = 0, c = 0, d = 0;
+
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	if (a < 7)
+		return false;
+	a = 7;
+	c = 0;
+	__asm__ volatile("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+	return b >> 8 & 1; /* BMI2 */
+}
+
 void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 {
 	struct jit *jit;
@@ -281,6 +294,7 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 	jit->cpu = cpu;
 	jit->soft = soft;
 	jit->warm = warm;
+	jit->rorx = have_rorx();
 	jit->count_handlers = vcpu_of(cpu)->count_handlers = asked_for("ANYKVM_STAT_HANDLERS");
 	if (make_room(jit, translate_room()))
 		goto out_free;
