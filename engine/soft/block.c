@@ -390,6 +390,7 @@ static bool join_pages(struct vcpu *vcpu, struct source *s, u64 linear, enum blo
 	memcpy(s->joined + s->avail, (const u8 *)e->page->record->hva, X86_MAX_INSN_LEN);
 	s->nr_joined = s->avail + X86_MAX_INSN_LEN;
 	s->tail_page = e->page;
+	((struct soft_vcpu *)vcpu->engine)->devices |= e->devices;
 	return true;
 }
 
@@ -568,7 +569,10 @@ static bool same_tail(struct vcpu *vcpu, const struct block *b, u64 linear, enum
 	u64 flushes = soft->flushes;
 	struct fetch_entry *e = fetch_page(vcpu, next_page(vcpu, linear), miss);
 
-	return e && soft->flushes == flushes && e->page == tail && trust(vcpu, tail) && b->page;
+	if (!e || soft->flushes != flushes || e->page != tail)
+		return false;
+	soft->devices |= e->devices;
+	return trust(vcpu, tail) && b->page;
 }
 
 static struct block *find_or_make(struct vcpu *vcpu, struct block_page *page, u64 linear, enum block_miss *miss)
