@@ -348,6 +348,8 @@ void jit_cold_window(struct jit_block *t, const struct jit_cold *c, const u64 *s
 bool jit_aligned(struct jit_block *t, struct emit_mem m, u32 mask);
 /* The way of accesses to other pages, before the slow paths. */
 void jit_turns(struct jit_block *t);
+/* jit_vector.c: to the handler unless the operand at m is aligned. */
+void jit_demand_aligned(struct jit_block *t, struct emit_mem m, u32 mask);
 /* Host addresses of windows are good no longer: something may have changed rights or mappings. */
 void jit_close_windows(struct jit_block *t);
 /* Instructions do not disturb JIT_A unless they say so: this one, which used it for an operand, did not. */

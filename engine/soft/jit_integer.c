@@ -439,8 +439,30 @@ static bool transform(struct jit_block *t, const struct x86_insn *insn)
 	return true;
 }
 
+/* Kernels allocate memory with it. It leaves all flags but ZF alone. */
+static bool cmpxchg16b(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct emit *e = &t->e;
+	struct emit_mem m;
+
+	if (feature_missing(t, insn) || !jit_ea_possible(insn))
+		return false;
+	m = jit_operand(t, insn, 16, true);
+	jit_demand_aligned(t, m, 15);
+	jit_load_flags(t);
+	emit_mov(e, 8, X86_RAX, JIT_AX);
+	if (insn->prefix & X86_PFX_LOCK)
+		emit8(e, 0xf0);
+	emit_op_mem(e, 8, 0x0fc7, 1, m);
+	emit_mov(e, 8, JIT_AX, X86_RAX);
+	jit_wrote_flags(t, insn);
+	return true;
+}
+
 bool jit_integer(struct jit_block *t, const struct x86_insn *insn)
 {
+	if (insn->op == X86_OP_CMPXCHG16B)
+		return cmpxchg16b(t, insn);
 	if (insn->op == X86_OP_NOP || insn->op == X86_OP_PREFETCH)
 		return jit_kept_a(t), true;
 	if (!runs_as_itself(t, insn) || !transform(t, insn))

@@ -71,8 +71,8 @@ static bool reads_ax(const struct x86_insn *insn)
 	return insn->map == 3 && (insn->opcode == 0x60 || insn->opcode == 0x61);
 }
 
-/* To the handler unless m is aligned; the host's pages are as the guest's. */
-static void check_alignment(struct jit_block *t, struct emit_mem m, u32 mask)
+/* The host's pages are as the guest's. */
+void jit_demand_aligned(struct jit_block *t, struct emit_mem m, u32 mask)
 {
 	struct emit *e = &t->e;
 	unsigned reg = JIT_A;
@@ -95,7 +95,7 @@ static struct emit_mem memory(struct jit_block *t, const struct x86_insn *insn, 
 	struct emit_mem m = jit_operand(t, insn, n->mem_size, n->mem_access & X86_ACC_W);
 
 	if (n->align)
-		check_alignment(t, m, n->align);
+		jit_demand_aligned(t, m, n->align);
 	else
 		jit_kept_a(t);
 	return m;
