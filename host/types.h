@@ -37,6 +37,18 @@ static inline u64 max_u64(u64 a, u64 b)
 	return a > b ? a : b;
 }
 
+/*
+ * An index of the guest's or the VMM's, already checked to be below size: 0 where the processor speculates past that
+ * check (Spectre variant 1).
+ */
+static inline u64 index_nospec(u64 index, u64 size)
+{
+	u64 mask;
+
+	__asm__ volatile("cmp %1, %2; sbb %0, %0" : "=r"(mask) : "g"(size), "r"(index) : "cc");
+	return index & mask;
+}
+
 /* Atomics, sequentially consistent unless the name says otherwise. */
 #define atomic_read(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 #define atomic_read_acquire(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)

@@ -81,7 +81,7 @@ static void reset_entry(struct vm *vm, const struct kvm_dirty_gfn *e)
 {
 	u32 as = atomic_read(&e->slot) >> 16, id = atomic_read(&e->slot) & 0xffff;
 	u64 n = atomic_read(&e->offset);
-	struct memslot *slot = as < VM_ADDRESS_SPACES && id < VM_MAX_SLOTS ? vm->slot_by_id[as][id] : NULL;
+	struct memslot *slot = as < VM_ADDRESS_SPACES && id < VM_MAX_SLOTS ? *vm_slot_by_id(vm, as, id) : NULL;
 
 	if (slot && slot->dirty && n < slot->npages)
 		atomic_and(&slot->dirty[n / 64], ~BIT64(n % 64));
@@ -144,7 +144,7 @@ static struct memslot *logged_slot(struct vm *vm, u32 slot_id, long *error)
 	if (as >= VM_ADDRESS_SPACES || id >= VM_MAX_SLOTS)
 		return NULL;
 	*error = -ENOENT;
-	slot = vm->slot_by_id[as][id];
+	slot = *vm_slot_by_id(vm, as, id);
 	return slot && slot->dirty ? slot : NULL;
 }
 

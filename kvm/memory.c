@@ -408,7 +408,7 @@ static long vm_set_user_memory_region(void *object, unsigned long arg)
 	if (r)
 		return r;
 	host_mutex_lock(&vm->lock);
-	old = vm->slot_by_id[m.slot >> 16][m.slot & 0xffff];
+	old = *vm_slot_by_id(vm, m.slot >> 16, m.slot & 0xffff);
 	if (m.memory_size)
 		r = region_change(vm, &m, old);
 	else

@@ -273,7 +273,7 @@ static long vcpu_set_mce(void *object, unsigned long arg)
 		return -EFAULT;
 	if (mce.bank >= (msr->mcg_cap & 0xff) || !(mce.status & MCI_VAL))
 		return -EINVAL;
-	bank = &msr->mce_banks[mce.bank * 4];
+	bank = &msr->mce_banks[index_nospec(mce.bank, VCPU_MCE_BANKS) * 4];
 	if (!(mce.status & MCI_UC)) {
 		if ((bank[1] & MCI_VAL) && (bank[1] & MCI_UC))
 			bank[1] |= MCI_OVER;

@@ -51,7 +51,7 @@ s32 irq_gsi_of_pin(const struct irqchip *ic, u32 chip, u32 pin)
 	/* The slave's pins are numbered 8..15 on the pair of 8259. */
 	if (chip >= IRQ_CHIPS || pin >= IOAPIC_PINS)
 		return -1;
-	return atomic_read_acquire(&ic->routes)->gsi_of[chip][pin];
+	return atomic_read_acquire(&ic->routes)->gsi_of[index_nospec(chip, IRQ_CHIPS)][index_nospec(pin, IOAPIC_PINS)];
 }
 
 /* ---- building a table --------------------------------------------------------------------------- */

@@ -44,7 +44,9 @@ void vm_put(struct vm *vm)
 
 struct vcpu *vm_vcpu(struct vm *vm, u32 index)
 {
-	return index < atomic_read_acquire(&vm->nr_vcpus) ? vm->vcpu[index] : NULL;
+	u32 n = atomic_read_acquire(&vm->nr_vcpus);
+
+	return index < n ? vm->vcpu[index_nospec(index, n)] : NULL;
 }
 
 struct vcpu *vm_vcpu_by_id(struct vm *vm, u32 id)

@@ -322,6 +322,12 @@ extern const struct ioctl_row device_msr_ioctls[], vcpu_msr_ioctls[], device_cpu
 enum x86_result vcpu_rdmsr(struct x86_cpu *cpu, u32 index, u64 *value);
 enum x86_result vcpu_wrmsr(struct x86_cpu *cpu, u32 index, u64 value);
 
+/* as and id are the VMM's, and in range. Caller holds l. */
+static inline struct memslot **vm_slot_by_id(struct vm *vm, u32 as, u32 id)
+{
+	return &vm->slot_by_id[index_nospec(as, VM_ADDRESS_SPACES)][index_nospec(id, VM_MAX_SLOTS)];
+}
+
 /* memory.c */
 /* The slot that holds gfn in address space as_id, or NULL. Inside, or with l. */
 u64 vm_slots_generation(struct vm *vm, unsigned as_id); /* inside, or with l */

@@ -182,13 +182,16 @@ static u32 read_register(struct ioapic *io)
 	}
 	if (pin >= IOAPIC_PINS)
 		return ~0u;
+	pin = (u32)index_nospec(pin, IOAPIC_PINS);
 	return (u32)(io->select & 1 ? io->redir[pin] >> 32 : io->redir[pin]);
 }
 
 static void write_redir(struct ioapic *io, unsigned pin, u32 value)
 {
-	u64 old = io->redir[pin], e;
+	u64 old, e;
 
+	pin = (unsigned)index_nospec(pin, IOAPIC_PINS);
+	old = io->redir[pin];
 	if (io->select & 1)
 		e = (old & 0xffffffffull) | (u64)value << 32;
 	else

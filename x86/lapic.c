@@ -476,7 +476,7 @@ void lapic_mmio_read(struct lapic *l, u32 offset, void *data, unsigned size)
 	memset(data, 0, size);
 	if (byte + size > 4 || !can_read(l, offset >> 4))
 		return;
-	value = read_reg(l, offset >> 4);
+	value = read_reg(l, (unsigned)index_nospec(offset >> 4, APIC_NR_REGS));
 	memcpy(data, (const u8 *)&value + byte, size);
 }
 
@@ -488,7 +488,7 @@ void lapic_mmio_write(struct lapic *l, u32 offset, const void *data, unsigned si
 	if (size != 4 || (offset & 0xf) || offset >= APIC_NR_REGS * 16)
 		return;
 	memcpy(&value, data, sizeof(value));
-	write_reg(l, offset >> 4, value);
+	write_reg(l, (unsigned)index_nospec(offset >> 4, APIC_NR_REGS), value);
 }
 
 bool lapic_msr_read(struct lapic *l, unsigned reg, u64 *value)

@@ -531,7 +531,7 @@ static u64 *field(struct x86_cpu *cpu, const struct msr_row *row, u32 index)
 		return mtrr_variable(cpu, index);
 	if (row->field == NO_FIELD)
 		return NULL;
-	return (u64 *)((char *)cpu + row->field) + (index - row->first);
+	return (u64 *)((char *)cpu + row->field) + index_nospec(index - row->first, row->last - row->first + 1ull);
 }
 
 /* Machine-check registers that depend on MCG_CAP. */
