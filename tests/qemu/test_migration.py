@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from migration import (churn_machine, configure, listen, no_gap, status, ticks, wait_end, wait_migrated, wait_running,
+from migration import (churn_machine, configure, listen, no_gap, ticks, wait_end, wait_migrated, wait_running,
                        wait_status, wait_tick)
 
 NETWORK = ["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile="]
