@@ -160,6 +160,17 @@ static int enable_enforce_hyperv(struct vcpu *vcpu, const u64 *args)
 	return 0;
 }
 
+static int enable_synic(struct vcpu *vcpu, const u64 *args)
+{
+	(void)args;
+	return vcpu_hyperv_activate_synic(vcpu, false);
+}
+
+static int enable_synic2(struct vcpu *vcpu, const u64 *args)
+{
+	return args[0] ? -EINVAL : vcpu_hyperv_activate_synic(vcpu, true);
+}
+
 /* ---- the table ----------------------------------------------------------------------------------------------- */
 
 #define CAP(x) .cap = KVM_CAP_##x, .name = #x
@@ -256,6 +267,9 @@ const struct cap_row kvm_caps[] = {
 	{ YES(HYPERV_VAPIC) },
 	{ YES(HYPERV_SPIN) },
 	{ YES(HYPERV_TIME) },
+	{ YES(HYPERV_SYNIC), .enable_vcpu = enable_synic },
+	{ YES(HYPERV_SYNIC2), .enable_vcpu = enable_synic2 },
+	{ YES(HYPERV_EVENTFD) },
 	{ YES(HYPERV_VP_INDEX) },
 	{ YES(HYPERV_TLBFLUSH) },
 	{ YES(HYPERV_SEND_IPI) },

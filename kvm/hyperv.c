@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Hyper-V's MSRs, CPUID leaves and reference time. A guest is offered them by its CPUID (leaf 0x40000001 says "Hv#1");
+ * Hyper-V's MSRs, CPUID leaves and reference time (hyperv_synic.c: interrupts and timers; hyperv_calls.c: hypercalls). A guest is offered them by its CPUID (leaf 0x40000001 says "Hv#1");
  * KVM_CAP_HYPERV_ENFORCE_CPUID holds it to the features that are told there.
  *
  * The reference TSC page says time = (TSC * scale >> 64) + offset, in 100 ns; it is derived from kvmclock and rewritten when
  * that changes, unless the guest, after a migration, has asked that it stay as it is (TSC_EMULATION_CONTROL).
  *
- * Left out, and not announced: SynIC, synthetic timers and what rests on them (messages, events), the synthetic debugger,
- * nesting.
+ * Left out, and not announced: nesting. The synthetic debugger is userspace's, which is told of writes to its MSRs.
  */
 #include "kvm/clock.h"
 #include "kvm/hyperv.h"
@@ -21,6 +20,8 @@
 /* Features of CPUID leaf 0x40000003; in EAX unless said otherwise. */
 #define HAS_RUNTIME BIT(0)
 #define HAS_REF_COUNT BIT(1)
+#define HAS_SYNIC BIT(2)
+#define HAS_TIMERS BIT(3)
 #define HAS_APIC BIT(4)
 #define HAS_HYPERCALL BIT(5)
 #define HAS_VP_INDEX BIT(6)
@@ -28,9 +29,12 @@
 #define HAS_REF_TSC BIT(9)
 #define HAS_FREQUENCY BIT(11)
 #define HAS_REENLIGHTENMENT BIT(13)
+#define EDX_GUEST_DEBUGGING BIT(1)
 #define EDX_XMM_INPUT BIT(4)
 #define EDX_FREQUENCY BIT(8)
 #define EDX_CRASH BIT(10)
+#define EDX_DEBUG BIT(11)
+#define EDX_TIMER_DIRECT BIT(19)
 
 #define MSRS(X)                                                                                            \
 	X(GUEST_OS_ID, 0x40000000, HAS_HYPERCALL, 0) X(HYPERCALL, 0x40000001, HAS_HYPERCALL, 0)           \
@@ -53,17 +57,23 @@ enum {
 };
 
 static const struct msr_row {
-	u32 index, eax, edx;
+	u32 first, last, eax, edx;
 } msrs[] = {
-#define X(name, index, eax, edx) { index, eax, edx },
+#define X(name, index, eax, edx) { index, index, eax, edx },
 	MSRS(X)
 #undef X
+	{ MSR_HV_SCONTROL, MSR_HV_EOM, HAS_SYNIC, 0 },
+	{ MSR_HV_SINT0, MSR_HV_SINT0 + HYPERV_SINTS - 1, HAS_SYNIC, 0 },
+	{ MSR_HV_TIMER0, MSR_HV_TIMER0 + 2 * HYPERV_TIMERS - 1, HAS_TIMERS, 0 },
+	{ MSR_HV_DEBUG_CONTROL, MSR_HV_DEBUG_PENDING, 0, EDX_DEBUG },
+	{ MSR_HV_DEBUG_OPTIONS, MSR_HV_DEBUG_OPTIONS, 0, EDX_DEBUG },
 };
 
 #define FEATURES_EAX                                                                                        \
-	(HAS_RUNTIME | HAS_REF_COUNT | HAS_APIC | HAS_HYPERCALL | HAS_VP_INDEX | HAS_RESET | HAS_REF_TSC | \
+	(HAS_RUNTIME | HAS_REF_COUNT | HAS_SYNIC | HAS_TIMERS | HAS_APIC | HAS_HYPERCALL | HAS_VP_INDEX | HAS_RESET | HAS_REF_TSC | \
 	 HAS_FREQUENCY | HAS_REENLIGHTENMENT)
-#define FEATURES_EDX (EDX_XMM_INPUT | EDX_FREQUENCY | EDX_CRASH)
+#define FEATURES_EBX (EBX_POST_MESSAGES | EBX_SIGNAL_EVENTS | EBX_DEBUGGING)
+#define FEATURES_EDX (EDX_GUEST_DEBUGGING | EDX_XMM_INPUT | EDX_FREQUENCY | EDX_CRASH | EDX_DEBUG)
 
 #define ENABLE 1u /* bit 0 of HYPERCALL, REFERENCE_TSC, ASSIST */
 #define PAGE_MASK (~0xfffull)
@@ -73,7 +83,7 @@ static const struct msr_row {
 static const struct msr_row *find_msr(u32 index)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++) {
-		if (msrs[i].index == index)
+		if (index >= msrs[i].first && index <= msrs[i].last)
 			return &msrs[i];
 	}
 	return NULL;
@@ -84,11 +94,18 @@ unsigned hyperv_msr_list(u32 *out, unsigned max)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(msrs); i++) {
-		if (msrs[i].index >= MSR_EOI && msrs[i].index <= MSR_TPR)
+		bool synic = msrs[i].first >= MSR_HV_SCONTROL && msrs[i].last < MSR_HV_DEBUG_CONTROL;
+
+		if (msrs[i].first >= MSR_EOI && msrs[i].first <= MSR_TPR)
 			continue; /* the LAPIC's own registers */
-		if (n < max)
-			out[n] = msrs[i].index;
-		n++;
+		if (msrs[i].first == MSR_HV_SINT0)
+			continue;
+		/* the first MSR stands for SynIC, the first one for the timers */
+		for (u32 index = msrs[i].first; index <= (synic ? msrs[i].first : msrs[i].last); index++) {
+			if (n < max)
+				out[n] = index;
+			n++;
+		}
 	}
 	return n;
 }
@@ -97,26 +114,12 @@ static bool may_use(const struct vcpu *vcpu, const struct msr_row *row)
 {
 	const struct vcpu_hyperv *hv = vcpu->hyperv;
 
-	if (!hv->enabled)
+	if (!hv->enabled || ((row->edx & EDX_DEBUG) && !hv->debug_allowed))
 		return false;
 	return !hv->enforce || (hv->features_eax & row->eax) || (hv->features_edx & row->edx);
 }
 
 /* ---- reference time ------------------------------------------------------------------------------------------- */
-
-static u64 high_product(u64 a, u64 b)
-{
-	return (u64)((unsigned __int128)a * b >> 64);
-}
-
-static u64 reference_time(struct vcpu *vcpu)
-{
-	struct vm_hyperv *hv = vcpu->vm->hyperv;
-
-	if (hv->tsc_page_state != TSC_PAGE_SET)
-		return vm_clock_ns(vcpu->vm) / 100;
-	return high_product(vcpu_read_tsc(vcpu), hv->tsc_page.scale) + hv->tsc_page.offset;
-}
 
 /* The guest relies on the page as it was before it was migrated. */
 static bool page_is_frozen(const struct vm_hyperv *hv)
@@ -131,7 +134,7 @@ static bool compute_page(struct vcpu *vcpu, struct hyperv_tsc_page *page)
 	if (!vcpu_clock_line(vcpu, &line) || line.tsc_hz <= 10000000)
 		return false;
 	page->scale = clock_mul_div(10000000, BIT64(63), line.tsc_hz / 2);
-	page->offset = line.ns / 100 - high_product(line.guest_tsc, page->scale);
+	page->offset = line.ns / 100 - hyperv_high_product(line.guest_tsc, page->scale);
 	return true;
 }
 
@@ -220,6 +223,42 @@ static void set_crash_control(struct vcpu *vcpu, u64 value, bool host)
 		vcpu_request(vcpu, VCPU_REQ_HV_CRASH);
 }
 
+static void write_debugger(struct vcpu *vcpu, u32 index, u64 value, bool host)
+{
+	struct vm_hyperv *hv = vcpu->vm->hyperv;
+
+	if (index == MSR_HV_DEBUG_OPTIONS) {
+		hv->debug_options = value;
+		return;
+	}
+	hv->debug[index - MSR_HV_DEBUG_CONTROL] = value;
+	if (host || (index != MSR_HV_DEBUG_CONTROL && index != MSR_HV_DEBUG_PENDING))
+		return;
+	vcpu->hyperv->exit = (struct kvm_hyperv_exit){
+		.type = KVM_EXIT_HYPERV_SYNDBG,
+		.u.syndbg = {
+			.msr = index, .control = hv->debug[0], .send_page = hv->debug[2], .recv_page = hv->debug[3],
+			.pending_page = hv->debug[4],
+		},
+	};
+	vcpu_request(vcpu, VCPU_REQ_HV_EXIT);
+}
+
+void vcpu_hyperv_exit(struct vcpu *vcpu)
+{
+	vcpu->run->exit_reason = KVM_EXIT_HYPERV;
+	vcpu->run->hyperv = vcpu->hyperv->exit;
+}
+
+void vcpu_hyperv_answered(struct vcpu *vcpu)
+{
+	struct kvm_hyperv_exit *exit = &vcpu->hyperv->exit;
+
+	if (exit->type == KVM_EXIT_HYPERV_SYNDBG && exit->u.syndbg.msr == MSR_HV_DEBUG_CONTROL)
+		vcpu->vm->hyperv->debug[1] = vcpu->run->hyperv.u.syndbg.status;
+	exit->type = 0;
+}
+
 static bool write_partition(struct vcpu *vcpu, u32 index, u64 value, bool host)
 {
 	struct vm_hyperv *hv = vcpu->vm->hyperv;
@@ -259,7 +298,8 @@ static bool write_partition(struct vcpu *vcpu, u32 index, u64 value, bool host)
 	case MSR_TIME_REF_COUNT:
 		return host;
 	}
-	return false;
+	write_debugger(vcpu, index, value, host);
+	return true;
 }
 
 static u64 read_partition(struct vcpu *vcpu, u32 index)
@@ -272,7 +312,7 @@ static u64 read_partition(struct vcpu *vcpu, u32 index)
 	case MSR_HYPERCALL:
 		return hv->hypercall;
 	case MSR_TIME_REF_COUNT:
-		return reference_time(vcpu);
+		return vcpu_hyperv_time(vcpu);
 	case MSR_REFERENCE_TSC:
 		return hv->reference_tsc;
 	case MSR_CRASH_P0 ... MSR_CRASH_P4:
@@ -285,8 +325,12 @@ static u64 read_partition(struct vcpu *vcpu, u32 index)
 		return hv->tsc_emulation_control;
 	case MSR_TSC_EMULATION_STATUS:
 		return hv->tsc_emulation_status;
+	case MSR_RESET:
+		return 0;
+	case MSR_HV_DEBUG_OPTIONS:
+		return hv->debug_options;
 	}
-	return 0; /* RESET */
+	return hv->debug[index - MSR_HV_DEBUG_CONTROL];
 }
 
 /* ---- MSRs of the processor --------------------------------------------------------------------------------------- */
@@ -339,8 +383,13 @@ static bool write_own(struct vcpu *vcpu, u32 index, u64 value, bool host)
 		if (host)
 			vcpu->hyperv->runtime_offset += value - runtime_100ns(vcpu);
 		return host;
+	case MSR_TSC_FREQUENCY:
+	case MSR_APIC_FREQUENCY:
+		return host;
 	}
-	return host; /* the frequencies: read-only */
+	if (index >= MSR_HV_TIMER0)
+		return vcpu_hyperv_write_timer(vcpu, index, value, host);
+	return vcpu_hyperv_write_synic(vcpu, index, value, host);
 }
 
 static bool read_apic(struct vcpu *vcpu, unsigned reg, u64 *value)
@@ -351,7 +400,7 @@ static bool read_apic(struct vcpu *vcpu, unsigned reg, u64 *value)
 	return lapic_hyperv_read(vcpu->apic, reg, value);
 }
 
-static bool read_own(struct vcpu *vcpu, u32 index, u64 *value)
+static bool read_own(struct vcpu *vcpu, u32 index, u64 *value, bool host)
 {
 	switch (index) {
 	case MSR_VP_INDEX:
@@ -372,15 +421,20 @@ static bool read_own(struct vcpu *vcpu, u32 index, u64 *value)
 	case MSR_TSC_FREQUENCY:
 		*value = vcpu->tsc_khz * 1000ull;
 		return true;
+	case MSR_APIC_FREQUENCY:
+		*value = APIC_HZ;
+		return true;
 	}
-	*value = APIC_HZ;
+	if (index < MSR_HV_TIMER0)
+		return vcpu_hyperv_read_synic(vcpu, index, value, host);
+	*value = vcpu_hyperv_read_timer(vcpu, index);
 	return true;
 }
 
 static bool of_processor(u32 index)
 {
 	return index == MSR_VP_INDEX || index == MSR_VP_RUNTIME || index == MSR_TSC_FREQUENCY ||
-	       index == MSR_APIC_FREQUENCY || (index >= MSR_EOI && index <= MSR_ASSIST);
+	       index == MSR_APIC_FREQUENCY || (index >= MSR_EOI && index < MSR_HV_DEBUG_CONTROL);
 }
 
 enum x86_result vcpu_hyperv_rdmsr(struct vcpu *vcpu, u32 index, u64 *value, bool host, bool *handled)
@@ -392,7 +446,7 @@ enum x86_result vcpu_hyperv_rdmsr(struct vcpu *vcpu, u32 index, u64 *value, bool
 	if (!row)
 		return X86_OK;
 	if (ok && of_processor(index)) {
-		ok = read_own(vcpu, index, value);
+		ok = read_own(vcpu, index, value, host);
 	} else if (ok) {
 		host_mutex_lock(&vcpu->vm->hyperv->lock);
 		*value = read_partition(vcpu, index);
@@ -424,6 +478,7 @@ enum x86_result vcpu_hyperv_wrmsr(struct vcpu *vcpu, u32 index, u64 value, bool 
 #define LEAF_INTERFACE 0x40000001u
 #define LEAF_FEATURES 0x40000003u
 #define LEAF_RECOMMENDED 0x40000004u
+#define LEAF_DEBUG 0x40000082u
 #define SIGNATURE_HV1 0x31237648u /* "Hv#1" */
 
 static const struct kvm_cpuid_entry2 *find_leaf(const struct vcpu *vcpu, u32 leaf)
@@ -440,11 +495,14 @@ void vcpu_hyperv_cpuid_changed(struct vcpu *vcpu)
 	const struct kvm_cpuid_entry2 *interface = find_leaf(vcpu, LEAF_INTERFACE);
 	const struct kvm_cpuid_entry2 *features = find_leaf(vcpu, LEAF_FEATURES);
 	const struct kvm_cpuid_entry2 *recommended = find_leaf(vcpu, LEAF_RECOMMENDED);
+	const struct kvm_cpuid_entry2 *debug = find_leaf(vcpu, LEAF_DEBUG);
 	struct vcpu_hyperv *hv = vcpu->hyperv;
 
 	hv->enabled = interface && interface->eax == SIGNATURE_HV1;
 	hv->features_eax = features ? features->eax : 0;
+	hv->features_ebx = features ? features->ebx : 0;
 	hv->features_edx = features ? features->edx : 0;
+	hv->debug_allowed = debug && (debug->eax & DEBUG_ALLOWED);
 	hv->recommended_eax = recommended ? recommended->eax : 0;
 	hv->recommended_ebx = recommended ? recommended->ebx : 0;
 }
@@ -454,25 +512,26 @@ void vcpu_hyperv_enforce(struct vcpu *vcpu, bool on)
 	vcpu->hyperv->enforce = on;
 }
 
-/* The leaves that KVM has, those of the debugger without features. */
+/* The leaves that KVM has. */
 static void supported_cpuid(struct kvm_cpuid_entry2 e[HYPERV_CPUID_ENTRIES], bool lapic)
 {
 	static const char vendor[12] = "Linux KVM Hv", debugger[12] = "VS#1";
 	static const u32 leaf[HYPERV_CPUID_ENTRIES] = {
 		0x40000000, LEAF_INTERFACE, 0x40000002, LEAF_FEATURES, LEAF_RECOMMENDED, 0x40000005,
-		0x40000080, 0x40000081, 0x40000082, 0x4000000a,
+		0x40000080, 0x40000081, LEAF_DEBUG, 0x4000000a,
 	};
 
 	memset(e, 0, HYPERV_CPUID_ENTRIES * sizeof(*e));
 	for (unsigned i = 0; i < HYPERV_CPUID_ENTRIES; i++)
 		e[i].function = leaf[i];
-	e[0].eax = 0x40000082;
+	e[0].eax = LEAF_DEBUG;
 	memcpy(&e[0].ebx, vendor, sizeof(vendor));
 	e[1].eax = SIGNATURE_HV1;
 	e[2].eax = 0x3839; /* Hyper-V 2016 */
 	e[2].ebx = 0xa0000;
 	e[3].eax = FEATURES_EAX;
-	e[3].edx = FEATURES_EDX;
+	e[3].ebx = FEATURES_EBX;
+	e[3].edx = FEATURES_EDX | (lapic ? EDX_TIMER_DIRECT : 0);
 	e[4].eax = RECOMMEND_REMOTE_TLB_FLUSH | RECOMMEND_APIC | RECOMMEND_RELAXED | RECOMMEND_EX_MASKS |
 		   RECOMMEND_NO_AUTO_EOI | (lapic ? RECOMMEND_CLUSTER_IPI : 0);
 	if (!host_smt_possible())
@@ -482,6 +541,7 @@ static void supported_cpuid(struct kvm_cpuid_entry2 e[HYPERV_CPUID_ENTRIES], boo
 	e[5].ebx = 64;
 	memcpy(&e[6].ebx, vendor, sizeof(vendor));
 	memcpy(&e[7].eax, debugger, sizeof(e[7].eax));
+	e[8].eax = DEBUG_ALLOWED;
 	e[9].eax = NESTED_MSR_BITMAP;
 }
 
@@ -522,6 +582,93 @@ const struct ioctl_row vcpu_hyperv_ioctls[] = {
 	{ 0, NULL },
 };
 
+/* ---- connections (document, section 4.113) ------------------------------------------------------------------------- */
+
+#define CONNECTION_ID 0xffffffu
+
+static struct hyperv_connection **find_connection(struct vm_hyperv *hv, u32 id)
+{
+	struct hyperv_connection **c = &hv->connections;
+
+	while (*c && (*c)->id != id)
+		c = &(*c)->next;
+	return c;
+}
+
+static long connect(struct vm_hyperv *hv, const struct kvm_hyperv_eventfd *args)
+{
+	struct hyperv_connection *c = host_alloc(sizeof(*c));
+	long r;
+
+	if (!c)
+		return -ENOMEM;
+	c->id = args->conn_id;
+	r = host_eventfd_get(args->fd, &c->event);
+	if (r) {
+		host_free(c);
+		return r;
+	}
+	host_mutex_lock(&hv->lock);
+	if (*find_connection(hv, c->id)) {
+		r = -EEXIST;
+	} else {
+		c->next = hv->connections;
+		hv->connections = c;
+	}
+	host_mutex_unlock(&hv->lock);
+	if (r) {
+		host_eventfd_put(c->event);
+		host_free(c);
+	}
+	return r;
+}
+
+static long disconnect(struct vm_hyperv *hv, u32 id)
+{
+	struct hyperv_connection **at, *c;
+
+	host_mutex_lock(&hv->lock);
+	at = find_connection(hv, id);
+	c = *at;
+	if (c)
+		*at = c->next;
+	host_mutex_unlock(&hv->lock);
+	if (!c)
+		return -ENOENT;
+	host_eventfd_put(c->event);
+	host_free(c);
+	return 0;
+}
+
+static long vm_hyperv_eventfd(void *object, unsigned long arg)
+{
+	struct vm *vm = object;
+	struct kvm_hyperv_eventfd args;
+
+	if (host_copy_from_user(&args, arg, sizeof(args)))
+		return -EFAULT;
+	if ((args.flags & ~(u32)KVM_HYPERV_EVENTFD_DEASSIGN) || (args.conn_id & ~CONNECTION_ID))
+		return -EINVAL;
+	return args.flags ? disconnect(vm->hyperv, args.conn_id) : connect(vm->hyperv, &args);
+}
+
+bool vm_hyperv_signal(struct vm *vm, u32 id)
+{
+	struct hyperv_connection *c;
+
+	host_mutex_lock(&vm->hyperv->lock);
+	c = *find_connection(vm->hyperv, id);
+	if (c)
+		host_eventfd_signal(c->event, 1);
+	host_mutex_unlock(&vm->hyperv->lock);
+	return c;
+}
+
+const struct ioctl_row vm_hyperv_ioctls[] = {
+	{ KVM_HYPERV_EVENTFD, vm_hyperv_eventfd },
+	{ 0, NULL },
+};
+
 /* ---- life ---------------------------------------------------------------------------------------------------------- */
 
 int vm_hyperv_create(struct vm *vm)
@@ -535,6 +682,8 @@ int vm_hyperv_create(struct vm *vm)
 
 void vm_hyperv_destroy(struct vm *vm)
 {
+	while (vm->hyperv && vm->hyperv->connections)
+		disconnect(vm->hyperv, vm->hyperv->connections->id);
 	host_free(vm->hyperv);
 	vm->hyperv = NULL;
 }
@@ -545,11 +694,13 @@ int vcpu_hyperv_create(struct vcpu *vcpu)
 	if (!vcpu->hyperv)
 		return -ENOMEM;
 	vcpu->hyperv->vp_index = vcpu->index;
+	vcpu_hyperv_create_synic(vcpu);
 	return 0;
 }
 
 void vcpu_hyperv_destroy(struct vcpu *vcpu)
 {
+	vcpu_hyperv_stop_timers(vcpu);
 	host_free(vcpu->hyperv);
 	vcpu->hyperv = NULL;
 }

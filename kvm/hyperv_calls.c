@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Hyper-V hypercalls: remote TLB flush, IPIs, notice of a long spin. Input is in guest memory, or, "fast", in registers: two
+ * Hyper-V hypercalls: remote TLB flush, IPIs, notice of a long spin, events; messages and the debugger's are userspace's. Input is in guest memory, or, "fast", in registers: two
  * general ones and XMM0 to XMM5. Sets of processors are banks of 64 bits by VP index.
  */
 #include "kvm/hyperv.h"
@@ -12,7 +12,12 @@
 #define STATUS_SUCCESS 0u
 #define STATUS_INVALID_CODE 2u
 #define STATUS_INVALID_INPUT 3u
+#define STATUS_INVALID_ALIGNMENT 4u
+#define STATUS_INVALID_PARAMETER 5u
 #define STATUS_ACCESS_DENIED 6u
+#define STATUS_OPERATION_DENIED 8u
+#define STATUS_INVALID_PORT 17u
+#define TO_USERSPACE (~0ull) /* no status */
 
 #define CALL_FLUSH_SPACE 0x2u
 #define CALL_FLUSH_LIST 0x3u
@@ -23,6 +28,9 @@
 #define CALL_SEND_IPI_EX 0x15u
 #define CALL_POST_MESSAGE 0x5cu
 #define CALL_SIGNAL_EVENT 0x5du
+#define CALL_POST_DEBUG_DATA 0x69u
+#define CALL_RETRIEVE_DEBUG_DATA 0x6au
+#define CALL_RESET_DEBUG_SESSION 0x6bu
 
 /* The control word: code, fast, count of variable header words, rep count and start. */
 #define CONTROL_FAST BIT64(16)
@@ -233,8 +241,13 @@ static bool may_call(const struct vcpu_hyperv *hv, u16 code)
 		need = RECOMMEND_CLUSTER_IPI | RECOMMEND_EX_MASKS;
 		break;
 	case CALL_POST_MESSAGE:
+		return hv->features_ebx & EBX_POST_MESSAGES;
 	case CALL_SIGNAL_EVENT:
-		return false; /* never offered */
+		return hv->features_ebx & EBX_SIGNAL_EVENTS;
+	case CALL_POST_DEBUG_DATA:
+	case CALL_RETRIEVE_DEBUG_DATA:
+	case CALL_RESET_DEBUG_SESSION:
+		return !hv->debug_allowed || (hv->features_ebx & EBX_DEBUGGING);
 	default:
 		return true;
 	}
@@ -259,7 +272,45 @@ static bool well_formed(const struct call *c)
 	}
 }
 
-static u64 dispatch(struct vcpu *vcpu, const struct call *c)
+#define EVENT_FLAG 0xffff00000000ull
+#define EVENT_CONNECTION 0xffffffull
+
+static u64 signal_event(struct vcpu *vcpu, struct call *c)
+{
+	u64 port = c->in;
+
+	if (!c->fast && ((c->in & 7) || vm_read_guest(vcpu->vm, 0, c->in, &port, sizeof(port))))
+		return STATUS_INVALID_ALIGNMENT;
+	c->in = port; /* which is also what userspace is told */
+	if (port & EVENT_FLAG)
+		return STATUS_INVALID_PORT;
+	if (port & ~EVENT_CONNECTION)
+		return STATUS_INVALID_INPUT;
+	return vm_hyperv_signal(vcpu->vm, (u32)port) ? STATUS_SUCCESS : STATUS_INVALID_PORT;
+}
+
+static u64 message(struct vcpu *vcpu, struct call *c)
+{
+	u64 status;
+
+	if (!well_formed(c))
+		return STATUS_INVALID_INPUT;
+	status = c->code == CALL_SIGNAL_EVENT ? signal_event(vcpu, c) : STATUS_INVALID_PORT;
+	if (status != STATUS_INVALID_PORT)
+		return status;
+	return vcpu->hyperv->synic.active ? TO_USERSPACE : STATUS_INVALID_INPUT; /* it may know the connection */
+}
+
+static u64 debugger(struct vcpu *vcpu, const struct call *c)
+{
+	if (c->fast && c->code != CALL_RESET_DEBUG_SESSION)
+		return STATUS_INVALID_PARAMETER;
+	if (!vcpu->hyperv->debug_allowed)
+		return STATUS_INVALID_CODE;
+	return vcpu->vm->hyperv->debug_options & DEBUG_BY_HYPERCALL ? TO_USERSPACE : STATUS_OPERATION_DENIED;
+}
+
+static u64 dispatch(struct vcpu *vcpu, struct call *c)
 {
 	switch (c->code) {
 	case CALL_FLUSH_SPACE:
@@ -277,7 +328,11 @@ static u64 dispatch(struct vcpu *vcpu, const struct call *c)
 		return STATUS_SUCCESS;
 	case CALL_POST_MESSAGE:
 	case CALL_SIGNAL_EVENT:
-		return STATUS_INVALID_INPUT; /* KVM's answer without SynIC */
+		return message(vcpu, c);
+	case CALL_POST_DEBUG_DATA:
+	case CALL_RETRIEVE_DEBUG_DATA:
+	case CALL_RESET_DEBUG_SESSION:
+		return debugger(vcpu, c);
 	default:
 		return STATUS_INVALID_CODE;
 	}
@@ -286,6 +341,20 @@ static u64 dispatch(struct vcpu *vcpu, const struct call *c)
 bool vcpu_hyperv_has_hypercalls(struct vcpu *vcpu)
 {
 	return vcpu->hyperv->enabled && atomic_read(&vcpu->vm->hyperv->guest_os_id);
+}
+
+static enum x86_result ask_userspace(struct vcpu *vcpu, const struct call *c)
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->exit_reason = KVM_EXIT_HYPERV;
+	run->hyperv.type = KVM_EXIT_HYPERV_HCALL;
+	run->hyperv.u.hcall.input = c->control;
+	run->hyperv.u.hcall.params[0] = c->in;
+	run->hyperv.u.hcall.params[1] = c->out;
+	vcpu->io.pending = VCPU_IO_HYPERCALL;
+	vcpu->io.restart = true;
+	return X86_EXIT;
 }
 
 enum x86_result vcpu_hyperv_hypercall(struct vcpu *vcpu)
@@ -298,7 +367,9 @@ enum x86_result vcpu_hyperv_hypercall(struct vcpu *vcpu)
 	if (cpu->cpl || !(cpu->cr0 & X86_CR0_PE))
 		return x86_raise(cpu, X86_UD, 0);
 	read_call(cpu, &c);
-	if (!may_call(hv, c.code)) {
+	if (vcpu->io.hypercall_answered) {
+		result = vcpu->run->hyperv.u.hcall.result;
+	} else if (!may_call(hv, c.code)) {
 		result = STATUS_ACCESS_DENIED;
 	} else if (c.control & CONTROL_RESERVED) {
 		result = STATUS_INVALID_INPUT;
@@ -309,6 +380,8 @@ enum x86_result vcpu_hyperv_hypercall(struct vcpu *vcpu)
 			read_xmm(cpu, c.xmm);
 		}
 		result = dispatch(vcpu, &c);
+		if (result == TO_USERSPACE)
+			return ask_userspace(vcpu, &c);
 	}
 	vcpu->stat->hypercalls++;
 	cpu->regs[X86_RAX] = cpu->code_bits == 64 ? result : (u32)result;

@@ -9,6 +9,7 @@
  */
 #include "kvm/irq.h"
 #include "kvm/bus.h"
+#include "kvm/hyperv.h"
 #include "kvm/irqchip.h"
 
 /* ---- delivery ----------------------------------------------------------------------------------- */
@@ -149,6 +150,8 @@ static int set_route(struct vm *vm, const struct irq_route *route, enum irq_sour
 			return -EINVAL;
 		return level ? irq_deliver_msi(vm, route->msi_address, route->msi_data) : -1;
 	}
+	if (route->type == KVM_IRQ_ROUTING_HV_SINT)
+		return level ? vm_hyperv_raise_sint(vm, route->vp, route->pin) : -1;
 	if (route->chip == KVM_IRQCHIP_IOAPIC)
 		return ioapic_set_pin(&ic->ioapic, route->pin, source, level, line_status);
 	return pic_set_pin(&ic->pic, route->pin, source, level);

@@ -3,6 +3,7 @@
  * GSI routes (KVM document, KVM_SET_GSI_ROUTING): a sorted, immutable table that readers find under srcu
  * and writers replace whole.
  */
+#include "kvm/hyperv.h"
 #include "kvm/irq.h"
 #include "kvm/irqchip.h"
 
@@ -95,6 +96,10 @@ static int convert(const struct vm *vm, const struct kvm_irq_routing_entry *u, s
 		r->msi_address = (u64)u->u.msi.address_hi << 32 | u->u.msi.address_lo;
 		r->msi_data = u->u.msi.data;
 		return irq_msi_valid(vm, r->msi_address) ? 0 : -EINVAL;
+	case KVM_IRQ_ROUTING_HV_SINT:
+		r->vp = u->u.hv_sint.vcpu;
+		r->pin = u->u.hv_sint.sint;
+		return 0;
 	default:
 		return -EINVAL;
 	}
@@ -130,6 +135,10 @@ static void publish(struct irqchip *ic, struct irq_routes *t)
 	srcu_sync(&ic->srcu);
 	host_mutex_unlock(&ic->lock);
 	host_free(old);
+	for (u32 i = 0; i < t->count; i++) {
+		if (t->route[i].type == KVM_IRQ_ROUTING_HV_SINT)
+			vm_hyperv_route_sint(ic->vm, t->route[i].vp, t->route[i].pin, t->route[i].gsi);
+	}
 	ioapic_rescan(&ic->ioapic);
 }
 

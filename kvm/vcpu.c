@@ -9,6 +9,7 @@
 #include "kvm/bus.h"
 #include "kvm/clock.h"
 #include "kvm/hyperv.h"
+#include "kvm/hyperv_state.h"
 #include "kvm/irq.h"
 #include "kvm/pv.h"
 #include "x86/system.h"
@@ -135,6 +136,15 @@ static int serve_requests(struct vcpu *vcpu)
 	if (requests & VCPU_REQ_TRIPLE_FAULT) {
 		atomic_and(&vcpu->requests, ~VCPU_REQ_TRIPLE_FAULT);
 		vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
+		return RUN_USER;
+	}
+	if (requests & VCPU_REQ_HV_TIMER) {
+		atomic_and(&vcpu->requests, ~VCPU_REQ_HV_TIMER);
+		vcpu_hyperv_serve_timers(vcpu);
+	}
+	if (unlikely(requests & VCPU_REQ_HV_EXIT)) {
+		atomic_and(&vcpu->requests, ~VCPU_REQ_HV_EXIT);
+		vcpu_hyperv_exit(vcpu);
 		return RUN_USER;
 	}
 	if (unlikely(requests & VCPU_REQ_HV_CRASH))
@@ -518,7 +528,7 @@ static int vcpu_block(struct vcpu *vcpu)
 	int r;
 
 	atomic_and(&vcpu->cpu.stop, ~STOP_SERVED);
-	if (atomic_read(&vcpu->requests) & (VCPU_REQ_SYNC | VCPU_REQ_CLOCK | VCPU_REQ_TRIPLE_FAULT)) {
+	if (atomic_read(&vcpu->requests) & (VCPU_REQ_SYNC | VCPU_REQ_CLOCK | VCPU_REQ_TRIPLE_FAULT | VCPU_REQ_HV_TIMER)) {
 		r = serve_requests(vcpu);
 		if (r != RUN_AGAIN)
 			return r;
@@ -610,6 +620,8 @@ static int run_complete_io(struct vcpu *vcpu)
 		if (vcpu->io.restart)
 			return complete_instruction(vcpu);
 	}
+	if (unlikely(vcpu->hyperv->exit.type))
+		vcpu_hyperv_answered(vcpu);
 	if (unlikely(vcpu->debug_waits)) {
 		vcpu->debug_waits = false;
 		return exit_debug(vcpu);

@@ -7,6 +7,8 @@
  * callbacks.
  */
 #include "kvm/clock.h"
+#include "kvm/hyperv.h"
+#include "kvm/hyperv_state.h"
 #include "kvm/irq.h"
 #include "kvm/irqchip.h"
 #include "kvm/pv.h"
@@ -72,12 +74,19 @@ static void on_ipi(struct lapic *l, const struct apic_message *m)
 	irq_deliver(vcpu_lapic_of(l)->vcpu->vm, l, m);
 }
 
+static bool synic_active(const struct vcpu *vcpu)
+{
+	return vcpu->hyperv && vcpu->hyperv->synic.active;
+}
+
 static void on_eoi(struct lapic *l, u8 vector, bool level)
 {
 	struct vcpu_lapic *vl = vcpu_lapic_of(l);
 	struct irqchip *ic = vl->vcpu->vm->irqchip;
 	bool broadcast = !(l->regs[APIC_REG_SPIV] & APIC_SPIV_NO_EOI_BROADCAST);
 
+	if (unlikely(synic_active(vl->vcpu)))
+		vcpu_hyperv_eoi(vl->vcpu, vector);
 	if (vl->vcpu->vm->irqchip_mode == IRQCHIP_KERNEL) {
 		if (level || ioapic_wants_eoi(&ic->ioapic, vector))
 			ioapic_eoi(&ic->ioapic, vector, level, broadcast);
@@ -264,13 +273,22 @@ static int take_user_irq(struct vcpu *vcpu)
 	return vector;
 }
 
+static int take_lapic_irq(struct vcpu *vcpu)
+{
+	int vector = lapic_take(vcpu->apic);
+
+	if (unlikely(vector >= 0 && synic_active(vcpu)) && vcpu_hyperv_auto_eoi(vcpu, (u8)vector))
+		lapic_drop(vcpu->apic, (u8)vector);
+	return vector;
+}
+
 int vcpu_irq_take(struct vcpu *vcpu)
 {
 	if (!vcpu->apic)
 		return take_user_irq(vcpu);
 	settle_pv_eoi(vcpu);
 	if (!extint_pending(vcpu))
-		return lapic_take(vcpu->apic);
+		return take_lapic_irq(vcpu);
 	if (vcpu->vm->irqchip_mode == IRQCHIP_SPLIT)
 		return take_user_irq(vcpu);
 	return pic_acknowledge(&vcpu->vm->irqchip->pic);

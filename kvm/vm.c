@@ -176,7 +176,7 @@ static const struct ioctl_row vm_ioctls[] = {
 
 const struct ioctl_row *const vm_ioctl_tables[] = {
 	vm_irq_ioctls, vm_memory_ioctls, vm_dirty_ioctls, vm_clock_ioctls, vm_caps_ioctls, vm_msr_ioctls,
-	vm_stats_ioctls, vm_ioctls, NULL,
+	vm_hyperv_ioctls, vm_stats_ioctls, vm_ioctls, NULL,
 };
 
 static long vm_ioctl(void *object, unsigned int request, unsigned long arg)

@@ -152,6 +152,8 @@ struct vm {
 #define VCPU_REQ_DEVICE		BIT(8)	/* a device's interrupt: it may have written guest memory (DMA) */
 #define VCPU_REQ_HV_CRASH	BIT(9)	/* Hyper-V's crash and reset MSRs: KVM_EXIT_SYSTEM_EVENT */
 #define VCPU_REQ_HV_RESET	BIT(10)
+#define VCPU_REQ_HV_EXIT	BIT(11)	/* userspace is to know of a write to Hyper-V's MSRs */
+#define VCPU_REQ_HV_TIMER	BIT(12)	/* synthetic timers are pending */
 #define VCPU_REQ_UNHALT		BIT(7)	/* wake up from HLT without an interrupt (PV kick) */
 
 #define VCPU_OUTSIDE 0u

@@ -133,6 +133,14 @@ static void recheck(struct lapic *l)
 		l->ops->recheck(l);
 }
 
+void lapic_drop(struct lapic *l, u8 vector)
+{
+	u32 word = APIC_REG_ISR + vector / 32u;
+
+	set(l, word, get(l, word) & ~BIT(vector % 32));
+	recheck(l);
+}
+
 void lapic_eoi(struct lapic *l)
 {
 	int vector = highest(l, APIC_REG_ISR);

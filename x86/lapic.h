@@ -147,6 +147,8 @@ void lapic_mmio_write(struct lapic *l, u32 offset, const void *data, unsigned si
 bool lapic_msr_read(struct lapic *l, unsigned reg, u64 *value);
 bool lapic_msr_write(struct lapic *l, unsigned reg, u64 value);
 /* The registers as Hyper-V's MSRs, in either mode: the ICR is one of 64 bits. */
+/* The interrupt that was taken is over without an EOI. */
+void lapic_drop(struct lapic *l, u8 vector);
 bool lapic_hyperv_read(struct lapic *l, unsigned reg, u64 *value);
 bool lapic_hyperv_write(struct lapic *l, unsigned reg, u64 value);
 u64 lapic_get_tsc_deadline(struct lapic *l);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* Hyper-V's MSRs, by userspace and by the guest, and its hypercalls. */
 #include <errno.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -172,6 +173,9 @@ static const struct {
 	{ .name = "spin-wait-repeated", .control = 8 | REPEAT(1) },
 	{ .name = "post-message", .control = 0x5c },
 	{ .name = "signal-event", .control = 0x5d | FAST, .in = 1 },
+	{ .name = "signal-event-known", .control = 0x5d | FAST, .in = 0x1234 },
+	{ .name = "signal-event-flag", .control = 0x5d | FAST, .in = 1ull << 32 },
+	{ .name = "signal-event-memory", .control = 0x5d, .in = INPUT, .memory = { 7 } },
 	{ .name = "flush-space", .control = 2, .in = INPUT, .memory = { 0, 1, 0 } },
 	{ .name = "flush-space-nowhere", .control = 2, .in = 0x40000000 },
 	{ .name = "flush-space-one", .control = 2, .in = INPUT, .memory = { 0, 0, 1 } },
@@ -214,6 +218,16 @@ static void call(struct machine *m, const char *who, unsigned i)
 	memcpy(m->ram + INPUT + 0x100, calls[i].xmm, sizeof(calls[i].xmm));
 	r = start32(m, code, sizeof(code), &regs);
 	printf("hyperv/%s-%s: exit=%ld", who, calls[i].name, r);
+	if (r == KVM_EXIT_HYPERV) {
+		printf(" type=%u input=%llx %llx %llx", m->run->hyperv.type, m->run->hyperv.u.hcall.input,
+		       m->run->hyperv.u.hcall.params[0], m->run->hyperv.u.hcall.params[1]);
+		m->run->hyperv.u.hcall.result = 0x500000066;
+		do
+			r = ask(m->vcpu, KVM_RUN, NULL);
+		while (r == -EINTR);
+		r = m->run->exit_reason;
+		printf(" exit=%ld", r);
+	}
 	if (r == KVM_EXIT_IO) {
 		ask(m->vcpu, KVM_GET_REGS, &regs);
 		ask(m->vcpu, KVM_GET_LAPIC, &lapic);
@@ -240,6 +254,134 @@ static void hypercalls(const char *who, uint32_t edx, uint32_t recommended, bool
 	}
 }
 
+/* ---- SynIC --------------------------------------------------------------------------------------------- */
+
+#define MESSAGES 0x7000u
+
+static struct machine synic_guest(bool active)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_HYPERV_SYNIC2 };
+	struct machine m = guest(~0u, ~0u, ~0u, false);
+	uint64_t id = 1, page = CALL_PAGE | 1;
+	struct kvm_lapic_state lapic;
+
+	if (active)
+		tell("hyperv/synic2", ask(m.vcpu, KVM_ENABLE_CAP, &cap));
+	msr(&m, KVM_SET_MSRS, 0x40000000, &id);
+	msr(&m, KVM_SET_MSRS, 0x40000001, &page);
+	ask(m.vcpu, KVM_GET_LAPIC, &lapic);
+	*(uint32_t *)&lapic.regs[0xf0] = 0x1ff;
+	ask(m.vcpu, KVM_SET_LAPIC, &lapic);
+	return m;
+}
+
+static void tell_irr(struct machine *m, const char *name)
+{
+	struct kvm_lapic_state lapic;
+
+	ask(m->vcpu, KVM_GET_LAPIC, &lapic);
+	printf("%s: irr=", name);
+	for (unsigned i = 0; i < 8; i++)
+		printf("%s%x", i ? "." : "", *(uint32_t *)&lapic.regs[0x200 + i * 16]);
+	printf("\n");
+}
+
+/* WRMSR, then OUT. */
+static long guest_writes(struct machine *m, uint32_t index, uint64_t value)
+{
+	static const uint8_t code[] = { 0x0f, 0x30, 0xe6, 0x10 };
+	struct kvm_regs regs = { .rflags = 2, .rcx = index, .rax = (uint32_t)value, .rdx = value >> 32 };
+
+	return start32(m, code, sizeof(code), &regs);
+}
+
+static void synic_write(struct machine *m, const char *name, uint32_t index, uint64_t value)
+{
+	long r = guest_writes(m, index, value);
+	const struct kvm_hyperv_exit *e = (const void *)&m->run->hyperv;
+
+	printf("hyperv/%s: exit=%ld", name, r);
+	if (r == KVM_EXIT_HYPERV)
+		printf(" type=%u msr=%x control=%llx events=%llx messages=%llx", e->type, e->u.synic.msr,
+		       e->u.synic.control, e->u.synic.evt_page, e->u.synic.msg_page);
+	printf("\n");
+}
+
+static void synic_msrs(bool active)
+{
+	struct machine m = synic_guest(active);
+
+	synic_write(&m, "scontrol", 0x40000080, 1);
+	synic_write(&m, "sversion", 0x40000081, 1);
+	synic_write(&m, "siefp", 0x40000082, 0x6001);
+	synic_write(&m, "simp", 0x40000083, MESSAGES | 1);
+	synic_write(&m, "eom", 0x40000084, 0);
+	synic_write(&m, "sint", 0x40000090, 0x40);
+	synic_write(&m, "sint-low", 0x40000091, 5);
+	synic_write(&m, "sint-low-masked", 0x40000091, 0x10005);
+	synic_write(&m, "timer-config", 0x400000b0, 0);
+	synic_write(&m, "timer-count", 0x400000b1, 0);
+	machine_close(&m);
+}
+
+static void timers(void)
+{
+	struct machine m = synic_guest(true);
+	uint64_t messages = MESSAGES | 1, sint = 0x60, config = 0;
+	const uint32_t *slot = (void *)(m.ram + MESSAGES + 2 * 256);
+
+	msr(&m, KVM_SET_MSRS, 0x40000083, &messages);
+	msr(&m, KVM_SET_MSRS, 0x40000092, &sint);
+	printf("hyperv/direct: %ld", guest_writes(&m, 0x400000b0, 1 << 12 | 0x50 << 4 | 1 << 3)); /* auto enable */
+	printf(" %ld\n", guest_writes(&m, 0x400000b1, 1));
+	tell_irr(&m, "hyperv/direct-irr");
+	msr(&m, KVM_GET_MSRS, 0x400000b0, &config);
+	printf("hyperv/direct-done: %llx\n", (unsigned long long)config);
+	printf("hyperv/message: %ld", guest_writes(&m, 0x400000b3, 1));
+	printf(" %ld\n", guest_writes(&m, 0x400000b2, 2 << 16 | 1));
+	printf("hyperv/message-slot: %x %x index=%x\n", slot[0], slot[1], slot[4]);
+	tell_irr(&m, "hyperv/message-irr");
+	printf("hyperv/message-again: %ld", guest_writes(&m, 0x400000b2, 2 << 16 | 1)); /* the slot is taken */
+	printf(" %x", slot[1]);
+	m.ram[MESSAGES + 2 * 256] = m.ram[MESSAGES + 2 * 256 + 3] = 0;
+	printf(" %ld %x\n", guest_writes(&m, 0x40000084, 0), slot[0]);
+	machine_close(&m);
+}
+
+static void events(void)
+{
+	struct machine m = synic_guest(true);
+	struct kvm_hyperv_eventfd event = { .conn_id = 0x1234, .fd = eventfd(0, EFD_NONBLOCK) };
+	struct kvm_irq_routing *routing = calloc(1, sizeof(*routing) + sizeof(routing->entries[0]));
+	struct kvm_irq_level line = { { 5 }, 1 };
+	uint64_t sint = 0x61, count = 0;
+
+	tell("hyperv/eventfd", ask(m.vm, KVM_HYPERV_EVENTFD, &event));
+	tell("hyperv/eventfd-again", ask(m.vm, KVM_HYPERV_EVENTFD, &event));
+	for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		if (!strcmp(calls[i].name, "post-message") || !strncmp(calls[i].name, "signal", 6))
+			call(&m, "synic", i);
+	}
+	printf("hyperv/signalled: %d %d\n", (int)read(event.fd, &count, 8), (int)count);
+	event.flags = KVM_HYPERV_EVENTFD_DEASSIGN;
+	tell("hyperv/eventfd-off", ask(m.vm, KVM_HYPERV_EVENTFD, &event));
+	tell("hyperv/eventfd-off-again", ask(m.vm, KVM_HYPERV_EVENTFD, &event));
+	event.flags = 2;
+	tell("hyperv/eventfd-flags", ask(m.vm, KVM_HYPERV_EVENTFD, &event));
+	close(event.fd);
+
+	msr(&m, KVM_SET_MSRS, 0x40000093, &sint);
+	routing->nr = 1;
+	routing->entries[0] = (struct kvm_irq_routing_entry){ .gsi = 5, .type = KVM_IRQ_ROUTING_HV_SINT,
+							      .u.hv_sint = { .vcpu = 0, .sint = 3 } };
+	tell("hyperv/route", ask(m.vm, KVM_SET_GSI_ROUTING, routing));
+	tell("hyperv/line", ask(m.vm, KVM_IRQ_LINE_STATUS, &line));
+	printf("hyperv/line-status: %d\n", (int)line.status);
+	tell_irr(&m, "hyperv/line-irr");
+	free(routing);
+	machine_close(&m);
+}
+
 void test_hyperv(void)
 {
 	by_userspace();
@@ -249,4 +391,8 @@ void test_hyperv(void)
 	hypercalls("call", ~0u, ~0u, false);
 	hypercalls("denied", 0, 0, true);
 	hypercalls("no-ex", ~0u, ~(1u << 11), true);
+	synic_msrs(false);
+	synic_msrs(true);
+	timers();
+	events();
 }

@@ -346,7 +346,7 @@ static void routing(void **state)
 	r.e[2].flags = 1;
 	assert_int_equal(vm_call(KVM_SET_GSI_ROUTING, &r), -EINVAL);
 	r.e[2].flags = 0;
-	r.e[2].type = KVM_IRQ_ROUTING_HV_SINT;
+	r.e[2].type = KVM_IRQ_ROUTING_S390_ADAPTER;
 	assert_int_equal(vm_call(KVM_SET_GSI_ROUTING, &r), -EINVAL);
 	r.head.nr = 4097;
 	assert_int_equal(vm_call(KVM_SET_GSI_ROUTING, &r), -EINVAL);
