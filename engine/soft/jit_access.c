@@ -10,7 +10,8 @@
  * start in cpu->host_window[]; the others go there without a probe. If that one misses, the TLB is filled as the first
  * access alone demands, and asked again; if the window does not fit then, the rest of the block runs in another
  * translation, without windows. A window's address is good as long as a TLB entry would be: until an
- * instruction that is not innocuous, or the block's end. What other processors do to rights (dirty log, code,
+ * instruction that is not innocuous, or the block's end. An instruction that has two operands in memory must not
+ * open a window behind a way to its handler: coming back from there, the window would seem open. What other processors do to rights (dirty log, code,
  * slots) waits until this one has left the block, as with an access that has just been probed.
  */
 #include "engine/soft/jit.h"

@@ -31,16 +31,19 @@
 #define GDT 0xa000ul
 #define TSS 0xa800ul
 #define STACK 0xc000ul
-#define PML4 0x10000ul
+#define PML4 0x10000ul		/* and the other tables, 5 pages ... */
+#define TABLES 0x5000ul
+#define SEALED_GPA 0x400000ul	/* ... or in a slot that the guest cannot write */
 #define SECRET 0xa5		/* what stands beside the slots (support.c) */
 
 struct machine {
 	int kvm, vm, vcpu;
 	struct kvm_run *run;
 	size_t run_size;
-	struct ram ram, other, rom;
+	struct ram ram, other, rom, tables;
 	struct rng *rng;
 	bool compat;
+	bool sealed;	/* lock-step walks the tables for each access: there they must agree with the TLB */
 };
 
 static u8 secret[8192];
@@ -80,22 +83,29 @@ static u64 *table(struct machine *m, u64 gpa)
 	return (u64 *)(m->ram.base + gpa);
 }
 
+static u64 tables_gpa(const struct machine *m)
+{
+	return m->sealed ? SEALED_GPA : PML4;
+}
+
 /* Both ends of each half of the address space, 2^32, RAM as it is, and pages of what is not there. */
 static void make_tables(struct machine *m)
 {
 	static const u64 strange[] = { 0x210000 - 4096, 0x210000, 0x300000, 0x303000, 0x304000, 0x3f000, 0x40000,
 				       0x7ffffff000, 0xfee00000, 0xfffff000, 0 };
-	u64 *pml4 = table(m, PML4), *pdpt = pml4 + 512, *pd = pdpt + 512, *pt = pd + 512, *odd = pt + 512;
+	u64 *pml4 = m->sealed ? (u64 *)m->tables.base : table(m, PML4);
+	u64 *pdpt = pml4 + 512, *pd = pdpt + 512, *pt = pd + 512, *odd = pt + 512;
+	u64 gpa = tables_gpa(m), used = m->sealed ? 0x60 : 0;
 
-	pml4[0] = pml4[255] = pml4[256] = pml4[511] = (PML4 + 0x1000) | 7;
-	pdpt[0] = pdpt[3] = pdpt[4] = pdpt[511] = (PML4 + 0x2000) | 7;
-	pdpt[5] = 0x87; /* 1 GiB of which 4 MiB are there, in parts */
-	pd[0] = (PML4 + 0x3000) | 7;
-	pd[1] = OTHER_GPA | 0x87;
-	pd[2] = pd[511] = (PML4 + 0x4000) | 7;
+	pml4[0] = pml4[255] = pml4[256] = pml4[511] = (gpa + 0x1000) | used | 7;
+	pdpt[0] = pdpt[3] = pdpt[4] = pdpt[511] = (gpa + 0x2000) | used | 7;
+	pdpt[5] = used | 0x87; /* 1 GiB of which 4 MiB are there, in parts */
+	pd[0] = (gpa + 0x3000) | used | 7;
+	pd[1] = OTHER_GPA | used | 0x87;
+	pd[2] = pd[511] = (gpa + 0x4000) | used | 7;
 	for (u64 i = 0; i < 512; i++) {
-		pt[i] = i < RAM / 4096 ? i << 12 | 7 : 0;
-		odd[i] = strange[i % 11] | (chance(m->rng, 4) ? 5 : 7);
+		pt[i] = i < RAM / 4096 ? i << 12 | used | 7 : 0;
+		odd[i] = strange[i % 11] | used | (chance(m->rng, 4) ? 5 : 7);
 	}
 }
 
@@ -117,6 +127,8 @@ static void make_descriptors(struct machine *m)
 
 static void create(struct machine *m)
 {
+	const char *soft = getenv("ANYKVM_SOFT");
+
 	m->kvm = kvm_open();
 	m->vm = ioctl(m->kvm, KVM_CREATE_VM, 0);
 	m->vcpu = ioctl(m->vm, KVM_CREATE_VCPU, 0);
@@ -133,6 +145,12 @@ static void create(struct machine *m)
 	set_slot(m->vm, 0, 0, 0, RAM, m->ram.base);
 	set_slot(m->vm, 1, chance(m->rng, 2) ? KVM_MEM_LOG_DIRTY_PAGES : 0, OTHER_GPA, OTHER, m->other.base);
 	set_slot(m->vm, 2, KVM_MEM_READONLY, ROM_GPA, ROM, m->rom.base);
+	m->sealed = soft && !strcmp(soft, "lockstep");
+	if (m->sealed) {
+		ram_create(&m->tables, TABLES);
+		memset(m->tables.base, 0, TABLES);
+		set_slot(m->vm, 3, KVM_MEM_READONLY, SEALED_GPA, TABLES, m->tables.base);
+	}
 	set_cpuid(m->kvm, m->vcpu);
 	running = m->run;
 }
@@ -147,6 +165,8 @@ static void destroy(struct machine *m)
 	ram_destroy(&m->ram);
 	ram_destroy(&m->other);
 	ram_destroy(&m->rom);
+	if (m->sealed)
+		ram_destroy(&m->tables);
 }
 
 /* ---- where to go wrong --------------------------------------------------------------------------- */
@@ -335,7 +355,7 @@ static void set_sregs(struct machine *m)
 	s.gdt = (struct kvm_dtable){ .base = GDT, .limit = 0x37 };
 	s.idt = (struct kvm_dtable){ .base = IDT, .limit = 0xfff };
 	s.cr0 = 0x80010033;
-	s.cr3 = PML4;
+	s.cr3 = tables_gpa(m);
 	s.cr4 = 0x40620 | (chance(m->rng, 2) ? 0x80 : 0);
 	s.efer = 0xd01;
 	ioctl(m->vcpu, KVM_SET_SREGS, &s);
@@ -377,6 +397,8 @@ static void check(struct machine *m)
 	ram_check(&m->ram, "reach");
 	ram_check(&m->other, "reach");
 	ram_check(&m->rom, "reach");
+	if (m->sealed)
+		ram_check(&m->tables, "reach");
 	for (size_t i = 0; i < sizeof(secret); i++)
 		if (secret[i] != SECRET)
 			fuzz_fail("the guest wrote to host memory");
