@@ -276,19 +276,30 @@ static void open_window(struct jit_block *t, const struct x86_insn *insn, enum j
 	c->no_vector = t->no_vector;
 }
 
+/* Whether the instruction at hand has a way to its handler already: coming back from there, it has opened no window. */
+static bool may_be_handled(const struct jit_block *t)
+{
+	const struct jit_cold *last;
+
+	if (!t->nr_cold)
+		return false;
+	last = &t->cold[t->nr_cold - 1];
+	return last->insn == t->now && last->window == JIT_NO_WINDOW && !last->back;
+}
+
 static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn, enum jit_which which,
 			       unsigned size, bool write)
 {
 	const struct jit_access *a = &t->plan.access[t->position][which];
-	struct jit_window *w = &t->plan.window[a->window];
+	struct jit_window *w = a->window == JIT_NO_WINDOW ? NULL : &t->plan.window[a->window];
 
-	if (t->loop.inside && which == JIT_EXPLICIT && a->window != JIT_NO_WINDOW &&
-	    (t->loop.paged >> a->window & 1) && !w->known) {
+	if (w && t->loop.inside && which == JIT_EXPLICIT && (t->loop.paged >> a->window & 1) && !w->known) {
 		stride(t, insn, write);
 		t->in_a = w->members > 1 ? a->window : JIT_NO_WINDOW;
 		return EMIT_MEM(JIT_A, (s32)(a->offset - w->low));
 	}
-	if (!t->windows || a->window == JIT_NO_WINDOW || w->members < 2) {
+	if (!t->windows || !w || w->members < 2 ||
+	    ((!w->known || (write && !w->writable)) && may_be_handled(t))) {
 		jit_risk_flags(t);
 		note_flags(t);
 		linear(t, insn, which, 0);
