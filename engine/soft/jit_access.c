@@ -343,7 +343,7 @@ bool jit_aligned(struct jit_block *t, struct emit_mem m, u32 mask)
 
 void jit_kept_a(struct jit_block *t)
 {
-	t->next_in_a = t->in_a;
+	t->next_in_a = may_be_handled(t) ? JIT_NO_WINDOW : t->in_a;
 }
 
 void jit_close_windows(struct jit_block *t)

@@ -3,12 +3,32 @@
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
 
+/* The value waits in code_temp[] while the stack is probed. */
+static bool push_mem(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct emit *e = &t->e;
+	struct emit_mem m;
+
+	if (!jit_ea_possible(insn))
+		return false;
+	emit_load(e, 8, JIT_B, jit_operand(t, insn, 8, false));
+	emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_B);
+	m = jit_stack_operand(t, insn);
+	emit_load(e, 8, JIT_B, JIT_FIELD(code_temp[0]));
+	emit_store(e, 8, m, JIT_B);
+	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
+	jit_kept_a(t);
+	return true;
+}
+
 static bool push(struct jit_block *t, const struct x86_insn *insn)
 {
 	const struct x86_operand *o = &insn->operand[0];
 	struct emit *e = &t->e;
 	struct emit_mem m;
 
+	if (o->kind == X86_OPD_MEM)
+		return push_mem(t, insn);
 	if (o->kind != X86_OPD_REG && (o->kind != X86_OPD_IMM || insn->imm != (u64)(s32)insn->imm))
 		return false;
 	m = jit_stack_operand(t, insn);

@@ -177,6 +177,12 @@ static void unary(void)
 	modrm_form(0, 0, op, reg, 2, one_in(3), imm);
 }
 
+/* Two accesses, of which either may miss. */
+static void push_memory(void)
+{
+	modrm_form(0, 0, 0xff, 6, 0, true, 0);
+}
+
 /* Of a dividend whose upper half is the sign, or 0, as compilers have it. */
 static void divide(void)
 {
@@ -339,7 +345,7 @@ static void one_instruction(void)
 {
 	static void (*const kinds[])(void) = {
 		alu, alu, alu, immediate, immediate, unary, unary, move, move, move, two_byte, two_byte,
-		two_byte_imm, short_form, lea, stack, call, jump, jump, vector, vector, bmi, divide,
+		two_byte_imm, short_form, lea, stack, call, jump, jump, vector, vector, bmi, divide, push_memory,
 	};
 
 	kinds[rnd(sizeof(kinds) / sizeof(kinds[0]))]();
