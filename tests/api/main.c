@@ -62,6 +62,18 @@ void machine_ram(struct machine *m)
 	ask(m->vm, KVM_SET_USER_MEMORY_REGION, &region);
 }
 
+void machine_code(struct machine *m, const uint8_t *code, size_t size)
+{
+	struct kvm_sregs s;
+	struct kvm_regs regs = { .rflags = 2 };
+
+	memcpy(m->ram, code, size);
+	ask(m->vcpu, KVM_GET_SREGS, &s);
+	s.cs.base = s.cs.selector = 0;
+	ask(m->vcpu, KVM_SET_SREGS, &s);
+	ask(m->vcpu, KVM_SET_REGS, &regs);
+}
+
 void machine_close(struct machine *m)
 {
 	if (m->run != MAP_FAILED)

@@ -12,18 +12,6 @@
 
 static const uint8_t loop[] = { 0xeb, 0xfe }, halt[] = { 0xf4 };
 
-static void start(struct machine *m, const uint8_t *code, size_t size)
-{
-	struct kvm_sregs s;
-	struct kvm_regs regs = { .rflags = 2 };
-
-	memcpy(m->ram, code, size);
-	ask(m->vcpu, KVM_GET_SREGS, &s);
-	s.cs.base = s.cs.selector = 0;
-	ask(m->vcpu, KVM_SET_SREGS, &s);
-	ask(m->vcpu, KVM_SET_REGS, &regs);
-}
-
 static long run(int vcpu)
 {
 	long r;
@@ -38,7 +26,7 @@ static void run_halt(struct machine *m, const char *name)
 {
 	long r;
 
-	start(m, halt, sizeof(halt));
+	machine_code(m, halt, sizeof(halt));
 	r = run(m->vcpu);
 	printf("%s: %s exit=%d\n", name, answer(r), m->run->exit_reason);
 }
@@ -74,7 +62,7 @@ static void cancelled(struct machine *m)
 		pthread_t thread;
 		void *result;
 
-		start(m, counting, sizeof(counting));
+		machine_code(m, counting, sizeof(counting));
 		pthread_create(&thread, NULL, run_until_cancelled, m);
 		wait_for_guest(m);
 		pthread_cancel(thread);
@@ -117,7 +105,7 @@ static void spin(void)
 	struct machine m = machine_open(false, true);
 
 	machine_ram(&m);
-	start(&m, loop, sizeof(loop));
+	machine_code(&m, loop, sizeof(loop));
 	run(m.vcpu);
 }
 
@@ -173,7 +161,7 @@ static void many(void)
 	for (unsigned i = 0; i < 50; i++) {
 		m[i] = machine_open(i & 1, true);
 		machine_ram(&m[i]);
-		start(&m[i], halt, sizeof(halt));
+		machine_code(&m[i], halt, sizeof(halt));
 	}
 	for (unsigned i = 0; i < 50; i++) {
 		struct kvm_regs regs;

@@ -46,18 +46,6 @@ static void run(struct machine *m, const char *name)
 	printf("%s: %s exit=%d\n", name, answer(r), m->run->exit_reason);
 }
 
-static void start_at(struct machine *m, const uint8_t *code, size_t size)
-{
-	struct kvm_sregs s;
-	struct kvm_regs regs = { .rflags = 2 };
-
-	memcpy(m->ram, code, size);
-	ask(m->vcpu, KVM_GET_SREGS, &s);
-	s.cs.base = s.cs.selector = 0;
-	ask(m->vcpu, KVM_SET_SREGS, &s);
-	ask(m->vcpu, KVM_SET_REGS, &regs);
-}
-
 static void ignore(int signal_number)
 {
 	(void)signal_number;
@@ -96,10 +84,10 @@ static void running(void)
 
 	run(&m, "vcpus/run-without-memory");
 	machine_ram(&m);
-	start_at(&m, halt, sizeof(halt));
+	machine_code(&m, halt, sizeof(halt));
 	run(&m, "vcpus/hlt");
 	m.run->immediate_exit = 1;
-	start_at(&m, in, sizeof(in));
+	machine_code(&m, in, sizeof(in));
 	run(&m, "vcpus/immediate");
 	m.run->immediate_exit = 0;
 	run(&m, "vcpus/in");
@@ -108,10 +96,10 @@ static void running(void)
 	ask(m.vcpu, KVM_GET_REGS, &regs);
 	printf("vcpus/in-rip: %llx\n", (unsigned long long)regs.rip);
 	m.run->immediate_exit = 0;
-	start_at(&m, loop, sizeof(loop));
+	machine_code(&m, loop, sizeof(loop));
 	run(&m, "vcpus/loop-alarm");
 	signals(&m);
-	start_at(&m, loop, sizeof(loop));
+	machine_code(&m, loop, sizeof(loop));
 	m.run->request_interrupt_window = 1;
 	run(&m, "vcpus/window-closed");
 	m.run->request_interrupt_window = 0;
