@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * A guest program that notices lost writes: churn MIB RATE PATH SECONDS
+ * A guest program that notices lost writes: churn MIB RATE PATH
  *
  * Each of its processes (one a processor) rewrites the pages of MIB / processors MiB at RATE / processors MiB/s, in
  * random order, and keeps beside them what it wrote last to each; a page is compared with that before it is written
  * again. A further process does the same with the 4 KiB blocks of the file or disk PATH ("-": none) by direct I/O.
  * Prints "CHURN-TICK n pages" once a second (n counts up without a gap), "CHURN-BAD ..." for what is not as it was
- * written; after SECONDS (0: never) all is compared once more: "CHURN-OK pages" or "CHURN-BAD".
+ * written. A line on its input ends it: "CHURN-TOLD", then all is compared once more: "CHURN-OK pages" or "CHURN-BAD".
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -152,12 +153,25 @@ static void report(unsigned n)
 	printf("CHURN-TICK %u %lu\n", n, sum);
 }
 
+/* Whether a line came within a second. */
+static int told(void)
+{
+	struct pollfd input = { .fd = 0, .events = POLLIN };
+	char line[64];
+
+	if (poll(&input, 1, 1000) <= 0)
+		return 0;
+	if (read(0, line, sizeof(line)) <= 0)
+		printf("CHURN-BAD input\n");
+	printf("CHURN-TOLD\n");
+	return 1;
+}
+
 int main(int argc, char **argv)
 {
 	unsigned mib = argc > 1 ? (unsigned)atoi(argv[1]) : 16, rate = argc > 2 ? (unsigned)atoi(argv[2]) : 0;
 	const char *path = argc > 3 ? argv[3] : "-";
-	unsigned seconds = argc > 4 ? (unsigned)atoi(argv[4]) : 0;
-	unsigned workers = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned workers = (unsigned)sysconf(_SC_NPROCESSORS_ONLN), n = 0;
 
 	setvbuf(stdout, NULL, _IOLBF, 256);
 	shared = memory(sizeof(*shared));
@@ -171,14 +185,13 @@ int main(int argc, char **argv)
 		churn_disk(63, path);
 		exit(0);
 	}
-	for (unsigned n = 0; !seconds || n < seconds; n++) {
-		report(n);
-		sleep(1);
-	}
+	do
+		report(n++);
+	while (!told());
 	shared->stop = 1;
 	while (wait(NULL) > 0)
 		;
-	report(seconds);
+	report(n);
 	printf(shared->bad ? "CHURN-BAD %u in all\n" : "CHURN-OK %u\n", shared->bad);
 	return 0;
 }

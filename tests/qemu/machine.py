@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A QEMU under test: started by a launcher, watched through its serial line, QMP and its screen."""
+"""A QEMU under test: started by a launcher, watched and told things through its serial line, QMP and its screen."""
 import json
 import os
 import shlex
@@ -57,7 +57,7 @@ def build(program, *sources):
 
 
 class Machine:
-    """QEMU with the arguments given; the serial line goes to a file, QMP to a socket. A context manager."""
+    """QEMU with the arguments given; what the serial line says goes to a file, QMP to a socket. A context manager."""
 
     def __init__(self, *arguments, accel=ACCEL, cpu=CPU):
         self.directory = tempfile.TemporaryDirectory(prefix="anykvm-qemu-")
@@ -67,7 +67,8 @@ class Machine:
         # The kernel ends the machine with us, however we end.
         self.command = ["setpriv", "--pdeathsig", "KILL", *LAUNCHER, "qemu-system-x86_64", "-accel", accel, "-cpu", cpu, "-display", "none",
                                    "-no-user-config", "-no-reboot",
-                                   "-chardev", f"file,id=serial,path={self.path('serial')}", "-serial", "chardev:serial",
+                                   "-chardev", f"socket,id=serial,path={self.path('line')},server=on,wait=off,logfile={self.path('serial')}",
+                                   "-serial", "chardev:serial",
                                    "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control",
                                    *arguments]
         self.log = open(self.path("log"), "wb")
@@ -138,6 +139,22 @@ class Machine:
 
     def serial(self):
         return self._read("serial")
+
+    def tell(self, line, answer):
+        """Types a line on the serial line, and waits until the guest has said answer."""
+        with socket.socket(socket.AF_UNIX) as stream:
+            stream.settimeout(60 * SLOW)
+            stream.connect(self.path("line"))
+            stream.sendall(line.encode() + b"\n")
+            heard = b""
+            while answer.encode() not in heard:
+                try:
+                    more = stream.recv(4096)
+                except TimeoutError:
+                    more = b""
+                if not more:
+                    raise Failure(f"told {line!r}, the guest did not answer {answer!r}; {self.state()}")
+                heard += more
 
     def _read(self, name):
         try:

@@ -11,13 +11,13 @@ DONE = ("completed", "failed", "cancelled")
 
 
 def churn_guests(guest, folder):
-    """Makes guests that run churn.c: MiB, MiB/s to write, seconds until it compares all, the disk to write ("-": none)."""
+    """Makes guests that run churn.c: MiB, MiB/s to write, the disk to write ("-": none)."""
     program = build(f"{folder}/churn", f"{HERE}/churn.c")
     modules = shell(". tests/lib/fetch.sh; for m in virtio_balloon virtio_mem; do kernel_module $m; done")[:2]
     guest = job_guest(guest, folder, f"{HERE}/churn-job", program, *modules)
 
-    def make(mib=48, rate=20, seconds=8, disk="/dev/vda", more=""):
-        return dict(guest, append=f"churn={mib},{rate},{disk},{seconds} {more}")
+    def make(mib=48, rate=20, disk="/dev/vda", more=""):
+        return dict(guest, append=f"churn={mib},{rate},{disk} {more}")
     return make
 
 
@@ -75,8 +75,10 @@ def wait_tick(machine, number, seconds=90):
     machine.wait_for(f"tick {number} of the workload", lambda: any(n >= number for n in ticks(machine)), seconds)
 
 
-def wait_end(machine, seconds=120):
-    """Waits until the workload has compared all it wrote."""
+def end(machine, seconds=120):
+    """Tells the workload to end, and waits until it has compared all it wrote."""
+    machine.tell("end", "CHURN-TOLD")
+
     def ended():
         text = machine.serial()
         if "CHURN-BAD" in text:

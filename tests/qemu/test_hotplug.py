@@ -2,15 +2,15 @@
 """Processors and memory that come and go while the guest runs; what the balloon takes is given back to the host."""
 import pytest
 from machine import CPU
-from migration import churn_machine
+from migration import churn_machine, end, wait_tick
 
 MIB = 1 << 20
 
 
-def resident(machine):
-    """MiB of the host's memory that the QEMU process holds."""
+def resident(machine, name="VmRSS"):
+    """MiB of the host's memory that the QEMU process holds; VmHWM: the most that it ever held."""
     with open(f"/proc/{machine.process.pid}/status", encoding="ascii") as stream:
-        return next(int(line.split()[1]) >> 10 for line in stream if line.startswith("VmRSS"))
+        return next(int(line.split()[1]) >> 10 for line in stream if line.startswith(name))
 
 
 def wait_resident(machine, what, condition, seconds=60):
@@ -28,7 +28,7 @@ def guest_says(machine, name, value, seconds=60):
 @pytest.mark.parametrize("name", ["pc", "q35"])
 def test_processors(churn_guest, name):
     """Two processors are added to one and taken away again, twice, under load."""
-    with churn_machine(churn_guest(rate=10, seconds=0, disk="-"), "-M", name, "-smp", "1,sockets=3,maxcpus=3") as machine:
+    with churn_machine(churn_guest(rate=10, disk="-"), "-M", name, "-smp", "1,sockets=3,maxcpus=3") as machine:
         guest_says(machine, "CPUS", "0")
         for _ in range(2):
             free = [row for row in machine.qmp("query-hotpluggable-cpus") if "qom-path" not in row]
@@ -47,7 +47,7 @@ def test_processors(churn_guest, name):
 
 @pytest.mark.parametrize("name", ["pc", "q35"])
 def test_dimm(churn_guest, name):
-    with churn_machine(churn_guest(rate=10, seconds=0, disk="-"), "-M", name, "-m", "256,slots=2,maxmem=1G") as machine:
+    with churn_machine(churn_guest(rate=10, disk="-"), "-M", name, "-m", "256,slots=2,maxmem=1G") as machine:
         guest_says(machine, "BLOCKS", "2")
         for _ in range(2):
             machine.qmp("object-add", **{"qom-type": "memory-backend-ram", "id": "ram1", "size": 256 * MIB})
@@ -61,7 +61,7 @@ def test_dimm(churn_guest, name):
 
 
 def test_virtio_mem(churn_guest):
-    with churn_machine(churn_guest(rate=10, seconds=0, disk="-"), "-m", "256,maxmem=2G",
+    with churn_machine(churn_guest(rate=10, disk="-"), "-m", "256,maxmem=2G",
                        "-object", "memory-backend-ram,id=ram1,size=512M",
                        "-device", "virtio-mem-pci,id=mem1,memdev=ram1,requested-size=0") as machine:
         for size in (256, 128, 512, 0):
@@ -73,28 +73,28 @@ def test_virtio_mem(churn_guest):
 
 def test_balloon(churn_guest):
     """What the guest once used and the balloon takes leaves the host process; deflated, the guest uses it again."""
-    with churn_machine(churn_guest(mib=300, rate=0, seconds=4, disk="-", more="again"), "-device", "virtio-balloon-pci",
+    with churn_machine(churn_guest(mib=300, rate=0, disk="-", more="again"), "-device", "virtio-balloon-pci",
                        memory=512) as machine:
-        machine.wait_serial("CHURN-OK", 120)
+        wait_tick(machine, 0)
+        end(machine)
         full = resident(machine)
         assert full > 300, full
         machine.qmp("balloon", value=160 * MIB)
         wait_resident(machine, "memory to go back to the host", lambda now: now < full - 250)
+        machine.wait_serial("SMALL", 60)
         small = resident(machine)
         machine.qmp("balloon", value=512 * MIB)
         machine.wait_for("the balloon to be empty", lambda: machine.qmp("query-balloon")["actual"] == 512 * MIB, 60)
-        machine.wait_serial("AGAIN", 30)
+        machine.wait_serial("AGAIN", 60)
         wait_resident(machine, "memory to come again", lambda now: now > small + 200)
 
 
 def test_page_reporting(churn_guest):
     """Pages that the guest frees go back to the host by themselves."""
-    with churn_machine(churn_guest(mib=300, rate=0, seconds=4, disk="-", more="again"),
+    with churn_machine(churn_guest(mib=300, rate=0, disk="-", more="again"),
                        "-device", "virtio-balloon-pci,free-page-reporting=on", memory=512) as machine:
-        peak = 0
-
-        def given_back():
-            nonlocal peak
-            peak = max(peak, resident(machine))
-            return peak > 300 and resident(machine) < peak - 200
-        machine.wait_for("memory to go back to the host", given_back, 180)
+        wait_tick(machine, 0)
+        end(machine)
+        peak = resident(machine, "VmHWM")
+        assert peak > 300, peak
+        wait_resident(machine, "memory to go back to the host", lambda now: now < peak - 200)

@@ -3,8 +3,8 @@
 import subprocess
 
 import pytest
-from migration import (churn_machine, configure, listen, no_gap, ticks, wait_end, wait_migrated, wait_running,
-                       wait_status, wait_tick)
+from migration import (churn_machine, configure, end, listen, no_gap, ticks, wait_migrated, wait_running, wait_status,
+                       wait_tick)
 
 NETWORK = ["-netdev", "user,id=net,restrict=on", "-device", "virtio-net-pci,netdev=net,romfile="]
 
@@ -22,13 +22,13 @@ def disk(tmp_path):
     return path
 
 
-def move(guest, disk, *arguments, kind="unix", capabilities=(), before=2, **options):
-    """Boots, migrates in the middle of the workload, and sees it end on the other side; returns query-migrate's answer."""
+def move(guest, disk, *arguments, kind="unix", capabilities=(), **options):
+    """Boots, migrates in the middle of the workload, and ends it on the other side; returns query-migrate's answer."""
     parameters = options.pop("parameters", {"downtime_limit": 300})
     arguments = [*devices(disk), *arguments]
     with churn_machine(guest, *arguments, **options) as source, \
             churn_machine(guest, *arguments, "-incoming", "defer", **options) as target:
-        wait_tick(source, before)
+        wait_tick(source, 2)
         for machine in (source, target):
             configure(machine, capabilities, **parameters)
         source.qmp("migrate", uri=listen(target, kind))
@@ -36,12 +36,9 @@ def move(guest, disk, *arguments, kind="unix", capabilities=(), before=2, **opti
             source.qmp("migrate-start-postcopy")
         info = wait_migrated(source)
         wait_running(target)
-        assert ticks(source), "the guest did not work before it moved"
-        if "CHURN-OK" in source.serial():
-            pytest.skip("so slow here that the guest's work was over before it had moved")
         if "postcopy-ram" in capabilities:
             assert info["ram"]["postcopy-requests"], f"the target asked for no page: {info}"
-        wait_end(target)
+        end(target)
         no_gap(source, target)
         return info
 
@@ -87,7 +84,7 @@ def test_migrate_cancelled(churn_guest, disk):
             configure(source, max_bandwidth=1 << 40, downtime_limit=1000)
             source.qmp("migrate", uri=listen(target, "unix"))
             wait_migrated(source)
-            wait_end(target)
+            end(target)
             no_gap(source, target)
 
 
@@ -102,7 +99,7 @@ def test_migrate_target_killed(churn_guest, disk):
             wait_status(source, ["active"], 30)
             source.wait_for("memory to have moved", lambda: source.qmp("query-migrate")["ram"]["transferred"] > 5 << 20, 30)
         wait_status(source, ["failed"], 30)
-        wait_end(source)
+        end(source)
         no_gap(source)
 
 
@@ -111,17 +108,16 @@ def test_snapshot(churn_guest, tmp_path):
     image = tmp_path / "disk.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", image, "16M"], check=True)
     arguments = ["-drive", f"file={image},format=qcow2,if=virtio"]
-    with churn_machine(churn_guest(seconds=8), *arguments, "-smp", "2") as machine:
+    with churn_machine(churn_guest(), *arguments, "-smp", "2") as machine:
         wait_tick(machine, 2)
-        answer = machine.monitor("savevm one")
-        assert answer == "", answer
-        for _ in range(2):
+        for command in ("savevm one", "loadvm one", "loadvm one"):
+            answer = machine.monitor(command)
+            assert answer == "", answer
             before = len(ticks(machine))
             machine.wait_for("the guest to go on", lambda: len(ticks(machine)) > before + 1, 30)
-            answer = machine.monitor("loadvm one")
-            assert answer == "", answer
-        wait_end(machine)
-        assert ticks(machine).count(4) == 3 or ticks(machine).count(3) == 3, ticks(machine)
+        end(machine)
+        told = ticks(machine)
+        assert max(map(told.count, told)) == 3, told
 
 
 def test_snapshot_background(churn_guest, tmp_path):
@@ -129,15 +125,18 @@ def test_snapshot_background(churn_guest, tmp_path):
     guest, arguments = churn_guest(rate=0, disk="-"), NETWORK
     saved = tmp_path / "saved"
     with churn_machine(guest, *arguments) as source:
-        configure(source, ["background-snapshot"], max_bandwidth=40 << 20)
+        configure(source, ["background-snapshot"])
         wait_tick(source, 2)
         source.qmp("migrate", uri=f"exec:cat >{saved}")
+        # Pages are saved: the machine has stopped, and goes on.
+        source.wait_for("memory to be saved", lambda: source.qmp("query-migrate").get("ram", {}).get("transferred", 0) > 1 << 20,
+                        30)
+        begun = ticks(source)[-1]
         wait_migrated(source)
-        wait_end(source)
+        end(source)
         no_gap(source)
-        begun = ticks(source)
     with churn_machine(guest, *arguments, "-incoming", "defer") as target:
         target.qmp("migrate-incoming", uri=f"exec:cat {saved}")
         wait_running(target)
-        wait_end(target)
-        assert set(ticks(target)) <= set(begun) and ticks(target)[0] <= 4, ticks(target)
+        end(target)
+        assert ticks(target)[0] <= begun + 1, (ticks(target), begun)
