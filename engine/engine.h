@@ -25,6 +25,7 @@ enum engine_exit {
 
 struct engine_ops {
 	const char *name;	/* mandatory, as the others without comment */
+	size_t vcpu_guard;	/* optional: bytes of address space wanted behind struct vcpu (host_alloc_guarded) */
 	int (*vm_create)(struct vm *vm);   /* optional: sets vm->engine */
 	void (*vm_destroy)(struct vm *vm); /* optional; all vCPUs are gone */
 	int (*vcpu_create)(struct vcpu *vcpu); /* 0 or -errno */

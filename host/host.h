@@ -22,6 +22,12 @@ void host_free(void *p);
 void *host_alloc_pages(size_t size);
 void host_free_pages(void *p, size_t size);
 /*
+ * The same, followed by *guard bytes of address space where nothing ever is and each access faults: *guard 0 if they cannot
+ * be had. Both sizes to free.
+ */
+void *host_alloc_guarded(size_t size, size_t *guard);
+void host_free_guarded(void *p, size_t size, size_t guard);
+/*
  * The same, seen by those who may trace the process: it is the memory of a file whose name they can find (a user process:
  * a memfd in /proc/PID/fd). They cannot change it. Private memory where that cannot be had; NULL without memory.
  */

@@ -764,7 +764,7 @@ void vcpu_destroy(struct vcpu *vcpu)
 		vcpu->vm->ops->vcpu_destroy(vcpu);
 	x86_fpu_destroy(&vcpu->cpu);
 	host_free(vcpu->cpuid);
-	host_free_pages(vcpu, sizeof(*vcpu));
+	host_free_guarded(vcpu, sizeof(*vcpu), vcpu->guard);
 }
 
 static int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 id)
@@ -831,6 +831,7 @@ static int vcpu_publish(struct vcpu *vcpu)
 
 static int vcpu_create_locked(struct vm *vm, u32 id)
 {
+	size_t guard = vm->ops->vcpu_guard;
 	struct vcpu *vcpu;
 	int r;
 
@@ -842,9 +843,10 @@ static int vcpu_create_locked(struct vm *vm, u32 id)
 		return -EINVAL;
 	if (vm_vcpu_by_id(vm, id))
 		return -EEXIST;
-	vcpu = host_alloc_pages(sizeof(*vcpu));
+	vcpu = host_alloc_guarded(sizeof(*vcpu), &guard);
 	if (!vcpu)
 		return -ENOMEM;
+	vcpu->guard = guard;
 	r = vcpu_init(vcpu, vm, id);
 	if (!r)
 		r = vcpu_publish(vcpu);

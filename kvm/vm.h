@@ -207,6 +207,7 @@ struct vcpu {
 	u32 sync_seen;			/* l: vm_sync_vcpus's note of sync_seq */
 	u32 blocked;			/* a: the thread sleeps on cpu.stop, or is about to */
 	void *engine;			/* engine's per-vCPU state */
+	size_t guard;			/* c: bytes of address space behind this, of those that the engine wants */
 
 	struct kvm_run *run;		/* c: shared with the VMM: never trusted, read once */
 	u8 *pio_page;			/* c: page 1 of the mapping */

@@ -280,6 +280,8 @@ struct x86_cpu {
 	void *code_jumps[2];	/* ... their tables */
 	u64 code_stack, code_stack_end; /* ... its return addresses on the host's stack: begin and end (below) */
 	u64 code_temp[2];	/* ... within an instruction */
+	u32 user_key;		/* ... in the keys of blocks of user code (soft.h) */
+	u64 window_pc, window_flags; /* ... where it has missed its windows (engine/soft/window.h), and RFLAGS there */
 	u64 host_window[X86_HOST_WINDOWS]; /* the same: host addresses of memory whose rights the block has checked */
 	struct {
 		u64 page, host;	/* linear and host address */

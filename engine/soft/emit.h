@@ -26,7 +26,8 @@ struct emit_mem {
 
 #define EMIT_MEM(b, d) ((struct emit_mem){ .base = (b), .index = EMIT_NO_INDEX, .disp = (d) })
 #define EMIT_MEM_INDEX(b, i, d) ((struct emit_mem){ .base = (b), .index = (i), .disp = (d) })
-#define EMIT_GS(d) ((struct emit_mem){ .base = EMIT_NO_BASE, .index = EMIT_NO_INDEX, .gs = true, .disp = (d) })
+/* d: from the start of struct x86_cpu; the host's GS base is GS_BIAS behind it (window.h). */
+#define EMIT_GS(d) ((struct emit_mem){ .base = EMIT_NO_BASE, .index = EMIT_NO_INDEX, .gs = true, .disp = (s32)(d) - GS_BIAS })
 
 /* The eight operations of opcodes 00..3F and 80..83, in encoding order. */
 enum emit_alu { EMIT_ADD, EMIT_OR, EMIT_ADC, EMIT_SBB, EMIT_AND, EMIT_SUB, EMIT_XOR, EMIT_CMP };

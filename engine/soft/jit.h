@@ -11,6 +11,7 @@
 #include "engine/soft/code.h"
 #include "engine/soft/emit.h"
 #include "engine/soft/soft.h"
+#include "engine/soft/window.h"
 
 /*
  * Host registers in translated code. Guest rCX, rDX, rBX, rBP, rSI, rDI, r8 and r12..r15 are in the host's of
@@ -80,6 +81,7 @@ struct jit {
 	const u8 *return_miss[BLOCK_CLASSES];
 	const u8 *refill;	/* JIT_A: linear address, JIT_B: struct jit_refill: returns "not equal" if it is worth a retry */
 	const u8 *split;	/* JIT_A: struct jit_split: goes on without windows */
+	const u8 *window_miss;	/* where an access that misses its window goes on; NULL: there are none */
 	const u8 *call_last;	/* as call_insn, but jumped to: goes on with whatever comes next */
 	struct jit_jump jump[1 + SOFT_CONTEXTS][1u << JIT_JUMP_BITS]; /* of supervisor's code; of user's */
 	struct jit_target *target; /* of the links, by cell */

@@ -8,6 +8,7 @@
 #include "engine/soft/native.h"
 #include "engine/soft/soft.h"
 #include "engine/soft/translate.h"
+#include "engine/soft/window.h"
 #include "host/user/fault.h"
 #include "host/user/gs.h"
 #include "x86/system.h"
@@ -238,8 +239,9 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 
 	soft->insn = NULL;
 	soft->debug_exit = false;
+	window_enter(soft);
 	if (soft->jit)
-		host_gs_borrow(&vcpu->cpu);
+		host_gs_borrow((u8 *)&vcpu->cpu + GS_BIAS);
 	if (!vcpu->cpu.fpu_live)
 		x86_fpu_enter(&vcpu->cpu);
 	if (host_fault_guard(&frame) == 0) {
@@ -252,6 +254,7 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 		x86_bus_unlock(&vcpu->cpu);
 		exit = ENGINE_EXIT_HOST_FAULT;
 	}
+	window_leave(soft);
 	doubt_pinned(soft);
 	if (!vcpu->keep_fpu)
 		x86_fpu_leave(&vcpu->cpu);
@@ -299,6 +302,7 @@ static int soft_vcpu_create(struct vcpu *vcpu)
 	vcpu->cpu.mem = &soft_mem_ops;
 	soft_tlb_init(&vcpu->cpu);
 	translate_create(&vcpu->cpu, soft);
+	window_create(vcpu);
 	return 0;
 }
 
@@ -306,6 +310,7 @@ static void soft_vcpu_destroy(struct vcpu *vcpu)
 {
 	struct soft_vcpu *soft = vcpu->engine;
 
+	window_destroy(soft);
 	native_cpu_destroy(&vcpu->cpu);
 	translate_destroy(soft);
 	block_destroy(soft);
@@ -345,6 +350,7 @@ static void soft_device_done(struct vcpu *vcpu)
 
 static const struct engine_ops engine_soft = {
 	.name = "soft",
+	.vcpu_guard = WINDOW_GUARD,
 	.vm_create = soft_vm_create,
 	.vm_destroy = soft_vm_destroy,
 	.vcpu_create = soft_vcpu_create,

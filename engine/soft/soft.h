@@ -8,6 +8,7 @@
  *	blockpage.c	which blocks lie in a page, and of what bytes they were made
  *	codepage.c	which pages hold decoded code: writes to them are noticed
  *	tlb.c		the software TLB, and all accesses that miss it
+ *	window.c	hot address spaces' memory, mapped where translated code reaches it without looking
  *	native.c ...	instructions that run as themselves
  *	lockstep.c	interpreter and translation compared, for tests
  *	translate.c ...	warm blocks as native code (jit_*.c)
@@ -88,6 +89,7 @@ struct soft_tlb {
 };
 
 struct jit;
+struct windows;
 
 /* Memory that holds code, and that the instruction in progress writes to by its host address. */
 #define SOFT_PINS 16
@@ -101,6 +103,7 @@ struct soft_vcpu {
 	struct vcpu_stat *stat;
 	struct lockstep *lockstep;	/* NULL: off */
 	struct jit *jit;		/* NULL: the interpreter alone */
+	struct windows *windows;	/* NULL: none (window.h) */
 	const struct x86_insn *insn;	/* the one being executed; for faults of the host */
 	struct x86_cpu *cpu;
 	/* ways to blocks */
@@ -171,16 +174,20 @@ static inline u64 code_linear_rip(const struct x86_cpu *cpu)
 	return cpu->code_bits == 64 ? linear : linear & 0xffffffffull;
 }
 
-/* Code size and privilege: what a translation of RIP to a block depends on besides the address space. */
+/*
+ * Code size and privilege: what a translation of RIP to a block depends on besides the address space; and whether its
+ * translation reaches memory through windows (window.h).
+ */
 #define BLOCK_KEY_USER 0x100u
+#define BLOCK_KEY_WINDOWS 0x200u
 static inline u32 block_key(const struct x86_cpu *cpu)
 {
-	return cpu->code_bits | (cpu->cpl == 3 ? BLOCK_KEY_USER : 0);
+	return cpu->code_bits | (cpu->cpl == 3 ? BLOCK_KEY_USER | cpu->user_key : 0);
 }
 
 static inline enum block_class block_class(u32 key)
 {
-	return key & 0x100 ? BLOCK_USER : BLOCK_KERNEL;
+	return key & BLOCK_KEY_USER ? BLOCK_USER : BLOCK_KERNEL;
 }
 
 static inline struct jump *block_jump(struct soft_vcpu *soft, u64 linear)

@@ -37,6 +37,18 @@ void host_free_pages(void *p, size_t size)
 	vfree(p);
 }
 
+/* Only translated code wants a guard. */
+void *host_alloc_guarded(size_t size, size_t *guard)
+{
+	*guard = 0;
+	return host_alloc_pages(size);
+}
+
+void host_free_guarded(void *p, size_t size, size_t guard)
+{
+	host_free_pages(p, size);
+}
+
 void *host_alloc_shared(size_t size)
 {
 	return host_alloc_pages(size);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Faults in our own code: the fixup table and the guards. */
+/* Faults in our own code: the detour, the fixup table and the guards. */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <ucontext.h>
@@ -8,6 +8,7 @@
 #include "host/user/fault.h"
 
 HOST_PER_THREAD struct host_fault_frame *host_fault_innermost;
+HOST_PER_THREAD const struct host_fault_detour *host_fault_detour;
 
 /* ---- guards ---------------------------------------------------------------------------------- */
 
@@ -125,12 +126,41 @@ static u64 fixup_find(u64 pc)
 	return 0;
 }
 
+/* ---- the detour ------------------------------------------------------------------------------ */
+
+#define TRAP_GP 13
+
+static bool reserved(const struct host_fault_detour *d, u64 addr, const greg_t *reg)
+{
+	bool is = reg[REG_TRAPNO] == TRAP_GP;
+
+	for (unsigned i = 0; i < HOST_DETOUR_AREAS; i++)
+		is |= addr - d->area[i].start < d->area[i].size;
+	return is;
+}
+
+static bool detour_taken(u64 addr, greg_t *reg)
+{
+	const struct host_fault_detour *d = host_fault_detour;
+
+	if (!d || (u64)reg[REG_RIP] - d->code >= d->code_size || !reserved(d, addr, reg))
+		return false;
+	*d->pc = (u64)reg[REG_RIP];
+	*d->flags = (u64)reg[REG_EFL];
+	reg[REG_RIP] = (greg_t)d->to;
+	return true;
+}
+
 bool host_fault_handle(int sig, int code, u64 addr, void *ucontext)
 {
 	greg_t *reg = ((ucontext_t *)ucontext)->uc_mcontext.gregs;
 	struct host_fault_frame *f = host_fault_innermost;
-	u64 at = sig == SIGSEGV || sig == SIGBUS ? fixup_find((u64)reg[REG_RIP]) : 0;
+	bool access = sig == SIGSEGV || sig == SIGBUS;
+	u64 at;
 
+	if (access && detour_taken(addr, reg))
+		return true;
+	at = access ? fixup_find((u64)reg[REG_RIP]) : 0;
 	if (at) {
 		reg[REG_RIP] = (greg_t)at;
 		return true;

@@ -2,7 +2,8 @@
 /*
  * Faults in our own code: SIGSEGV, SIGBUS, SIGFPE and SIGILL raised by an instruction of this thread.
  *
- * Two services, tried in this order:
+ * Three services, tried in this order:
+ *  - the detour: generated code that reaches for addresses that are reserved for it, where nothing may be (yet);
  *  - the fixup table: an instruction range that knows where to go on (HOST_FIXUP below);
  *  - the guard: a place in an enclosing C function to unwind to, for code that reaches guest memory
  *    through plain pointers, compiled or generated.
@@ -28,6 +29,23 @@ enum host_gpr {
 	HOST_R8, HOST_R9, HOST_R10, HOST_R11, HOST_R12, HOST_R13, HOST_R14, HOST_R15,
 	HOST_GPRS
 };
+
+/*
+ * A SIGSEGV or SIGBUS raised by an instruction of [code, code + code_size) that accesses one of the areas, or what is no
+ * address at all (#GP), continues at `to`, all registers as they were but for RIP; *pc and *flags get where, and RFLAGS.
+ */
+#define HOST_DETOUR_AREAS 2
+struct host_fault_detour {
+	u64 code, code_size;
+	struct {
+		u64 start, size;
+	} area[HOST_DETOUR_AREAS];
+	u64 to;
+	u64 *pc, *flags;
+};
+
+/* This thread's; NULL: none. */
+extern HOST_PER_THREAD const struct host_fault_detour *host_fault_detour;
 
 /* Where to unwind to, and after a fault what happened. Lives in the guarding function's frame. */
 struct host_fault_frame {

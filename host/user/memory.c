@@ -47,6 +47,26 @@ void host_free_pages(void *p, size_t size)
 		sys_munmap(p, size);
 }
 
+void *host_alloc_guarded(size_t size, size_t *guard)
+{
+	size_t whole = (size + 4095) & ~(size_t)4095;
+	long p = -1;
+
+	if (*guard)
+		p = sys_mmap(NULL, whole + *guard, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!sys_failed(p) && sys_call3(SYS_mprotect, p, (long)whole, PROT_READ | PROT_WRITE) == 0)
+		return (void *)p;
+	if (!sys_failed(p))
+		sys_munmap((void *)p, whole + *guard);
+	*guard = 0;
+	return host_alloc_pages(size);
+}
+
+void host_free_guarded(void *p, size_t size, size_t guard)
+{
+	host_free_pages(p, guard ? ((size + 4095) & ~(size_t)4095) + guard : size);
+}
+
 static u64 inode_of(int fd)
 {
 	struct stat st;

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Windows: guest memory mapped where translated user code reaches it without asking the TLB (window.c has the essay). */
+#ifndef ANYKVM_ENGINE_SOFT_WINDOW_H
+#define ANYKVM_ENGINE_SOFT_WINDOW_H
+
+#include "engine/soft/soft.h"
+
+/* From struct x86_cpu to the host's GS base while translated code may run: to where WINDOW_GUARD begins. */
+#define GS_BIAS ((s32)((sizeof(struct vcpu) + PAGE_SIZE - 1) & ~(PAGE_SIZE - 1)))
+/* What a 32-bit address relative to GS can reach: nothing but the table is there. */
+#define WINDOW_GUARD ((1ull << 32) + PAGE_SIZE)
+/*
+ * Entry n of the table is at n * 8 + WINDOW_TABLE_USER modulo 2^32 from the GS base: what to add to linear addresses of the
+ * n-th 4 GiB.
+ */
+#define WINDOW_TABLE_USER 0x100000
+
+/* With vcpu->engine and its translator made: sets soft->windows, or leaves it NULL. */
+void window_create(struct vcpu *vcpu);
+void window_destroy(struct soft_vcpu *soft);
+/* Around the execution of guest code on this thread. */
+void window_enter(struct soft_vcpu *soft);
+void window_leave(struct soft_vcpu *soft);
+
+/* What the table says of a linear address. [run] */
+u64 window_delta(const struct x86_cpu *cpu, u64 linear);
+/*
+ * After an access of translated code that has missed, and was done by its handler: the next one will hit; false: that
+ * cannot be. The block that is executing stays. [run]
+ */
+bool window_fill(struct x86_cpu *cpu, u64 gva, unsigned size, bool write);
+
+#endif
