@@ -136,7 +136,7 @@ enum x86_activity { X86_ACTIVE, X86_HALTED, X86_SHUTDOWN };
 #define X86_STOP_KICK	BIT(0)	/* somebody wants kvm/ to look: request, interrupt, timer (set by any thread) */
 #define X86_STOP_SIGNAL	BIT(1)	/* a signal arrived at the thread in KVM_RUN (set by its handler) */
 #define X86_STOP_EXIT	BIT(2)	/* an instruction completed and left work outside: cpu->exit (MMIO write...) */
-#define X86_STOP_CODE	BIT(3)	/* code of the current block was modified */
+#define X86_STOP_CODE	BIT(3)	/* what the current block's code relies on has changed: its bytes, masked exceptions */
 #define X86_STOP_EVENT	BIT(4)	/* cpu's own event state changed: evaluate before the next instruction */
 
 #define X86_WINDOW_IRQ BIT(0)

@@ -208,6 +208,8 @@ void x86_fpu_track(struct x86_cpu *cpu)
 		unmasked |= X86_FPU_UNMASKED_SIMD;
 	if (~x86_fpu_fcw() & 0x3f)
 		unmasked |= X86_FPU_UNMASKED_X87;
+	if (unlikely(unmasked & ~cpu->fpu_unmasked))
+		atomic_or(&cpu->stop, X86_STOP_CODE);
 	cpu->fpu_unmasked = unmasked;
 }
 

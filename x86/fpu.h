@@ -80,7 +80,10 @@ void x86_fpu_probe(void);
 enum x86_result x86_fpu_check(struct x86_cpu *cpu, enum x86_state state);
 /* #MF if an unmasked x87 exception is pending: what waiting x87 and MMX instructions start with. Live. */
 enum x86_result x86_fpu_wait(struct x86_cpu *cpu);
-/* Recomputes cpu->fpu_unmasked from the live registers: after whatever loads MXCSR or FCW. */
+/*
+ * Recomputes cpu->fpu_unmasked from the live registers: after whatever loads MXCSR or FCW. With more of it than before the
+ * instruction loop is left (X86_STOP_CODE).
+ */
 void x86_fpu_track(struct x86_cpu *cpu);
 /* Saves / loads all live components to / from an x86_fpu_host.size image. Live. */
 void x86_fpu_save(struct x86_xsave *image);

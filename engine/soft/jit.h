@@ -2,8 +2,8 @@
 /*
  * Between the files of the translator: translate.c (life, links, the way in), jit_block.c (the translation of
  * one block), jit_frame.c (the fixed pieces of code), jit_access.c (registers, memory), jit_flags.c, jit_integer.c,
- * jit_stack.c, jit_branch.c, jit_vector.c, jit_system.c, jit_string.c, jit_divide.c (instructions), jit_plan.c (which accesses
- * share a probe), jit_loop.c.
+ * jit_stack.c, jit_branch.c, jit_vector.c, jit_x87.c, jit_system.c, jit_string.c, jit_divide.c (instructions), jit_plan.c
+ * (which accesses share a probe), jit_loop.c.
  */
 #ifndef ANYKVM_ENGINE_SOFT_JIT_H
 #define ANYKVM_ENGINE_SOFT_JIT_H
@@ -115,7 +115,6 @@ struct jit_split {
 	u64 code;
 	struct block *block;
 	u64 insn;
-	u64 no_vector;
 };
 
 /* ---- a block under translation --------------------------------------------------------------------- */
@@ -158,7 +157,6 @@ struct jit_cold {
 	u8 window;	/* if any: to where it is brought into the TLB; then back, or on without windows */
 	u8 which;	/* of the access that opened it */
 	bool writable;
-	bool no_vector;
 	int recipe;	/* jit_flags_source() before the branch */
 };
 
@@ -188,7 +186,7 @@ struct jit_turn {
 	u8 *place;
 	u8 *back;
 	unsigned insn, position;
-	bool write, no_vector;
+	bool write;
 	int recipe;
 };
 
@@ -205,7 +203,6 @@ struct jit_loop {
 	/* At the branch: */
 	int recipe;
 	u32 ingredients;
-	bool no_vector;
 	struct jit_window window[JIT_WINDOWS];
 };
 
@@ -223,7 +220,6 @@ struct jit_block {
 	int recipe;		/* ... or those that this instruction gives: its index; negative: none */
 	u32 ingredients;	/* registers that the recipe needs */
 	bool expires;		/* the instruction at hand spoils them, and nobody will want the flags */
-	bool no_vector;		/* the entry's check of vector state holds no longer */
 	struct jit_piece *piece; /* being written */
 	bool windows;		/* probes are shared */
 	struct jit_loop loop;
@@ -376,6 +372,7 @@ bool jit_integer(struct jit_block *t, const struct x86_insn *insn);
 bool jit_stack(struct jit_block *t, const struct x86_insn *insn);
 bool jit_branch(struct jit_block *t, const struct x86_insn *insn);
 bool jit_vector(struct jit_block *t, const struct x86_insn *insn);
+bool jit_x87(struct jit_block *t, const struct x86_insn *insn);
 bool jit_system(struct jit_block *t, const struct x86_insn *insn);
 bool jit_string(struct jit_block *t, const struct x86_insn *insn);
 bool jit_divide(struct jit_block *t, const struct x86_insn *insn);
@@ -384,6 +381,7 @@ void jit_string_fault(struct x86_cpu *cpu, const struct x86_insn *insn, const u6
 /* Tests the state that the block's vector instructions need, and declines. */
 void jit_vector_entry(struct jit_block *t);
 bool jit_vector_inline(const struct x86_insn *insn);
+bool jit_x87_inline(const struct x86_insn *insn);
 
 /* jit_system.c: whether the instruction at hand is one after which RIP and mode must be looked at. */
 bool jit_is_last(const struct jit_block *t);

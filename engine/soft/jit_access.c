@@ -214,7 +214,7 @@ static void stride(struct jit_block *t, const struct x86_insn *insn, bool write)
 	}
 	t->turn[t->nr_turns++] = (struct jit_turn){
 		.place = emit_jcc_forward(e, JIT_IF_ABOVE), .back = back, .insn = t->now, .position = t->position,
-		.write = w->writable, .no_vector = t->no_vector, .recipe = jit_flags_source(t),
+		.write = w->writable, .recipe = jit_flags_source(t),
 	};
 	emit_alu_load(e, EMIT_ADD, 8, JIT_A, page_field(n, 8));
 	t->in_host = false;
@@ -241,7 +241,7 @@ void jit_turns(struct jit_block *t)
 			return;
 		*c = (struct jit_cold){ .place = c->place, .back = turn->back, .insn = t->now, .position = t->position,
 					.window = (u8)n, .which = JIT_EXPLICIT, .writable = turn->write,
-					.no_vector = turn->no_vector, .recipe = turn->recipe };
+					.recipe = turn->recipe };
 		emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, tag(turn->write)));
 		emit_store(e, 8, page_field(n, 0), JIT_A);
 		emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct x86_tlb_entry, host)));
@@ -273,7 +273,6 @@ static void open_window(struct jit_block *t, const struct x86_insn *insn, enum j
 	c->window = (u8)n;
 	c->which = (u8)which;
 	c->writable = w->writable;
-	c->no_vector = t->no_vector;
 }
 
 /* Whether the instruction at hand has a way to its handler already: coming back from there, it has opened no window. */

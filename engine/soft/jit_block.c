@@ -79,11 +79,6 @@ static bool ends_in_loop(const struct x86_insn *last)
 	return (last->desc->flags & X86_F_END) && last->op != X86_OP_STAC && last->op != X86_OP_CLAC;
 }
 
-static bool changes_vector_state(const struct x86_insn *insn)
-{
-	return insn->desc->state != X86_STATE_INT || insn->op == X86_OP_XRSTOR || insn->op == X86_OP_XRSTORS;
-}
-
 /* true: it leaves the block in any case. */
 static bool by_handler(struct jit_block *t, const struct x86_insn *insn)
 {
@@ -95,7 +90,6 @@ static bool by_handler(struct jit_block *t, const struct x86_insn *insn)
 	jit_call_handler(t, t->now);
 	if (!(insn->desc->flags & X86_F_INNOCUOUS))
 		jit_close_windows(t);
-	t->no_vector |= changes_vector_state(insn);
 	return false;
 }
 
@@ -122,7 +116,8 @@ static bool body(struct jit_block *t)
 		jit_flags_before(t, insn);
 		left = jit_branch(t, insn) && insn->op != X86_OP_JCC;
 		if (!left && insn->op != X86_OP_JCC && !jit_integer(t, insn) && !jit_stack(t, insn) &&
-		    !jit_vector(t, insn) && !jit_system(t, insn) && !jit_string(t, insn) && !jit_divide(t, insn))
+		    !jit_vector(t, insn) && !jit_x87(t, insn) && !jit_system(t, insn) && !jit_string(t, insn) &&
+		    !jit_divide(t, insn))
 			left = by_handler(t, insn);
 		jit_finish(t);
 		jit_flags_after(t);
@@ -153,7 +148,7 @@ static void cold_window(struct jit_block *t, const struct jit_cold *c)
 		t->e.overflow = true;
 		return;
 	}
-	*split = (struct jit_split){ (u64)t->jit->split, t->b, c->insn, c->no_vector };
+	*split = (struct jit_split){ (u64)t->jit->split, t->b, c->insn };
 	jit_cold_window(t, c, &split->code);
 }
 
@@ -308,7 +303,7 @@ bool jit_refill(struct x86_cpu *cpu, u64 gva, u64 word)
 
 static const u8 *rest(struct jit *jit, const struct jit_split *split)
 {
-	struct jit_block t = { .jit = jit, .cpu = jit->cpu, .b = split->block, .no_vector = split->no_vector };
+	struct jit_block t = { .jit = jit, .cpu = jit->cpu, .b = split->block };
 
 	if (!begin(&t, (unsigned)split->insn))
 		return NULL;

@@ -133,7 +133,6 @@ bool jit_loop_branch(struct jit_block *t, const struct x86_insn *insn)
 	l->enter = always ? emit_jmp_forward(&t->e) : emit_jcc_forward(&t->e, insn->cond);
 	l->recipe = t->recipe < (int)l->head ? -1 : t->recipe;
 	l->ingredients = t->ingredients;
-	l->no_vector = t->no_vector;
 	memcpy(l->window, t->plan.window, sizeof(l->window));
 	return true;
 }
@@ -150,7 +149,6 @@ void jit_loop_enter(struct jit_block *t)
 	t->in_mem = l->recipe < 0;
 	t->recipe = l->recipe;
 	t->ingredients = l->ingredients;
-	t->no_vector = l->no_vector;
 	memcpy(t->plan.window, l->window, sizeof(l->window));
 	if (!keeps_windows(t))
 		jit_close_windows(t);

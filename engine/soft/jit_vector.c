@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Vector instructions inline. Guest vector registers are in the host's; that the state is enabled and its
- * exceptions are masked is tested once, at the block's entry, for all vector instructions of the block;
- * behind an instruction that may change that (LDMXCSR, XRSTOR, x87 control), their handlers look for
- * themselves again.
+ * exceptions are masked is tested once, at the block's entry, for all vector instructions of the block. What
+ * enables or disables state ends a block, and a handler that unmasks exceptions leaves it (x86_fpu_track()).
  *
- * Left to the handlers: x87 (error pointers), masked memory operands, gathers.
+ * x87: jit_x87.c. Left to the handlers: masked memory operands, gathers.
  */
 #include "engine/soft/jit.h"
 #include "engine/soft/native_op.h"
@@ -44,25 +43,58 @@ static void forbid(struct jit_block *t, unsigned size, struct emit_mem m, u32 ma
 	jit_refuse_if(t, JIT_IF_NOT_EQUAL, true);
 }
 
+/* What must hold for a block's vector and x87 instructions to run inline. */
+struct needs {
+	u32 cr0_clear, cr4_set, xcr0_set, unmasked;
+};
+
+static void need(struct needs *n, u32 cr0_clear, u32 cr4_set, u32 xcr0_set, u32 unmasked)
+{
+	n->cr0_clear |= cr0_clear;
+	n->cr4_set |= cr4_set;
+	n->xcr0_set |= xcr0_set;
+	n->unmasked |= unmasked;
+}
+
+static void add_needs(struct needs *n, const struct x86_insn *insn)
+{
+	bool vex = insn->prefix & X86_PFX_VEX;
+
+	switch (insn->op) {
+	case X86_OP_NATIVE:
+	case X86_OP_X87:
+		if (jit_vector_inline(insn) || jit_x87_inline(insn))
+			need(n, traits(insn)->cr0_clear, traits(insn)->cr4_set, traits(insn)->xcr0_set,
+			     traits(insn)->unmasked);
+		break;
+	case X86_OP_FWAIT:
+		need(n, X86_CR0_TS, 0, 0, X86_FPU_UNMASKED_X87);
+		break;
+	case X86_OP_EMMS:
+		need(n, X86_CR0_TS | X86_CR0_EM, 0, 0, X86_FPU_UNMASKED_X87);
+		break;
+	case X86_OP_LDMXCSR:
+	case X86_OP_STMXCSR:
+		need(n, X86_CR0_TS | (vex ? 0 : X86_CR0_EM), vex ? X86_CR4_OSXSAVE : X86_CR4_OSFXSR,
+		     vex ? X86_XCR0_SSE | X86_XCR0_AVX : 0, insn->op == X86_OP_LDMXCSR ? X86_FPU_UNMASKED_SIMD : 0);
+		break;
+	default:
+		break;
+	}
+}
+
 void jit_vector_entry(struct jit_block *t)
 {
-	u32 cr0_clear = 0, cr4_set = 0, xcr0_set = 0, unmasked = 0;
+	struct needs n = { 0 };
 
 	for (unsigned i = 0; i < t->b->nr; i++) {
-		struct x86_insn *insn = &t->b->insn[i];
-
-		native_prepare(t->cpu, insn);
-		if (!jit_vector_inline(insn))
-			continue;
-		cr0_clear |= traits(insn)->cr0_clear;
-		cr4_set |= traits(insn)->cr4_set;
-		xcr0_set |= traits(insn)->xcr0_set;
-		unmasked |= traits(insn)->unmasked;
+		native_prepare(t->cpu, &t->b->insn[i]);
+		add_needs(&n, &t->b->insn[i]);
 	}
-	forbid(t, 4, JIT_FIELD(cr0), cr0_clear);
-	demand(t, JIT_FIELD(cr4), cr4_set);
-	demand(t, JIT_FIELD(xcr0), xcr0_set);
-	forbid(t, 1, JIT_FIELD(fpu_unmasked), unmasked);
+	forbid(t, 4, JIT_FIELD(cr0), n.cr0_clear);
+	demand(t, JIT_FIELD(cr4), n.cr4_set);
+	demand(t, JIT_FIELD(xcr0), n.xcr0_set);
+	forbid(t, 1, JIT_FIELD(fpu_unmasked), n.unmasked);
 }
 
 /* PCMPESTRM and PCMPESTRI: a length is in rAX. */
@@ -108,7 +140,7 @@ bool jit_vector(struct jit_block *t, const struct x86_insn *insn)
 	unsigned gpr = X86_RAX;
 	bool has_gpr;
 
-	if (!jit_vector_inline(insn) || t->no_vector)
+	if (!jit_vector_inline(insn))
 		return false;
 	n = traits(insn);
 	has_gpr = n->in == NATIVE_IN_GPR || n->out == NATIVE_OUT_GPR;
