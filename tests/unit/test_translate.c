@@ -659,6 +659,76 @@ static void make_sweep(void)
 	put8(0xf4);
 }
 
+/* Of data at rbx, which is mostly in one page: x87, MMX, scalar SSE, and the control words that unmask their exceptions. */
+static void float_instruction(void)
+{
+	static const uint8_t x87_mem[][2] = { { 0xd9, 0 }, { 0xdd, 0 }, { 0xdb, 5 }, { 0xdb, 7 }, { 0xdd, 3 }, { 0xd9, 2 },
+					      { 0xdf, 5 }, { 0xdb, 3 }, { 0xdc, 0 }, { 0xd8, 6 }, { 0xde, 1 }, { 0xdf, 1 },
+					      { 0xdd, 7 }, { 0xd9, 7 }, { 0xdf, 4 }, { 0xdf, 6 } };
+	static const char sse[][4] = { "\xf2\x0f\x58\x43", "\xf2\x0f\x5e\x4b", "\xf3\x0f\x5e\x53", "\xf2\x0f\x51\x5b",
+				       "\xf2\x0f\x11\x43", "\xf2\x0f\x10\x4b", "\xf2\x0f\x2c\x53", "\xf2\x0f\x2a\x5b" };
+	unsigned n = rnd(16), i = rnd(16), d = rnd(12) * 8;
+
+	if (one_in(16))
+		d = rnd(0x78);
+	if (n < 5) { /* of memory */
+		put8(x87_mem[i][0]), put8(0x43 | x87_mem[i][1] << 3), put8(d);
+	} else if (n < 8) { /* of registers: D8..DF C0..FF, but for FNCLEX, FNINIT and their like */
+		put8(0xd8 + rnd(8)), put8(0xc0 + rnd(64));
+		if (at[-2] == 0xdb && at[-1] >= 0xe0 && at[-1] < 0xe8)
+			at[-1] = 0xc1;
+	} else if (n < 11) {
+		code(sse[i % 8], 4), put8(d);
+	} else if (n == 11) { /* fldcw, ldmxcsr [rbx + 100h...]; seldom one that unmasks */
+		if (one_in(2))
+			BYTES("\xd9\xab"), put(0x100 + 8 * rnd(one_in(6) ? 8 : 4), 4);
+		else
+			BYTES("\x0f\xae\x93"), put(0x140 + 8 * rnd(one_in(6) ? 8 : 4), 4);
+	} else if (n == 12) {
+		BYTES("\x0f\xae\x5b"), put8(d); /* stmxcsr */
+	} else if (n == 13) { /* emms, fwait, fninit, fnclex, fnstsw ax, fld1, fldpi, finit */
+		static const char odd[][3] = { "\x0f\x77\x90", "\x9b\x90\x90", "\xdb\xe3\x90", "\xdb\xe2\x90",
+					       "\xdf\xe0\x90", "\xd9\xe8\x90", "\xd9\xeb\x90", "\x9b\xdb\xe3" };
+		code(odd[rnd(8)], 3);
+	} else if (n == 14) { /* movq mm, [rbx + d], or back; paddd */
+		put8(0x0f), put8(i < 6 ? 0x6f : i < 12 ? 0x7f : 0xfe), put8(0x43 | rnd(8) << 3), put8(d);
+	} else { /* something that wants flags, and something that makes them */
+		put8(0x0f), put8(0x90 | i), put8(0xc0);			  /* setcc al */
+		put8(0x83), put8(0xc0 | rnd(8) << 3 | rnd(2)), put8(rnd(256)); /* op eax or ecx, n */
+	}
+}
+
+static void make_floats(void)
+{
+	static const uint16_t fcw[] = { 0x37f, 0x27f, 0xf7f, 0x07f, 0x37e, 0x340, 0x37b, 0x35f };
+	static const uint32_t mxcsr[] = { 0x1f80, 0x9fc0, 0x3f80, 0x7f80, 0x1d80, 0x1f00, 0x0f80, 0x10000 };
+	unsigned n = 4 + rnd(30);
+	uint8_t *top;
+
+	for (unsigned i = 0; i < 8; i++) {
+		word(DATA + 0x200 + 0x100 + 8 * i, fcw[i]);
+		word(DATA + 0x200 + 0x140 + 8 * i, mxcsr[i]);
+		word(DATA + 0x200 + 8 * i, 0x3ff0000000000000ull + ((uint64_t)rnd(4000) << 45));
+	}
+	at = ram + CODE + 16 + rnd(0x100);
+	BYTES("\x48\xc7\xc3"), put(DATA + 0x200, 4); /* mov rbx, ... */
+	BYTES("\x48\xc7\xc5"), put(20, 4);	     /* mov rbp, 20 */
+	top = at;
+	while (n--)
+		float_instruction();
+	BYTES("\x48\xff\xcd\x0f\x85"), put((uint64_t)(top - (at + 4)), 4); /* dec rbp; jnz top */
+	put8(0xf4);
+}
+
+static void test_floats(void **state)
+{
+	const char *n = getenv("TRANSLATE_PROGRAMS");
+
+	(void)state;
+	assert_int_equal(compare_programs(mode_wanted(), make_floats, 0, n ? atoi(n) : 400), 0);
+	assert_int_equal(compare_programs("lockstep", make_floats, 5000, 100), 0);
+}
+
 static void test_page_ends(void **state)
 {
 	const char *n = getenv("TRANSLATE_PROGRAMS");
@@ -945,6 +1015,7 @@ int main(void)
 		cmocka_unit_test(test_host_fault),
 		cmocka_unit_test(test_random_programs),
 		cmocka_unit_test(test_page_ends),
+		cmocka_unit_test(test_floats),
 		cmocka_unit_test(test_lockstep),
 		cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_self_modifying),
