@@ -13,9 +13,8 @@ X86 += $(addprefix x86/emulate/, \
 ENGINE := $(addprefix engine/soft/, \
 	block.o blockpage.o code.o codepage.o emit.o jit_access.o jit_block.o jit_branch.o jit_flags.o \
 	jit_divide.o jit_frame.o jit_integer.o jit_loop.o jit_plan.o jit_stack.o jit_string.o jit_system.o \
-	jit_vector.o jit_x87.o lockstep.o native.o native_mask.o native_slow.o native_stub.o native_vector.o \
-	native_vsib.o native_x87.o perfmap.o rename.o run.o step.o tlb.o translate.o \
-	window.o)
+	jit_vector.o jit_window.o jit_x87.o lockstep.o native.o native_mask.o native_slow.o native_stub.o \
+	native_vector.o native_vsib.o native_x87.o perfmap.o rename.o run.o step.o tlb.o translate.o window.o)
 SVM := $(addprefix engine/svm/, \
 	cpu.o emulate.o entry.o exits.o inject.o maps.o mem.o npt.o svm.o vmcb.o)
 HOST := $(addprefix host/user/, \

@@ -521,6 +521,7 @@ static struct block *keep(struct soft_vcpu *soft, struct block_page *page, const
 	b->incoming = 0;
 	b->code = NULL;
 	b->pieces = NULL;
+	b->probed = 0;
 	*link = b;
 	if (b->spans) {
 		b->next_spanning = b->tail_page->spanning;

@@ -91,6 +91,7 @@ struct block {
 	u32 incoming;		/* the translator's links that lead here: index of the first, + 1 */
 	const u8 *code;		/* its translation, NULL: none */
 	struct jit_piece *pieces; /* of its translation */
+	u32 probed;		/* instructions, by number, whose memory the translation does not reach by windows */
 	const u8 *inner;	/* the same, behind its look at cpu->stop */
 	u8 tail[X86_MAX_INSN_LEN];
 	struct block_page *tail_page; /* ... of this page */

@@ -216,15 +216,23 @@ void emit_imul_imm(struct emit *e, unsigned size, unsigned dst, unsigned src, s3
 	emit32(e, (u32)value);
 }
 
-/* VEX.LZ.F2.0F3A.W0 F0 /r ib */
-void emit_rorx(struct emit *e, unsigned dst, unsigned src, unsigned count)
+/* VEX.LZ.F2.0F3A.W0 F0 /r ib; W1 */
+void emit_rorx(struct emit *e, unsigned size, unsigned dst, unsigned src, unsigned count)
 {
 	emit8(e, 0xc4);
 	emit8(e, (u8)(!(dst >> 3) << 7 | 1 << 6 | !(src >> 3) << 5 | 3));
-	emit8(e, 0x7b);
+	emit8(e, size == 8 ? 0xfb : 0x7b);
 	emit8(e, 0xf0);
 	emit8(e, (u8)(0xc0 | (dst & 7) << 3 | (src & 7)));
 	emit8(e, (u8)count);
+}
+
+/* 67: the address is of 32 bits; what FS and GS add to it is not truncated (SDM vol. 1, 3.3.7). */
+void emit_load_table(struct emit *e, unsigned reg, unsigned index, s32 disp)
+{
+	emit8(e, 0x67);
+	emit_op_mem(e, 8, 0x8b, reg,
+		    (struct emit_mem){ .base = EMIT_NO_BASE, .index = (u8)index, .scale = 3, .gs = true, .disp = disp });
 }
 
 void emit_bswap(struct emit *e, unsigned size, unsigned reg)

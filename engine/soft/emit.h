@@ -66,7 +66,9 @@ void emit_test_imm(struct emit *e, unsigned size, unsigned reg, s32 value);
 void emit_alu_load(struct emit *e, enum emit_alu op, unsigned size, unsigned reg, struct emit_mem m);
 void emit_shift(struct emit *e, enum emit_shift op, unsigned size, unsigned reg, unsigned count);
 void emit_imul_imm(struct emit *e, unsigned size, unsigned dst, unsigned src, s32 value); /* 4 or 8 */
-void emit_rorx(struct emit *e, unsigned dst, unsigned src, unsigned count); /* 32 bits */
+void emit_rorx(struct emit *e, unsigned size, unsigned dst, unsigned src, unsigned count); /* 4 or 8; leaves flags alone */
+/* reg = GS:[index * 8 + disp] of 64 bits, the sum truncated to 32. */
+void emit_load_table(struct emit *e, unsigned reg, unsigned index, s32 disp);
 void emit_bswap(struct emit *e, unsigned size, unsigned reg); /* 4 or 8 */
 void emit_setcc(struct emit *e, unsigned cond, unsigned reg);
 void emit_push(struct emit *e, unsigned reg);

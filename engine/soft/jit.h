@@ -3,7 +3,7 @@
  * Between the files of the translator: translate.c (life, links, the way in), jit_block.c (the translation of
  * one block), jit_frame.c (the fixed pieces of code), jit_access.c (registers, memory), jit_flags.c, jit_integer.c,
  * jit_stack.c, jit_branch.c, jit_vector.c, jit_x87.c, jit_system.c, jit_string.c, jit_divide.c (instructions), jit_plan.c
- * (which accesses share a probe), jit_loop.c.
+ * (which accesses share a probe), jit_window.c (accesses without a probe), jit_loop.c.
  */
 #ifndef ANYKVM_ENGINE_SOFT_JIT_H
 #define ANYKVM_ENGINE_SOFT_JIT_H
@@ -23,7 +23,7 @@ enum {
 	JIT_B = X86_RAX, /* scratch */
 	JIT_SP = 9,	/* guest RSP */
 	JIT_AX = 10,	/* guest RAX */
-	JIT_A = 11,	/* scratch; after a probe: the operand's host address */
+	JIT_A = 11,	/* scratch; after a probe: the operand's host address; of a window: its delta */
 	JIT_IN_MEMORY = 0xff,
 };
 
@@ -52,6 +52,13 @@ struct jit_jump {
 #define JIT_JUMP_HASH 0x9e3779b1u /* times the low half of RIP: the upper bits of 32 */
 #define JIT_CELL_SHARE 56u /* bytes of code for which there is a cell of 8 bytes, behind the code */
 #define JIT_BLOCK_ROOM 32768u /* more than any block's code */
+#define JIT_CODE_SHARE 48u /* bytes of code, at least, of a translation */
+
+/* From code to blocks: in the order of addresses, as code is never freed singly. */
+struct jit_extent {
+	u32 begin;		/* offset in the region */
+	struct block *block;
+};
 
 struct jit {
 	struct code_region region;
@@ -81,10 +88,12 @@ struct jit {
 	const u8 *return_miss[BLOCK_CLASSES];
 	const u8 *refill;	/* JIT_A: linear address, JIT_B: struct jit_refill: returns "not equal" if it is worth a retry */
 	const u8 *split;	/* JIT_A: struct jit_split: goes on without windows */
-	const u8 *window_miss;	/* where an access that misses its window goes on; NULL: there are none */
 	const u8 *call_last;	/* as call_insn, but jumped to: goes on with whatever comes next */
+	const u8 *window_miss;	/* registers as at cpu->window_pc, where an access to a window has faulted: goes on behind it */
 	struct jit_jump jump[1 + SOFT_CONTEXTS][1u << JIT_JUMP_BITS]; /* of supervisor's code; of user's */
 	struct jit_target *target; /* of the links, by cell */
+	struct jit_extent *extent;
+	u32 nr_extents, max_extents;
 };
 
 /* What jit_refill() is told of a window, in one register. */
@@ -107,7 +116,16 @@ struct jit_piece {
 	struct {
 		u16 offset;
 		s8 flags;	/* jit_flags_source() */
+		u8 based;	/* jit_direct_base() */
+		u8 misses;	/* of windows, that had no cure */
 	} at[];			/* nr, and their end */
+};
+
+/* An instruction in the code. */
+struct jit_place {
+	struct block *block;
+	struct jit_piece *piece;
+	unsigned index;		/* in piece->at[] */
 };
 
 /* Where a block goes on without windows; in the cells. */
@@ -224,6 +242,8 @@ struct jit_block {
 	bool windows;		/* probes are shared */
 	struct jit_loop loop;
 	u8 in_a, next_in_a;	/* window whose host address is in JIT_A: for this instruction, for the next */
+	u32 based, next_based;	/* registers whose address's delta is there instead (jit_window.c) */
+	u64 drift;		/* by how much they have moved since */
 	struct jit_plan plan;
 	unsigned nr_turns;
 	struct jit_turn turn[JIT_WINDOWS];
@@ -287,8 +307,8 @@ static inline struct jit_jump *jit_jumps(struct jit *jit, enum block_class class
 void *jit_take_cells(struct jit *jit, size_t size);
 /* jit_block.c: makes b->code, unless it cannot be had. */
 void jit_translate(struct jit *jit, struct block *b);
-/* The instruction of b at pc, and where its flags are; NULL if that is not in its code. */
-const struct x86_insn *jit_insn_at(const struct block *b, const u8 *pc, int *flags);
+/* The instruction whose code is at pc; false: it is not in a block's. [run] */
+bool jit_find_place(const struct jit *jit, const u8 *pc, struct jit_place *at);
 /* From translated code: brings a window's first access into the TLB; whether the window hits then. [run] */
 bool jit_refill(struct x86_cpu *cpu, u64 gva, u64 refill);
 /* The code for the rest of a block without windows; NULL, and RIP is there, if it cannot be had. [run] */
@@ -335,8 +355,12 @@ void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsi
  * JIT_B may be.
  */
 struct emit_mem jit_operand(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write);
+/* The same, which may be [JIT_A + JIT_B]. */
+struct emit_mem jit_operand_b(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write);
 /* The same for the 8 bytes that PUSH, CALL, POP, RET or LEAVE access. */
 struct emit_mem jit_stack_operand(struct jit_block *t, const struct x86_insn *insn);
+/* Of what an instruction accesses on the stack: from rSP (LEAVE: rBP). */
+s32 jit_stack_disp(const struct x86_insn *insn);
 /* The slow path of a window's first access. */
 void jit_cold_window(struct jit_block *t, const struct jit_cold *c, const u64 *split);
 /*
@@ -388,6 +412,21 @@ bool jit_is_last(const struct jit_block *t);
 /* Executes it; JIT_GO_ON + enum block_class: translated code of that class may go on at RIP. Else its result. [run] */
 #define JIT_GO_ON 0x100u
 unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn);
+
+/* jit_window.c: whether the instruction at hand accesses memory without a probe. */
+bool jit_direct(const struct jit_block *t);
+/* Its operands then. Flags stay where they are; what follows must not write guest registers before the access. */
+struct emit_mem jit_direct_operand(struct jit_block *t, const struct x86_insn *insn);
+struct emit_mem jit_direct_stack(struct jit_block *t, const struct x86_insn *insn);
+/* The same operand without JIT_B. */
+struct emit_mem jit_free_b(struct jit_block *t, struct emit_mem m);
+/* Behind the instruction: what JIT_A is still good for. */
+void jit_direct_after(struct jit_block *t, const struct x86_insn *insn);
+/* From which register JIT_A can be made where the instruction at hand begins. */
+u8 jit_direct_base(const struct jit_block *t);
+/* After a fault at cpu->window_pc; X86_OK: on at cpu->code_temp[0] with JIT_A = code_temp[1]. [run] */
+#define JIT_NO_PLACE 0x200u
+unsigned jit_window_miss(struct x86_cpu *cpu);
 
 /* jit_branch.c: leaves the block for the code at its start + delta; flags are saved. */
 void jit_exit_direct(struct jit_block *t, s64 delta, unsigned insn);

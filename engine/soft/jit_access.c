@@ -43,12 +43,6 @@ bool jit_ea_possible(const struct x86_insn *insn)
 	return jit_near(insn->disp) && insn->asize != 2 && insn->has_modrm;
 }
 
-static unsigned page_base(struct jit_block *t)
-{
-	emit_load(&t->e, 8, JIT_A, JIT_FIELD(code_page));
-	return JIT_A;
-}
-
 #define JIT_WINDOW(n) EMIT_GS((s32)(offsetof(struct x86_cpu, host_window) + (n) * sizeof(u64)))
 
 /* The address plus extra. */
@@ -63,7 +57,8 @@ static void ea_plus(struct jit_block *t, const struct x86_insn *insn, unsigned d
 		m.index = (u8)jit_get(t, insn->index, JIT_B);
 	m.disp = (s32)(insn->disp + extra);
 	if (insn->base == X86_REG_RIP) {
-		m.base = (u8)page_base(t);
+		emit_load(e, 8, dst, JIT_FIELD(code_page));
+		m.base = (u8)dst;
 		m.disp += (s32)t->offset;
 	} else {
 		m.base = insn->base == X86_REG_ZERO ? EMIT_NO_BASE : (u8)jit_get(t, insn->base, JIT_A);
@@ -76,8 +71,7 @@ void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsi
 	ea_plus(t, insn, dst, size, 0);
 }
 
-/* Of what an instruction accesses on the stack: from rSP (LEAVE: rBP). */
-static s32 stack_disp(const struct x86_insn *insn)
+s32 jit_stack_disp(const struct x86_insn *insn)
 {
 	return insn->op == X86_OP_POP || insn->op == X86_OP_RET || insn->op == X86_OP_LEAVE ? 0 : -8;
 }
@@ -87,7 +81,7 @@ static void linear(struct jit_block *t, const struct x86_insn *insn, enum jit_wh
 {
 	if (which == JIT_STACK) {
 		emit_lea(&t->e, 8, JIT_A,
-			 EMIT_MEM(insn->op == X86_OP_LEAVE ? X86_RBP : (u8)JIT_SP, stack_disp(insn) + (s32)extra));
+			 EMIT_MEM(insn->op == X86_OP_LEAVE ? X86_RBP : (u8)JIT_SP, jit_stack_disp(insn) + (s32)extra));
 		return;
 	}
 	ea_plus(t, insn, JIT_A, 8, extra);
@@ -110,7 +104,7 @@ static u8 *find_entry(struct jit_block *t, unsigned size, bool write)
 
 	t->in_host = false;
 	if (t->jit->rorx) {
-		emit_rorx(e, JIT_B, JIT_A, 12 - 5);
+		emit_rorx(e, 4, JIT_B, JIT_A, 12 - 5);
 	} else {
 		emit_mov(e, 4, JIT_B, JIT_A);
 		emit_shift(e, EMIT_SHR, 4, JIT_B, 12 - 5);
@@ -292,6 +286,7 @@ static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn,
 	const struct jit_access *a = &t->plan.access[t->position][which];
 	struct jit_window *w = a->window == JIT_NO_WINDOW ? NULL : &t->plan.window[a->window];
 
+	t->based = 0;
 	if (w && t->loop.inside && which == JIT_EXPLICIT && (t->loop.paged >> a->window & 1) && !w->known) {
 		stride(t, insn, write);
 		t->in_a = w->members > 1 ? a->window : JIT_NO_WINDOW;
@@ -316,14 +311,23 @@ static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn,
 	return EMIT_MEM(JIT_A, (s32)(a->offset - w->low));
 }
 
+struct emit_mem jit_operand_b(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write)
+{
+	if (jit_direct(t))
+		return jit_direct_operand(t, insn);
+	return operand(t, insn, JIT_EXPLICIT, size, write);
+}
+
 struct emit_mem jit_operand(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write)
 {
-	return operand(t, insn, JIT_EXPLICIT, size, write);
+	return jit_free_b(t, jit_operand_b(t, insn, size, write));
 }
 
 struct emit_mem jit_stack_operand(struct jit_block *t, const struct x86_insn *insn)
 {
-	return operand(t, insn, JIT_STACK, 8, stack_disp(insn));
+	if (jit_direct(t))
+		return jit_direct_stack(t, insn);
+	return operand(t, insn, JIT_STACK, 8, jit_stack_disp(insn));
 }
 
 bool jit_aligned(struct jit_block *t, struct emit_mem m, u32 mask)
@@ -342,7 +346,10 @@ bool jit_aligned(struct jit_block *t, struct emit_mem m, u32 mask)
 
 void jit_kept_a(struct jit_block *t)
 {
-	t->next_in_a = may_be_handled(t) ? JIT_NO_WINDOW : t->in_a;
+	bool handled = may_be_handled(t);
+
+	t->next_in_a = handled ? JIT_NO_WINDOW : t->in_a;
+	t->next_based = handled ? 0 : t->based;
 }
 
 void jit_close_windows(struct jit_block *t)

@@ -105,6 +105,7 @@ static bool body(struct jit_block *t)
 	bool left = false;
 
 	t->in_a = t->next_in_a = JIT_NO_WINDOW;
+	t->next_based = 0;
 	for (t->now = t->piece->first; t->now < end; t->now++) {
 		const struct x86_insn *insn = &t->b->insn[t->now];
 
@@ -113,6 +114,9 @@ static bool body(struct jit_block *t)
 		t->piece->at[t->now - t->piece->first].flags = JIT_FLAGS_SAVED;
 		t->in_a = t->next_in_a;
 		t->next_in_a = JIT_NO_WINDOW;
+		t->based = t->next_based;
+		t->next_based = 0;
+		t->piece->at[t->now - t->piece->first].based = jit_direct_base(t);
 		jit_flags_before(t, insn);
 		left = jit_branch(t, insn) && insn->op != X86_OP_JCC;
 		if (!left && insn->op != X86_OP_JCC && !jit_integer(t, insn) && !jit_stack(t, insn) &&
@@ -121,6 +125,7 @@ static bool body(struct jit_block *t)
 			left = by_handler(t, insn);
 		jit_finish(t);
 		jit_flags_after(t);
+		jit_direct_after(t, insn);
 	}
 	note_offset(t, end);
 	return left;
@@ -227,7 +232,7 @@ static bool begin(struct jit_block *t, unsigned first)
 	size_t used = (jit->region.used + 15) & ~15ull;
 	unsigned nr = t->b->nr - first;
 
-	if (used + JIT_BLOCK_ROOM > jit->code_size)
+	if (used + JIT_BLOCK_ROOM > jit->code_size || jit->nr_extents == jit->max_extents)
 		return false;
 	if (!take_piece(t, jit->region.exec + used, first, nr))
 		return false;
@@ -259,6 +264,7 @@ static const u8 *finish(struct jit_block *t, u64 page)
 	jit->soft->stat->translated_bytes += size;
 	while (last->next)
 		last = last->next;
+	jit->extent[jit->nr_extents++] = (struct jit_extent){ (u32)(piece->code - jit->region.exec), t->b };
 	perfmap_add(piece->code, size, page + t->offset + t->b->insn[last->first].off, t->b->key & 0xff);
 	last->next = t->b->pieces;
 	t->b->pieces = piece;
@@ -267,7 +273,7 @@ static const u8 *finish(struct jit_block *t, u64 page)
 
 void jit_translate(struct jit *jit, struct block *b)
 {
-	struct jit_block t = { .jit = jit, .cpu = jit->cpu, .b = b, .windows = true };
+	struct jit_block t = { .jit = jit, .cpu = jit->cpu, .b = b, .windows = !(b->key & BLOCK_KEY_WINDOWS) };
 
 	if (!worth_it(b))
 		return;
@@ -276,8 +282,10 @@ void jit_translate(struct jit *jit, struct block *b)
 		return;
 	}
 	jit_find_loop(&t);
-	jit_plan(&t.plan, b->insn, b->nr, &t.loop);
-	jit_find_strides(&t);
+	if (t.windows) {
+		jit_plan(&t.plan, b->insn, b->nr, &t.loop);
+		jit_find_strides(&t);
+	}
 	entry(&t);
 	if (!body(&t))
 		end(&t);
@@ -328,26 +336,48 @@ const u8 *jit_split(struct jit *jit, struct jit_split *split)
 	return code;
 }
 
-/* ---- host faults ------------------------------------------------------------------------------------- */
+/* ---- from code to instructions ------------------------------------------------------------------------ */
 
-static const struct x86_insn *find_insn(const struct block *b, const struct jit_piece *p, const u8 *pc, int *flags)
+static bool find_in_piece(const struct jit_piece *p, const u8 *pc, unsigned *index)
 {
 	u64 offset = (u64)(pc - p->code);
 	unsigned i = 0;
 
 	if (pc < p->code || offset < p->at[0].offset || offset >= p->at[p->nr].offset)
-		return NULL;
+		return false;
 	while (i + 1 < p->nr && offset >= p->at[i + 1].offset)
 		i++;
-	*flags = p->at[i].flags;
-	return &b->insn[p->first + i];
+	*index = i;
+	return true;
 }
 
-const struct x86_insn *jit_insn_at(const struct block *b, const u8 *pc, int *flags)
+/* The last that begins at or before pc; there may be none. */
+static struct block *find_block(const struct jit *jit, const u8 *pc)
 {
-	const struct x86_insn *insn = NULL;
+	u64 offset = (u64)(pc - jit->region.exec);
+	u32 low = 0, high = jit->nr_extents;
 
-	for (const struct jit_piece *p = b->pieces; p && !insn; p = p->next)
-		insn = find_insn(b, p, pc, flags);
-	return insn;
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (jit->extent[middle].begin <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low ? jit->extent[low - 1].block : NULL;
+}
+
+bool jit_find_place(const struct jit *jit, const u8 *pc, struct jit_place *at)
+{
+	struct block *b = find_block(jit, pc);
+
+	for (struct jit_piece *p = b ? b->pieces : NULL; p; p = p->next) {
+		if (!find_in_piece(p, pc, &at->index))
+			continue;
+		at->block = b;
+		at->piece = p;
+		return true;
+	}
+	return false;
 }

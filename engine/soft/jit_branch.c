@@ -88,6 +88,7 @@ static void look_up(struct jit_block *t)
 	jit_slow_at(t, miss[1]);
 	t->in_host = false;
 	t->in_a = JIT_NO_WINDOW;
+	t->based = 0;
 }
 
 static void go_to_found(struct jit_block *t)
@@ -228,6 +229,7 @@ static void ret(struct jit_block *t, const struct x86_insn *insn)
 
 static void jcc(struct jit_block *t, const struct x86_insn *insn)
 {
+	jit_kept_a(t);
 	if (jit_loop_branch(t, insn))
 		return;
 	jit_load_flags(t);

@@ -16,7 +16,8 @@ static unsigned divisor(struct jit_block *t, const struct x86_insn *insn, unsign
 		jit_risk_flags(t);
 		return jit_get(t, insn->operand[0].reg, JIT_A);
 	}
-	emit_load(&t->e, size, JIT_A, jit_operand(t, insn, size, false));
+	emit_load(&t->e, size, JIT_A, jit_operand_b(t, insn, size, false));
+	jit_risk_flags(t);
 	return JIT_A;
 }
 

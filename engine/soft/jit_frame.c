@@ -182,6 +182,31 @@ static void split(struct emit *e, struct jit *jit)
 	leave_branched(e);
 }
 
+/* Behind the instruction that has faulted, flags are wherever its translation has them: both in cpu->cc and in the host's. */
+static void window_miss(struct emit *e, struct jit *jit)
+{
+	u8 *out;
+
+	spill(e);
+	emit_mov_imm(e, X86_RDI, (u64)jit->cpu);
+	emit_mov_imm(e, JIT_A, (u64)jit_window_miss);
+	emit_alu_imm(e, EMIT_SUB, 8, X86_RSP, 8);
+	emit_call_reg(e, JIT_A);
+	emit_alu_imm(e, EMIT_ADD, 8, X86_RSP, 8);
+	emit_mov(e, 4, JIT_A, X86_RAX);
+	emit_alu_load(e, EMIT_OR, 4, X86_RAX, JIT_FIELD(stop));
+	out = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
+	cc_to_ax(e);
+	reload(e);
+	emit_load(e, 4, X86_RAX, JIT_FIELD(cc));
+	emit_alu_imm(e, EMIT_ADD, 1, X86_RAX, 0x7f); /* overflows if AL is 1 */
+	emit_sahf(e);
+	emit_load(e, 8, JIT_A, JIT_FIELD(code_temp[1]));
+	emit_jmp_mem(e, JIT_FIELD(code_temp[0]));
+	emit_patch(e, out);
+	leave(e);
+}
+
 void jit_look_up(struct emit *e, enum block_class class, u8 *miss[2])
 {
 	size_t jumps = offsetof(struct x86_cpu, code_jumps[class]), number = offsetof(struct x86_cpu, code_number[class]);
@@ -301,6 +326,8 @@ bool jit_make_frame(struct jit *jit)
 	split(&e, jit);
 	jit->call_last = e.p + delta;
 	call_last(&e, jit);
+	jit->window_miss = e.p + delta;
+	window_miss(&e, jit);
 	jit->fixed = jit->region.used;
 	return !e.overflow;
 }

@@ -173,7 +173,8 @@ static bool has_byte_reg(const struct x86_insn *insn)
 static void encode(struct emit *e, const struct x86_insn *insn, unsigned reg, bool mem, unsigned rm,
 		   struct emit_mem m)
 {
-	unsigned rex = (rex_bits(insn) & 8) | (reg >> 3 & 1) << 2 | ((mem ? m.base : rm) >> 3 & 1);
+	unsigned index = mem && m.index != EMIT_NO_INDEX ? m.index : 0;
+	unsigned rex = (rex_bits(insn) & 8) | (reg >> 3 & 1) << 2 | (index >> 3 & 1) << 1 | ((mem ? m.base : rm) >> 3 & 1);
 
 	if (mem)
 		emit_segment(e, m);
@@ -251,6 +252,7 @@ static void with_memory(struct jit_block *t, const struct x86_insn *insn)
 {
 	bool ext = reg_is_opcode(insn);
 	unsigned g = modrm_reg(insn), reg = g & 7, size = 0, access = 0;
+	bool keep_b = !implies_ax(insn) && (ext || jit_host(g) != JIT_IN_MEMORY);
 	struct emit_mem m;
 
 	for (unsigned i = 0; i < insn->nr_operands; i++) {
@@ -259,7 +261,9 @@ static void with_memory(struct jit_block *t, const struct x86_insn *insn)
 			access = insn->operand[i].access;
 		}
 	}
-	m = jit_operand(t, insn, size, access & X86_ACC_W);
+	if (jit_flags_needed(insn) && jit_direct(t))
+		jit_load_flags(t);
+	m = keep_b ? jit_operand_b(t, insn, size, access & X86_ACC_W) : jit_operand(t, insn, size, access & X86_ACC_W);
 	if (jit_flags_needed(insn))
 		jit_load_flags(t);
 	if (implies_ax(insn))
@@ -407,9 +411,7 @@ bool jit_names_memory(const struct x86_insn *insn)
 		if (o->kind == X86_OPD_REG && jit_host(o->reg) == JIT_IN_MEMORY)
 			return true;
 	}
-	return insn->op == X86_OP_LEA &&
-	       (insn->base == X86_REG_RIP || jit_host(insn->base) == JIT_IN_MEMORY ||
-		jit_host(insn->index) == JIT_IN_MEMORY);
+	return insn->op == X86_OP_LEA && (jit_host(insn->base) == JIT_IN_MEMORY || jit_host(insn->index) == JIT_IN_MEMORY);
 }
 
 /* Chooses the way; flags are where the instruction wants them unless it has a memory operand. */

@@ -118,7 +118,7 @@ bool jit_loop_branch(struct jit_block *t, const struct x86_insn *insn)
 	struct jit_loop *l = &t->loop;
 	bool always = insn->op == X86_OP_JMP;
 
-	if (!t->windows || !l->any || t->now != l->tail)
+	if (!l->any || t->now != l->tail)
 		return false;
 	settle_flags(t);
 	if (!always)

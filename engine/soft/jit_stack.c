@@ -3,7 +3,7 @@
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
 
-/* The value waits in code_temp[] while the stack is probed. */
+/* The value waits in code_temp[] while the stack is probed; without a probe JIT_B stays. */
 static bool push_mem(struct jit_block *t, const struct x86_insn *insn)
 {
 	struct emit *e = &t->e;
@@ -11,10 +11,12 @@ static bool push_mem(struct jit_block *t, const struct x86_insn *insn)
 
 	if (!jit_ea_possible(insn))
 		return false;
-	emit_load(e, 8, JIT_B, jit_operand(t, insn, 8, false));
-	emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_B);
+	emit_load(e, 8, JIT_B, jit_operand_b(t, insn, 8, false));
+	if (!jit_direct(t))
+		emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_B);
 	m = jit_stack_operand(t, insn);
-	emit_load(e, 8, JIT_B, JIT_FIELD(code_temp[0]));
+	if (!jit_direct(t))
+		emit_load(e, 8, JIT_B, JIT_FIELD(code_temp[0]));
 	emit_store(e, 8, m, JIT_B);
 	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
 	jit_kept_a(t);

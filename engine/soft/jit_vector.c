@@ -109,7 +109,7 @@ void jit_demand_aligned(struct jit_block *t, struct emit_mem m, u32 mask)
 	struct emit *e = &t->e;
 	unsigned reg = JIT_A;
 
-	if (jit_aligned(t, m, mask))
+	if (jit_direct(t) || jit_aligned(t, m, mask)) /* else the host faults */
 		return;
 	jit_risk_flags(t);
 	if ((u32)m.disp & mask) {
@@ -122,11 +122,12 @@ void jit_demand_aligned(struct jit_block *t, struct emit_mem m, u32 mask)
 	jit_slow_if(t, JIT_IF_NOT_EQUAL);
 }
 
-static struct emit_mem memory(struct jit_block *t, const struct x86_insn *insn, const struct native_traits *n)
+static struct emit_mem memory(struct jit_block *t, const struct x86_insn *insn, const struct native_traits *n, bool keep_b)
 {
-	struct emit_mem m = jit_operand(t, insn, n->mem_size, n->mem_access & X86_ACC_W);
+	bool write = n->mem_access & X86_ACC_W;
+	struct emit_mem m = keep_b ? jit_operand_b(t, insn, n->mem_size, write) : jit_operand(t, insn, n->mem_size, write);
 
-	if (n->align)
+	if (n->align && !jit_direct(t))
 		jit_demand_aligned(t, m, n->align);
 	else
 		jit_kept_a(t);
@@ -146,8 +147,10 @@ bool jit_vector(struct jit_block *t, const struct x86_insn *insn)
 	has_gpr = n->in == NATIVE_IN_GPR || n->out == NATIVE_OUT_GPR;
 	if (n->mem_size && !jit_ea_possible(insn))
 		return false;
+	if (jit_flags_needed(insn) && jit_direct(t))
+		jit_load_flags(t);
 	if (n->mem_size)
-		r.mem = memory(t, insn, n);
+		r.mem = memory(t, insn, n, !has_gpr && !reads_ax(insn));
 	else
 		jit_kept_a(t);
 	if (jit_flags_needed(insn))

@@ -169,34 +169,17 @@ void translate_flush(struct soft_vcpu *soft)
 		return;
 	jit->region.used = jit->fixed;
 	jit->used_slots = 0;
+	jit->nr_extents = 0;
 	jit->link = 0;
 	atomic_or(&jit->cpu->stop, X86_STOP_CODE);
 }
 
 /* ---- host faults ----------------------------------------------------------------------------------- */
 
-static const struct x86_insn *insn_at(struct soft_vcpu *soft, const u8 *pc, const struct block **block, int *flags)
-{
-	const struct x86_insn *insn;
-
-	for (unsigned i = 0; i < BLOCK_PAGES && soft->pages[i].record; i++) {
-		for (unsigned c = 0; c < CODE_CHUNKS; c++) {
-			for (struct block *b = soft->pages[i].first[c]; b; b = b->next) {
-				insn = jit_insn_at(b, pc, flags);
-				*block = b;
-				if (insn)
-					return insn;
-			}
-		}
-	}
-	return NULL;
-}
-
 void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct host_fault_frame *f)
 {
 	const u8 *pc = (const u8 *)f->pc;
-	const struct block *b;
-	int flags = JIT_FLAGS_SAVED;
+	struct jit_place at;
 
 	if (!soft->jit || !code_contains(&soft->jit->region, pc))
 		return;
@@ -204,12 +187,13 @@ void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct h
 		if (jit_host(g) != JIT_IN_MEMORY)
 			cpu->regs[g] = f->gpr[jit_host(g)];
 	}
-	soft->insn = insn_at(soft, pc, &b, &flags);
-	if (!soft->insn)
+	soft->insn = NULL;
+	if (!jit_find_place(soft->jit, pc, &at))
 		return;
-	cpu->regs[X86_REG_RIP] = cpu->code_page + b->offset;
+	soft->insn = &at.block->insn[at.piece->first + at.index];
+	cpu->regs[X86_REG_RIP] = cpu->code_page + at.block->offset;
 	jit_string_fault(cpu, soft->insn, f->gpr);
-	jit_fault_flags(cpu, b, flags, f->flags);
+	jit_fault_flags(cpu, at.block, at.piece->at[at.index].flags, f->flags);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */
@@ -244,16 +228,30 @@ static size_t targets_size(const struct jit *jit)
 	return jit->nr_slots * sizeof(jit->target[0]);
 }
 
+static size_t extents_size(const struct jit *jit)
+{
+	return jit->max_extents * sizeof(jit->extent[0]);
+}
+
+static void free_room(struct jit *jit)
+{
+	code_destroy(&jit->region);
+	if (jit->target)
+		host_free_pages(jit->target, targets_size(jit));
+	if (jit->extent)
+		host_free_pages(jit->extent, extents_size(jit));
+}
+
 static int make_room(struct jit *jit, size_t size)
 {
 	jit->code_size = size;
 	jit->nr_slots = (u32)(size / JIT_CELL_SHARE);
+	jit->max_extents = (u32)(size / JIT_CODE_SHARE);
 	jit->target = host_alloc_pages(targets_size(jit));
-	if (!jit->target)
-		return -ENOMEM;
-	if (!code_create(&jit->region, size + jit->nr_slots * sizeof(u64)))
+	jit->extent = host_alloc_pages(extents_size(jit));
+	if (jit->target && jit->extent && !code_create(&jit->region, size + jit->nr_slots * sizeof(u64)))
 		return 0;
-	host_free_pages(jit->target, targets_size(jit));
+	free_room(jit);
 	return -ENOMEM;
 }
 
@@ -298,8 +296,10 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 	jit->count_handlers = vcpu_of(cpu)->count_handlers = asked_for("ANYKVM_STAT_HANDLERS");
 	if (make_room(jit, translate_room()))
 		goto out_free;
-	if (!jit_make_frame(jit))
-		goto out_destroy;
+	if (!jit_make_frame(jit)) {
+		free_room(jit);
+		goto out_free;
+	}
 	perfmap_open();
 	perfmap_add_fixed(jit->region.exec, jit->fixed);
 	soft->jit = jit;
@@ -308,9 +308,6 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 	translate_select(soft);
 	return;
 
-out_destroy:
-	code_destroy(&jit->region);
-	host_free_pages(jit->target, targets_size(jit));
 out_free:
 	host_free_pages(jit, sizeof(*jit));
 }
@@ -323,8 +320,7 @@ void translate_destroy(struct soft_vcpu *soft)
 		return;
 	if (soft->lockstep)
 		lockstep_destroy(soft->lockstep);
-	code_destroy(&jit->region);
-	host_free_pages(jit->target, targets_size(jit));
+	free_room(jit);
 	host_free_pages(jit, sizeof(*jit));
 	soft->jit = NULL;
 }

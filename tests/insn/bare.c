@@ -85,15 +85,19 @@ static void leave(ucontext_t *uc)
 	phase = IDLE;
 }
 
+/* The engine's own handlers: it has translated code run into unmapped memory. */
+static struct sigaction engines[NSIG];
+
 static void handler(int sig, siginfo_t *info, void *context)
 {
 	/* The kernel keeps EFLAGS.AC, and library code is not aligned. */
 	asm volatile("pushfq; andl $~0x40000, (%%rsp); popfq" ::: "cc", "memory");
-	(void)info;
 	if (phase == ENTER) {
 		enter(context);
 	} else if (phase == INSIDE) {
 		leave(context);
+	} else if (engines[sig].sa_flags & SA_SIGINFO) {
+		engines[sig].sa_sigaction(sig, info, context);
 	} else {
 		const ucontext_t *uc = context;
 
@@ -134,7 +138,7 @@ void bare_setup(void)
 
 	sigaltstack(&stack, NULL);
 	for (unsigned i = 0; i < ARRAY_SIZE(signals); i++)
-		sigaction(signals[i], &sa, NULL);
+		sigaction(signals[i], &sa, &engines[signals[i]]);
 	map(DATA, DATA_SIZE, PROT_READ | PROT_WRITE);
 	*(volatile u8 *)map(READONLY, 4096, PROT_READ); /* present, so that the error code says so */
 	set_ldt(SEL_CODE16 >> 3, CODE, LIMIT_CODE16, true);
