@@ -21,6 +21,8 @@ void host_free(void *p);
 /* Zeroed, page-aligned, committed lazily: for large sparse tables and bitmaps. Same size to free. */
 void *host_alloc_pages(size_t size);
 void host_free_pages(void *p, size_t size);
+/* The same for memory that is written from its start on: by large pages, if the system has them to spare. */
+void *host_alloc_dense(size_t size);
 /*
  * The same, followed by *guard bytes of address space where nothing ever is and each access faults: *guard 0 if they cannot
  * be had. Both sizes to free.

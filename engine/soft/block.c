@@ -167,9 +167,9 @@ void block_fetch_flush_page(struct soft_vcpu *soft, u64 gva)
 int block_create(struct soft_vcpu *soft)
 {
 	soft->epoch = 1;
-	soft->pages = host_alloc_pages(BLOCK_PAGES * sizeof(*soft->pages));
+	soft->pages = host_alloc_dense(BLOCK_PAGES * sizeof(*soft->pages));
 	soft->room = translate_room() / 4 * 9;
-	soft->arena = host_alloc_pages(soft->room);
+	soft->arena = host_alloc_dense(soft->room);
 	if (!soft->pages || !soft->arena)
 		return -ENOMEM;
 	block_flush_jumps(soft, false);

@@ -17,6 +17,13 @@
 
 #include "engine/soft/code.h"
 #include "engine/soft/perfmap.h"
+#include "host/user/sys.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
+#endif
+#define COMMIT (256ul << 10)
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010u /* Linux 6.3; wanted where vm.memfd_noexec is set */
@@ -112,6 +119,16 @@ void code_destroy(struct code_region *r)
 	munmap(r->write, r->size);
 	munmap(r->exec, r->size);
 	*r = (struct code_region){ 0 };
+}
+
+/* Page faults one by one would cost several times as much. Before Linux 5.14 they come. */
+size_t code_commit(struct code_region *r, size_t offset)
+{
+	size_t n = r->size - offset < COMMIT ? r->size - offset : COMMIT;
+
+	sys_call3(SYS_madvise, (long)(r->write + offset), (long)n, MADV_POPULATE_WRITE);
+	sys_call3(SYS_madvise, (long)(r->exec + offset), (long)n, MADV_POPULATE_READ);
+	return n;
 }
 
 u8 *code_alloc(struct code_region *r, size_t n)

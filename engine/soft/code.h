@@ -46,6 +46,9 @@ static inline void code_serialize(void)
 			 : "=&r"(t) : : "memory", "cc");
 }
 
+/* Code will soon be written from this offset on, and run; returns how many bytes need not be told of again. [run] */
+size_t code_commit(struct code_region *r, size_t offset);
+
 static inline void *code_exec_address(const struct code_region *r, const u8 *write)
 {
 	return r->exec + (write - r->write);

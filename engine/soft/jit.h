@@ -48,7 +48,7 @@ struct jit_jump {
 	u64 page;		/* of rip */
 };
 
-#define JIT_JUMP_BITS 13
+#define JIT_JUMP_BITS 15
 #define JIT_JUMP_HASH 0x9e3779b1u /* times the low half of RIP: the upper bits of 32 */
 #define JIT_CELL_SHARE 56u /* bytes of code for which there is a cell of 8 bytes, behind the code */
 #define JIT_BLOCK_ROOM 32768u /* more than any block's code */
@@ -72,7 +72,9 @@ struct jit {
 	bool count_handlers;	/* ANYKVM_STAT_HANDLERS=1 */
 	bool declined;		/* a block's preconditions do not hold: interpret it */
 	size_t code_size;
-	u32 nr_slots, used_slots;
+	size_t committed;	/* of it */
+	u32 nr_slots, used_slots; /* cells */
+	u32 nr_links;
 	/* fixed code, executable addresses */
 	enum x86_result (*enter)(struct x86_cpu *cpu, const u8 *code);
 	/*
@@ -91,7 +93,7 @@ struct jit {
 	const u8 *call_last;	/* as call_insn, but jumped to: goes on with whatever comes next */
 	const u8 *window_miss;	/* registers as at cpu->window_pc, where an access to a window has faulted: goes on behind it */
 	struct jit_jump jump[1 + SOFT_CONTEXTS][1u << JIT_JUMP_BITS]; /* of supervisor's code; of user's */
-	struct jit_target *target; /* of the links, by cell */
+	struct jit_target *target; /* of the links */
 	struct jit_extent *extent;
 	u32 nr_extents, max_extents;
 };

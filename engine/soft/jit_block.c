@@ -234,6 +234,8 @@ static bool begin(struct jit_block *t, unsigned first)
 
 	if (used + JIT_BLOCK_ROOM > jit->code_size || jit->nr_extents == jit->max_extents)
 		return false;
+	while (used + JIT_BLOCK_ROOM > jit->committed)
+		jit->committed += code_commit(&jit->region, jit->committed);
 	if (!take_piece(t, jit->region.exec + used, first, nr))
 		return false;
 	t->e = emit_start(jit->region.write + used, JIT_BLOCK_ROOM);

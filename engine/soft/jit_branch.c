@@ -20,20 +20,17 @@ static s32 return_pops(const struct x86_insn *insn)
 
 /* ---- within the page --------------------------------------------------------------------------------- */
 
-/*
- * The branch whose displacement is at place gets a target in this page; inner: which need not look at cpu->stop. Links
- * are counted among the cells.
- */
+/* The branch whose displacement is at place gets a target in this page; inner: which need not look at cpu->stop. */
 static void add_link(struct jit_block *t, u8 *place, s64 delta, bool inner)
 {
 	struct jit *jit = t->jit;
-	u64 *cell = jit_take_cells(jit, sizeof(*cell));
-	u32 n = (u32)(cell - jit_slot(jit, 0));
+	u32 n = jit->nr_links;
 
-	if (!cell || !place || t->nr_leaves == ARRAY_SIZE(t->leave)) {
+	if (n == jit->nr_slots || !place || t->nr_leaves == ARRAY_SIZE(t->leave)) {
 		t->e.overflow = true;
 		return;
 	}
+	jit->nr_links++;
 	jit->target[n] = (struct jit_target){
 		.page = t->b->page, .offset = (u16)(t->b->offset + delta), .key = t->b->key, .inner = inner, .place = place,
 	};

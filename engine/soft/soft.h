@@ -36,7 +36,7 @@ struct block_numbers {
 	u64 expiry;		/* soft_vcpu.expiry when link was given */
 };
 
-#define JUMP_BITS 13
+#define JUMP_BITS 16
 /* From linear RIP straight to a block. */
 struct jump {
 	u64 rip;
@@ -47,7 +47,7 @@ struct jump {
 
 #define SOFT_CONTEXTS X86_TLB_CONTEXTS
 
-#define FETCH_BITS 10
+#define FETCH_BITS 13
 struct fetch_entry {
 	u64 linear;		/* of the page */
 	u64 number;

@@ -168,7 +168,7 @@ void translate_flush(struct soft_vcpu *soft)
 	if (!jit)
 		return;
 	jit->region.used = jit->fixed;
-	jit->used_slots = 0;
+	jit->used_slots = jit->nr_links = 0;
 	jit->nr_extents = 0;
 	jit->link = 0;
 	atomic_or(&jit->cpu->stop, X86_STOP_CODE);
@@ -247,7 +247,7 @@ static int make_room(struct jit *jit, size_t size)
 	jit->code_size = size;
 	jit->nr_slots = (u32)(size / JIT_CELL_SHARE);
 	jit->max_extents = (u32)(size / JIT_CODE_SHARE);
-	jit->target = host_alloc_pages(targets_size(jit));
+	jit->target = host_alloc_dense(targets_size(jit));
 	jit->extent = host_alloc_pages(extents_size(jit));
 	if (jit->target && jit->extent && !code_create(&jit->region, size + jit->nr_slots * sizeof(u64)))
 		return 0;

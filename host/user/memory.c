@@ -67,6 +67,15 @@ void host_free_guarded(void *p, size_t size, size_t guard)
 	host_free_pages(p, guard ? ((size + 4095) & ~(size_t)4095) + guard : size);
 }
 
+void *host_alloc_dense(size_t size)
+{
+	void *p = host_alloc_pages(size);
+
+	if (p)
+		sys_call3(SYS_madvise, (long)p, (long)size, MADV_HUGEPAGE);
+	return p;
+}
+
 static u64 inode_of(int fd)
 {
 	struct stat st;
