@@ -53,6 +53,7 @@ struct outcome {
 
 static uint8_t *ram;
 static uint64_t seed;
+static bool user; /* programs run at CPL 3, where a HLT at the end is one more exception */
 
 static uint32_t rnd(uint32_t n)
 {
@@ -404,6 +405,8 @@ static void make_machine(void)
 	word(PAGE_TABLES + 0x3000 + 8 * (DATA_END >> 12), 0);
 	word(GDT + 8, 0x00af9b000000ffffull);
 	word(GDT + 16, 0x00cf93000000ffffull);
+	word(GDT + 40, 0x00affb000000ffffull);
+	word(GDT + 48, 0x00cff3000000ffffull);
 	word(TSS + 0x24, EXCEPTION_STACK);
 	for (unsigned i = 0; i < 32; i++) {
 		word(IDT + 16 * i, ((HANDLERS + 16 * i) & 0xffff) | 8 << 16 | 0x8e01ull << 32);
@@ -418,10 +421,10 @@ static void make_machine(void)
 
 static void set_system(int vcpu)
 {
-	struct kvm_segment code = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1,
-				    .l = 1, .g = 1 };
-	struct kvm_segment data = { .limit = ~0u, .selector = 16, .type = 3, .present = 1, .s = 1,
-				    .db = 1, .g = 1 };
+	struct kvm_segment code = { .limit = ~0u, .selector = user ? 0x2b : 8, .type = 11, .present = 1, .s = 1,
+				    .l = 1, .g = 1, .dpl = user ? 3 : 0 };
+	struct kvm_segment data = { .limit = ~0u, .selector = user ? 0x33 : 16, .type = 3, .present = 1, .s = 1,
+				    .db = 1, .g = 1, .dpl = user ? 3 : 0 };
 	struct kvm_sregs s;
 
 	assert_int_equal(anykvm_ioctl(vcpu, KVM_GET_SREGS, (unsigned long)&s), 0);
@@ -429,7 +432,7 @@ static void set_system(int vcpu)
 	s.ds = s.es = s.fs = s.gs = s.ss = data;
 	s.tr = (struct kvm_segment){ .base = TSS, .limit = 103, .selector = 24, .type = 11, .present = 1 };
 	s.gdt.base = GDT;
-	s.gdt.limit = 23;
+	s.gdt.limit = 55;
 	s.idt.base = IDT;
 	s.idt.limit = 0xfff;
 	s.cr0 = 0x80010033;
@@ -468,12 +471,16 @@ struct vm {
 	struct kvm_run *shared;
 };
 
+/* Each test starts with cmocka's. */
+static struct sigaction engines_handler;
+
 static void open_vm(struct vm *v, const char *mode)
 {
 	struct kvm_userspace_memory_region slot = {
 		.memory_size = RAM_SIZE, .userspace_addr = (uint64_t)ram,
 	};
 
+	sigaction(SIGSEGV, &engines_handler, NULL);
 	setenv("ANYKVM_SOFT", mode, 1);
 	v->kvm = anykvm_open();
 	v->vm = anykvm_ioctl(v->kvm, KVM_CREATE_VM, 0);
@@ -569,13 +576,13 @@ static const char *mode_wanted(void)
 	return mode ? mode : "jit";
 }
 
-static unsigned compare_programs(const char *mode, make_fn *make, uint64_t first, int n)
+static unsigned compare_programs(const char *mode, make_fn *make, uint64_t first, unsigned n)
 {
 	static uint8_t memory[RAM_SIZE];
 	unsigned bad = 0, ended = 0;
 	struct outcome a, b;
 
-	for (uint64_t i = first; i < first + (unsigned)n; i++) {
+	for (uint64_t i = first; i < first + n; i++) {
 		run("interp", i * 7919 + 1, make, 0, &a);
 		memcpy(memory, ram, RAM_SIZE);
 		run(mode, i * 7919 + 1, make, 0, &b);
@@ -585,7 +592,8 @@ static unsigned compare_programs(const char *mode, make_fn *make, uint64_t first
 		if (bad++ < 3)
 			show(i, &a, &b, memory);
 	}
-	print_message("%u of %d programs went to their end\n", ended, n);
+	if (!user)
+		print_message("%u of %u programs went to their end\n", ended, n);
 	return bad;
 }
 
@@ -725,7 +733,7 @@ static void test_floats(void **state)
 	const char *n = getenv("TRANSLATE_PROGRAMS");
 
 	(void)state;
-	assert_int_equal(compare_programs(mode_wanted(), make_floats, 0, n ? atoi(n) : 400), 0);
+	assert_int_equal(compare_programs(mode_wanted(), make_floats, 0, n ? (unsigned)atoi(n) : 400), 0);
 	assert_int_equal(compare_programs("lockstep", make_floats, 5000, 100), 0);
 }
 
@@ -734,7 +742,7 @@ static void test_page_ends(void **state)
 	const char *n = getenv("TRANSLATE_PROGRAMS");
 
 	(void)state;
-	assert_int_equal(compare_programs(mode_wanted(), make_sweep, 0, n ? atoi(n) : 600), 0);
+	assert_int_equal(compare_programs(mode_wanted(), make_sweep, 0, n ? (unsigned)atoi(n) : 600), 0);
 }
 
 static void test_random_programs(void **state)
@@ -743,7 +751,7 @@ static void test_random_programs(void **state)
 
 	(void)state;
 	assert_int_equal(compare_programs(mode_wanted(), make_program, first ? strtoull(first, NULL, 0) : 0,
-					  n ? atoi(n) : 600), 0);
+					  n ? (unsigned)atoi(n) : 600), 0);
 }
 
 /* Block by block (engine/soft/lockstep.h): a difference ends the process. */
@@ -857,18 +865,50 @@ static bool interrupt_program(uint64_t program, struct vm *v, struct vm *transla
 	return same;
 }
 
-static void test_interrupts(void **state)
+static unsigned interrupt_programs(unsigned n)
 {
 	struct vm v, translated;
 	unsigned bad = 0;
 
-	(void)state;
 	open_vm(&v, "interp");
 	open_vm(&translated, mode_wanted());
-	for (uint64_t program = 1; program <= 40; program++)
+	for (uint64_t program = 1; program <= n; program++)
 		bad += !interrupt_program(program * 7919 + 3, &v, &translated);
 	close_vm(&translated);
 	close_vm(&v);
+	return bad;
+}
+
+static void test_interrupts(void **state)
+{
+	(void)state;
+	assert_int_equal(interrupt_programs(40), 0);
+}
+
+/* ---- at CPL 3 ------------------------------------------------------------------------------------------ */
+
+static unsigned user_programs(const char *mode, unsigned n)
+{
+	return compare_programs(mode, make_program, 20000, n) + compare_programs(mode, make_sweep, 20000, n) +
+	       compare_programs(mode, make_floats, 20000, n);
+}
+
+/* Memory by probes, and through windows (engine/soft/window.c). */
+static void test_user(void **state)
+{
+	static const char *const windows[] = { "off", "force" };
+	unsigned bad = 0;
+
+	(void)state;
+	user = true;
+	for (unsigned i = 0; i < 2; i++) {
+		setenv("ANYKVM_WINDOWS", windows[i], 1);
+		bad += user_programs(mode_wanted(), 300);
+		bad += user_programs("lockstep", 100);
+		bad += interrupt_programs(10);
+	}
+	unsetenv("ANYKVM_WINDOWS");
+	user = false;
 	assert_int_equal(bad, 0);
 }
 
@@ -1011,19 +1051,21 @@ static void test_perf_map(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		/* first: each test starts with cmocka's handler of SIGSEGV */
 		cmocka_unit_test(test_host_fault),
 		cmocka_unit_test(test_random_programs),
 		cmocka_unit_test(test_page_ends),
 		cmocka_unit_test(test_floats),
 		cmocka_unit_test(test_lockstep),
 		cmocka_unit_test(test_interrupts),
+		cmocka_unit_test(test_user),
 		cmocka_unit_test(test_self_modifying),
 		cmocka_unit_test(test_gs_base),
 		cmocka_unit_test(test_kick),
 		cmocka_unit_test(test_perf_map),
 	};
 
-	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	anykvm_close(anykvm_open());
+	sigaction(SIGSEGV, NULL, &engines_handler);
+	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
