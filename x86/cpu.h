@@ -274,10 +274,11 @@ struct x86_cpu {
 	u8 mode;		/* enum x86_mode */
 	u8 code_bits;		/* 16, 32, 64: default size of CS */
 	u8 stack_size;		/* 2, 4, 8: bytes of SP that count */
+	bool flat32;		/* 32-bit code, and CS, DS, ES, SS are all of 4 GiB: addresses are linear ones */
 	struct x86_tlb_entry *tlb; /* the set for data accesses at this CPL, CR4.SMAP and AC */
 	u64 code_page;		/* engine/soft's translated code: linear address of the page that it runs in */
-	u64 code_number[2];	/* ... what stamps ways to code must be: of supervisor's, of user's */
-	void *code_jumps[2];	/* ... their tables */
+	u64 code_number[4];	/* ... what stamps ways to code must be: of supervisor's, of user's; of 32-bit ones */
+	void *code_jumps[4];	/* ... their tables */
 	u64 code_stack, code_stack_end; /* ... its return addresses on the host's stack: begin and end (below) */
 	u64 code_temp[2];	/* ... within an instruction */
 	u32 user_key;		/* ... in the keys of blocks of user code (soft.h) */

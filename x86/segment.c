@@ -37,6 +37,19 @@ static bool seg_is_flat(const struct x86_seg *s)
 
 #define ALL_FLAT 0x3f /* ES to GS */
 
+/* Translated code relies on it (X86_STOP_CODE). */
+static void update_flat32(struct x86_cpu *cpu)
+{
+	u8 data = BIT(X86_ES) | BIT(X86_SS) | BIT(X86_DS);
+	u64 bases = cpu->seg_base[X86_ES] | cpu->seg_base[X86_CS] | cpu->seg_base[X86_SS] | cpu->seg_base[X86_DS];
+	bool flat = cpu->mode >= X86_MODE_PROT && cpu->code_bits == 32 && cpu->stack_size == 4 && !bases &&
+		    cpu->seg[X86_CS].limit == 0xffffffff && (cpu->seg_flat & data) == data;
+
+	if (cpu->flat32 && !flat)
+		atomic_or(&cpu->stop, X86_STOP_CODE);
+	cpu->flat32 = flat;
+}
+
 static void update_segments(struct x86_cpu *cpu)
 {
 	u8 flat = 0;
@@ -47,6 +60,7 @@ static void update_segments(struct x86_cpu *cpu)
 		if (seg_is_flat(&cpu->seg[i]))
 			flat |= BIT(i);
 	cpu->seg_flat = flat;
+	update_flat32(cpu);
 }
 
 /* In 64-bit mode segments have no limits, and but for FS and GS no bases. */
@@ -57,6 +71,7 @@ static void update_segments_long(struct x86_cpu *cpu)
 	for (unsigned i = X86_FS; i < X86_NR_SREGS; i++)
 		cpu->seg_base[i] = cpu->seg[i].base;
 	cpu->seg_flat = ALL_FLAT;
+	cpu->flat32 = false;
 }
 
 enum x86_tlb_set x86_data_tlb(const struct x86_cpu *cpu)

@@ -59,6 +59,7 @@ struct jit_extent {
 	u32 begin;		/* offset in the region */
 	struct block *block;
 };
+#define JIT_WAYS (2 * BLOCK_CLASSES)
 
 struct jit {
 	struct code_region region;
@@ -83,16 +84,16 @@ struct jit {
 	 */
 	const u8 *call_insn;
 	const u8 *unlinked;	/* leaves for offset JIT_A in the page; JIT_B: index of the link + 1, or 0 */
-	const u8 *by_table[BLOCK_CLASSES]; /* the same, but looks there before */
+	const u8 *by_table[JIT_WAYS]; /* the same, but looks there before */
 	const u8 *decline;	/* leaves for offset JIT_A, which is to be interpreted */
 	const u8 *returned;	/* a RET to 0, which has no CALL */
 	/* of a RET to JIT_A by another CALL than the last, with code_temp[0] to add to rSP; returns if it must be found */
-	const u8 *return_miss[BLOCK_CLASSES];
+	const u8 *return_miss[JIT_WAYS];
 	const u8 *refill;	/* JIT_A: linear address, JIT_B: struct jit_refill: returns "not equal" if it is worth a retry */
 	const u8 *split;	/* JIT_A: struct jit_split: goes on without windows */
 	const u8 *call_last;	/* as call_insn, but jumped to: goes on with whatever comes next */
 	const u8 *window_miss;	/* registers as at cpu->window_pc, where an access to a window has faulted: goes on behind it */
-	struct jit_jump jump[1 + SOFT_CONTEXTS][1u << JIT_JUMP_BITS]; /* of supervisor's code; of user's */
+	struct jit_jump jump[2 + SOFT_CONTEXTS][1u << JIT_JUMP_BITS]; /* of supervisor's code; of user's; of all 32-bit code */
 	struct jit_target *target; /* of the links */
 	struct jit_extent *extent;
 	u32 nr_extents, max_extents;
@@ -242,6 +243,7 @@ struct jit_block {
 	bool expires;		/* the instruction at hand spoils them, and nobody will want the flags */
 	struct jit_piece *piece; /* being written */
 	bool windows;		/* probes are shared */
+	unsigned word;		/* bytes of addresses, RIP and what PUSH and CALL push: 8, or 4 in 32-bit code */
 	struct jit_loop loop;
 	u8 in_a, next_in_a;	/* window whose host address is in JIT_A: for this instruction, for the next */
 	u32 based, next_based;	/* registers whose address's delta is there instead (jit_window.c) */
@@ -288,7 +290,8 @@ static inline u64 *jit_slot(struct jit *jit, u32 n)
 }
 /* jit_plan.c: general registers that an instruction writes, bits by number; ~0: not known. */
 u32 jit_written(const struct x86_insn *insn);
-void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr, const struct jit_loop *loop);
+/* word: as in struct jit_block. */
+void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr, const struct jit_loop *loop, unsigned word);
 
 /* jit_loop.c */
 void jit_find_loop(struct jit_block *t);
@@ -299,10 +302,18 @@ void jit_find_strides(struct jit_block *t);
 /* Before the copy of the loop: the state in which it is entered. Behind it: nothing comes this way. */
 void jit_loop_enter(struct jit_block *t);
 
-/* In which table of jit.jump the ways to code of this class are now. */
-static inline struct jit_jump *jit_jumps(struct jit *jit, enum block_class class)
+/* Class and size of a block's code. */
+static inline unsigned jit_way(u32 key)
 {
-	return jit->jump[class == BLOCK_USER ? 1 + jit->soft->context : 0];
+	return block_class(key) + ((key & 0xff) == 64 ? 0 : (unsigned)BLOCK_CLASSES);
+}
+
+/* In which table of jit.jump the ways to such code are now. */
+static inline struct jit_jump *jit_jumps(struct jit *jit, unsigned way)
+{
+	if (way >= BLOCK_CLASSES)
+		return jit->jump[1 + SOFT_CONTEXTS];
+	return jit->jump[way == BLOCK_USER ? 1 + jit->soft->context : 0];
 }
 
 /* Room among the slots; NULL: there is none. */
@@ -323,7 +334,7 @@ void jit_poll(struct jit_block *t);
 /* jit_frame.c */
 bool jit_make_frame(struct jit *jit);
 /* JIT_B: the entry of the table for RIP JIT_A; JIT_A and flags are lost. The branches if there is none go to miss[]. */
-void jit_look_up(struct emit *e, enum block_class class, u8 *miss[2]);
+void jit_look_up(struct emit *e, unsigned way, u8 *miss[2]);
 
 /* jit_flags.c: into cpu->cc; into the host's. RAX is lost. */
 void jit_save_flags(struct jit_block *t);
@@ -351,6 +362,11 @@ unsigned jit_get(struct jit_block *t, unsigned guest, unsigned scratch);
 /* RIP of the block's start + delta. */
 void jit_rip(struct jit_block *t, unsigned dst, s64 delta);
 bool jit_ea_possible(const struct x86_insn *insn);
+/* In 32-bit code: the operand is in a segment that need not be flat. */
+static inline bool jit_may_be_limited(const struct x86_insn *insn, unsigned word)
+{
+	return word == 4 && (insn->seg == X86_CS || insn->seg >= X86_FS);
+}
 void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsigned size);
 /*
  * The memory operand, by its host address: of size bytes at JIT_A or a bit further. Flags are saved if they get lost;
@@ -359,10 +375,10 @@ void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsi
 struct emit_mem jit_operand(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write);
 /* The same, which may be [JIT_A + JIT_B]. */
 struct emit_mem jit_operand_b(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write);
-/* The same for the 8 bytes that PUSH, CALL, POP, RET or LEAVE access. */
+/* The same for the word that PUSH, CALL, POP, RET or LEAVE access. */
 struct emit_mem jit_stack_operand(struct jit_block *t, const struct x86_insn *insn);
 /* Of what an instruction accesses on the stack: from rSP (LEAVE: rBP). */
-s32 jit_stack_disp(const struct x86_insn *insn);
+s32 jit_stack_disp(const struct jit_block *t, const struct x86_insn *insn);
 /* The slow path of a window's first access. */
 void jit_cold_window(struct jit_block *t, const struct jit_cold *c, const u64 *split);
 /*
@@ -411,7 +427,7 @@ bool jit_x87_inline(const struct x86_insn *insn);
 
 /* jit_system.c: whether the instruction at hand is one after which RIP and mode must be looked at. */
 bool jit_is_last(const struct jit_block *t);
-/* Executes it; JIT_GO_ON + enum block_class: translated code of that class may go on at RIP. Else its result. [run] */
+/* Executes it; JIT_GO_ON + jit_way(): such translated code may go on at RIP. Else its result. [run] */
 #define JIT_GO_ON 0x100u
 unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn);
 

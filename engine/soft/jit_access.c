@@ -31,16 +31,16 @@ void jit_rip(struct jit_block *t, unsigned dst, s64 delta)
 {
 	s32 disp = (s32)((s64)t->offset + delta);
 
-	emit_load(&t->e, 8, dst, JIT_FIELD(code_page));
+	emit_load(&t->e, t->word, dst, JIT_FIELD(code_page));
 	if (disp)
-		emit_lea(&t->e, 8, dst, EMIT_MEM((u8)dst, disp));
+		emit_lea(&t->e, t->word, dst, EMIT_MEM((u8)dst, disp));
 }
 
 /* ---- addresses ------------------------------------------------------------------------------------- */
 
 bool jit_ea_possible(const struct x86_insn *insn)
 {
-	return jit_near(insn->disp) && insn->asize != 2 && insn->has_modrm;
+	return insn->asize == 4 || (insn->asize == 8 && jit_near(insn->disp));
 }
 
 #define JIT_WINDOW(n) EMIT_GS((s32)(offsetof(struct x86_cpu, host_window) + (n) * sizeof(u64)))
@@ -71,22 +71,22 @@ void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsi
 	ea_plus(t, insn, dst, size, 0);
 }
 
-s32 jit_stack_disp(const struct x86_insn *insn)
+s32 jit_stack_disp(const struct jit_block *t, const struct x86_insn *insn)
 {
-	return insn->op == X86_OP_POP || insn->op == X86_OP_RET || insn->op == X86_OP_LEAVE ? 0 : -8;
+	return insn->op == X86_OP_POP || insn->op == X86_OP_RET || insn->op == X86_OP_LEAVE ? 0 : -(s32)t->word;
 }
 
 /* Linear address of an access plus extra in JIT_A. */
 static void linear(struct jit_block *t, const struct x86_insn *insn, enum jit_which which, s64 extra)
 {
 	if (which == JIT_STACK) {
-		emit_lea(&t->e, 8, JIT_A,
-			 EMIT_MEM(insn->op == X86_OP_LEAVE ? X86_RBP : (u8)JIT_SP, jit_stack_disp(insn) + (s32)extra));
+		emit_lea(&t->e, t->word, JIT_A,
+			 EMIT_MEM(insn->op == X86_OP_LEAVE ? X86_RBP : (u8)JIT_SP, jit_stack_disp(t, insn) + (s32)extra));
 		return;
 	}
 	ea_plus(t, insn, JIT_A, 8, extra);
 	if (insn->seg == X86_FS || insn->seg == X86_GS)
-		emit_alu_load(&t->e, EMIT_ADD, 8, JIT_A,
+		emit_alu_load(&t->e, EMIT_ADD, t->word, JIT_A,
 			      EMIT_GS((s32)(offsetof(struct x86_cpu, seg_base) + insn->seg * sizeof(u64))));
 }
 
@@ -280,6 +280,16 @@ static bool may_be_handled(const struct jit_block *t)
 	return last->insn == t->now && last->window == JIT_NO_WINDOW && !last->back;
 }
 
+/* To the handler unless the segment has no limit. */
+static void demand_flat(struct jit_block *t, unsigned seg)
+{
+	jit_risk_flags(t);
+	t->in_host = false;
+	emit_op_mem(&t->e, 1, 0xf6, 0, JIT_FIELD(seg_flat)); /* TEST */
+	emit8(&t->e, BIT(seg));
+	jit_slow_if(t, JIT_IF_EQUAL);
+}
+
 static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn, enum jit_which which,
 			       unsigned size, bool write)
 {
@@ -287,6 +297,8 @@ static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn,
 	struct jit_window *w = a->window == JIT_NO_WINDOW ? NULL : &t->plan.window[a->window];
 
 	t->based = 0;
+	if (jit_may_be_limited(insn, t->word) && which == JIT_EXPLICIT)
+		demand_flat(t, insn->seg);
 	if (w && t->loop.inside && which == JIT_EXPLICIT && (t->loop.paged >> a->window & 1) && !w->known) {
 		stride(t, insn, write);
 		t->in_a = w->members > 1 ? a->window : JIT_NO_WINDOW;
@@ -327,7 +339,7 @@ struct emit_mem jit_stack_operand(struct jit_block *t, const struct x86_insn *in
 {
 	if (jit_direct(t))
 		return jit_direct_stack(t, insn);
-	return operand(t, insn, JIT_STACK, 8, jit_stack_disp(insn));
+	return operand(t, insn, JIT_STACK, t->word, jit_stack_disp(t, insn));
 }
 
 bool jit_aligned(struct jit_block *t, struct emit_mem m, u32 mask)

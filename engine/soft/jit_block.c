@@ -181,13 +181,21 @@ static void cold(struct jit_block *t)
 
 /* ---- a block --------------------------------------------------------------------------------------- */
 
+/* Bytes of addresses in the block's code; 0: it is not translated. */
+static unsigned word_of(const struct block *b)
+{
+	if ((b->key & 0xff) == 64)
+		return 8;
+	return b->key & BLOCK_KEY_FLAT ? 4 : 0;
+}
+
 static bool has_odd_jcc(const struct block *b)
 {
 	for (unsigned i = 0; i < b->nr; i++) {
 		const struct x86_insn *insn = &b->insn[i];
 		s64 delta = (s64)(insn->next + insn->imm);
 
-		if (insn->op == X86_OP_JCC && (insn->osize != 8 || !jit_near(delta)))
+		if (insn->op == X86_OP_JCC && (insn->osize != word_of(b) || !jit_near(delta)))
 			return true;
 	}
 	return false;
@@ -195,7 +203,7 @@ static bool has_odd_jcc(const struct block *b)
 
 static bool worth_it(const struct block *b)
 {
-	return (b->key & 0xff) == 64 && !has_odd_jcc(b);
+	return word_of(b) && !has_odd_jcc(b);
 }
 
 static bool take_piece(struct jit_block *t, const u8 *code, unsigned first, unsigned nr)
@@ -241,6 +249,7 @@ static bool begin(struct jit_block *t, unsigned first)
 	t->e = emit_start(jit->region.write + used, JIT_BLOCK_ROOM);
 	t->delta = jit->region.exec - jit->region.write;
 	t->offset = t->b->offset;
+	t->word = word_of(t->b);
 	t->in_mem = true;
 	t->recipe = -1;
 	return true;
@@ -285,7 +294,7 @@ void jit_translate(struct jit *jit, struct block *b)
 	}
 	jit_find_loop(&t);
 	if (t.windows) {
-		jit_plan(&t.plan, b->insn, b->nr, &t.loop);
+		jit_plan(&t.plan, b->insn, b->nr, &t.loop, t.word);
 		jit_find_strides(&t);
 	}
 	entry(&t);
@@ -301,7 +310,7 @@ void jit_translate(struct jit *jit, struct block *b)
 bool jit_refill(struct x86_cpu *cpu, u64 gva, u64 word)
 {
 	union jit_refill refill = { .word = word };
-	u64 own = gva + refill.own, last = own + refill.own_size - 1;
+	u64 own = cpu->code_bits == 64 ? gva + refill.own : (u32)(gva + refill.own), last = own + refill.own_size - 1;
 	const struct x86_tlb_entry *e = x86_tlb_entry(cpu, gva);
 	unsigned access = X86_ACCESS_PROBE | (refill.own_write ? X86_ACCESS_WRITE : X86_ACCESS_READ);
 

@@ -13,9 +13,9 @@ static bool same_page(const struct jit_block *t, s64 delta)
 }
 
 /* What a RET adds to rSP. */
-static s32 return_pops(const struct x86_insn *insn)
+static s32 return_pops(const struct jit_block *t, const struct x86_insn *insn)
 {
-	return 8 + (s32)(insn->imm & 0xffff);
+	return (s32)t->word + (s32)(insn->imm & 0xffff);
 }
 
 /* ---- within the page --------------------------------------------------------------------------------- */
@@ -66,9 +66,9 @@ void jit_leaves(struct jit_block *t)
 	}
 	if (t->return_miss) {
 		emit_patch(e, t->return_miss);
-		emit_store_imm(e, 8, JIT_FIELD(code_temp), return_pops(&t->b->insn[t->b->nr - 1u]));
+		emit_store_imm(e, 8, JIT_FIELD(code_temp), return_pops(t, &t->b->insn[t->b->nr - 1u]));
 		emit_mov(e, 8, JIT_A, JIT_B);
-		emit_call(e, t->delta, t->jit->return_miss[block_class(t->b->key)]);
+		emit_call(e, t->delta, t->jit->return_miss[jit_way(t->b->key)]);
 		jit_call_handler(t, t->b->nr - 1u);
 	}
 }
@@ -80,7 +80,7 @@ static void look_up(struct jit_block *t)
 {
 	u8 *miss[2];
 
-	jit_look_up(&t->e, block_class(t->b->key), miss);
+	jit_look_up(&t->e, jit_way(t->b->key), miss);
 	jit_slow_at(t, miss[0]);
 	jit_slow_at(t, miss[1]);
 	t->in_host = false;
@@ -140,8 +140,8 @@ static void push_return(struct jit_block *t, const struct x86_insn *insn)
 	t->in_a = JIT_NO_WINDOW;
 	m = jit_stack_operand(t, insn);
 	jit_rip(t, JIT_B, insn->next);
-	emit_store(e, 8, m, JIT_B);
-	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
+	emit_store(e, t->word, m, JIT_B);
+	emit_lea(e, t->word, JIT_SP, EMIT_MEM(JIT_SP, -(s32)t->word));
 	emit_alu_load(e, EMIT_CMP, 8, X86_RSP, JIT_FIELD(code_stack_end));
 	t->stack_full = emit_jcc_forward(e, JIT_IF_BELOW);
 	t->stack_back = e->p;
@@ -214,11 +214,11 @@ static void ret(struct jit_block *t, const struct x86_insn *insn)
 	struct emit *e = &t->e;
 
 	jit_save_flags(t);
-	emit_load(e, 8, JIT_B, jit_stack_operand(t, insn));
+	emit_load(e, t->word, JIT_B, jit_stack_operand(t, insn));
 	emit_alu_load(e, EMIT_CMP, 8, JIT_B, EMIT_MEM(X86_RSP, 8));
 	t->in_host = false;
 	t->return_miss = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
-	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, return_pops(insn)));
+	emit_lea(e, t->word, JIT_SP, EMIT_MEM(JIT_SP, return_pops(t, insn)));
 	emit_ret(e);
 }
 
@@ -254,12 +254,12 @@ static bool indirect_target(struct jit_block *t, const struct x86_insn *insn)
 		return false;
 	jit_save_flags(t);
 	if (mem) {
-		emit_load(e, 8, JIT_A, jit_operand(t, insn, 8, false));
+		emit_load(e, t->word, JIT_A, jit_operand(t, insn, t->word, false));
 		return true;
 	}
 	host = jit_get(t, insn->operand[0].reg, JIT_A);
 	if (host != JIT_A)
-		emit_mov(e, 8, JIT_A, host);
+		emit_mov(e, t->word, JIT_A, host);
 	return true;
 }
 
@@ -289,7 +289,7 @@ bool jit_branch(struct jit_block *t, const struct x86_insn *insn)
 {
 	s64 delta = (s64)(insn->next + insn->imm);
 
-	if (insn->osize != 8 || (is_relative(insn) && !jit_near(delta)))
+	if (insn->osize != t->word || (is_relative(insn) && !jit_near(delta)))
 		return false;
 	switch (insn->op) {
 	case X86_OP_JCC:

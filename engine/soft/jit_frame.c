@@ -9,6 +9,7 @@
 #include "engine/soft/jit.h"
 
 #define FRAME_WORDS 2
+#define FRAME_ROOM 8192 /* bytes of code */
 #define RETURNS_SIZE 4096 /* bytes of the host's stack */
 
 static const u8 saved[] = { X86_RBX, X86_RBP, 12, 13, 14, 15 };
@@ -207,9 +208,9 @@ static void window_miss(struct emit *e, struct jit *jit)
 	leave(e);
 }
 
-void jit_look_up(struct emit *e, enum block_class class, u8 *miss[2])
+void jit_look_up(struct emit *e, unsigned way, u8 *miss[2])
 {
-	size_t jumps = offsetof(struct x86_cpu, code_jumps[class]), number = offsetof(struct x86_cpu, code_number[class]);
+	size_t jumps = offsetof(struct x86_cpu, code_jumps[way]), number = offsetof(struct x86_cpu, code_number[way]);
 
 	emit_imul_imm(e, 4, JIT_B, JIT_A, (s32)JIT_JUMP_HASH);
 	emit_shift(e, EMIT_SHR, 4, JIT_B, 32 - JIT_JUMP_BITS);
@@ -222,12 +223,12 @@ void jit_look_up(struct emit *e, enum block_class class, u8 *miss[2])
 	miss[1] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
 }
 
-static void return_miss(struct emit *e, enum block_class class)
+static void return_miss(struct emit *e, unsigned way)
 {
 	u8 *miss[2], *bottom;
 
-	jit_look_up(e, class, miss);
-	emit_alu_load(e, EMIT_ADD, 8, JIT_SP, JIT_FIELD(code_temp));
+	jit_look_up(e, way, miss);
+	emit_alu_load(e, EMIT_ADD, way < BLOCK_CLASSES ? 8 : 4, JIT_SP, JIT_FIELD(code_temp));
 	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, page)));
 	emit_store(e, 8, JIT_FIELD(code_page), JIT_A);
 	emit_lea(e, 8, X86_RSP, EMIT_MEM(X86_RSP, 8));
@@ -241,14 +242,14 @@ static void return_miss(struct emit *e, enum block_class class)
 	emit_ret(e);
 }
 
-static void by_table(struct emit *e, struct jit *jit, enum block_class class, s64 delta)
+static void by_table(struct emit *e, struct jit *jit, unsigned way, s64 delta)
 {
 	u8 *miss[2];
 
 	emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_A);
 	emit_store(e, 8, JIT_FIELD(code_temp[1]), JIT_B);
 	emit_alu_load(e, EMIT_ADD, 8, JIT_A, JIT_FIELD(code_page));
-	jit_look_up(e, class, miss);
+	jit_look_up(e, way, miss);
 	emit_jmp_mem(e, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
 	emit_patch(e, miss[0]);
 	emit_patch(e, miss[1]);
@@ -275,13 +276,13 @@ static void call_last(struct emit *e, struct jit *jit)
 	emit_call_reg(e, JIT_A);
 	emit_load(e, 8, X86_RSP, JIT_FIELD(code_temp));
 	emit_mov(e, 4, JIT_A, X86_RAX);
-	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
-		emit_alu_imm(e, EMIT_CMP, 4, JIT_A, JIT_GO_ON + (s32)class);
+	for (unsigned way = 0; way < JIT_WAYS; way++) {
+		emit_alu_imm(e, EMIT_CMP, 4, JIT_A, JIT_GO_ON + (s32)way);
 		other = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
 		cc_to_ax(e);
 		reload(e);
 		emit_load(e, 8, JIT_A, JIT_REG(X86_REG_RIP));
-		jit_look_up(e, class, miss);
+		jit_look_up(e, way, miss);
 		emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, page)));
 		emit_store(e, 8, JIT_FIELD(code_page), JIT_A);
 		emit_jmp_mem(e, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
@@ -295,8 +296,8 @@ static void call_last(struct emit *e, struct jit *jit)
 
 bool jit_make_frame(struct jit *jit)
 {
-	u8 *start = code_alloc(&jit->region, 4096);
-	struct emit e = emit_start(start, 4096);
+	u8 *start = code_alloc(&jit->region, FRAME_ROOM);
+	struct emit e = emit_start(start, FRAME_ROOM);
 	s64 delta = jit->region.exec - jit->region.write;
 
 	jit->returned = e.p + delta;
@@ -314,11 +315,11 @@ bool jit_make_frame(struct jit *jit)
 	emit_mov_imm(&e, JIT_B, 1);
 	store_word(&e, 1, &jit->declined, JIT_B, JIT_A);
 	leave_branched(&e);
-	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
-		jit->return_miss[class] = e.p + delta;
-		return_miss(&e, class);
-		jit->by_table[class] = e.p + delta;
-		by_table(&e, jit, class, delta);
+	for (unsigned way = 0; way < JIT_WAYS; way++) {
+		jit->return_miss[way] = e.p + delta;
+		return_miss(&e, way);
+		jit->by_table[way] = e.p + delta;
+		by_table(&e, jit, way, delta);
 	}
 	jit->refill = e.p + delta;
 	refill(&e, jit);

@@ -83,6 +83,18 @@ static bool implies_ax(const struct x86_insn *insn)
 
 /* ---- copied ---------------------------------------------------------------------------------------- */
 
+/*
+ * Whether its bytes mean the same in 64-bit mode. INC and DEC of one byte are REX prefixes there; in what encodes three
+ * registers, bits are of interest that are not in 32-bit code.
+ */
+static bool same_encoding(const struct jit_block *t, const struct x86_insn *insn)
+{
+	if (t->word == 8)
+		return true;
+	return !(insn->prefix & (X86_PFX_VEX | X86_PFX_EVEX)) && (insn->map || (insn->opcode & 0xf0) != 0x40) &&
+	       (insn->map || insn->opcode != 0x82);
+}
+
 static bool may_copy(const struct x86_insn *insn)
 {
 	for (unsigned i = 0; i < insn->nr_operands; i++) {
@@ -190,7 +202,7 @@ static void encode(struct emit *e, const struct x86_insn *insn, unsigned reg, bo
 		emit8(e, 0x0f);
 	if (insn->map >= 2)
 		emit8(e, insn->map == 2 ? 0x38 : 0x3a);
-	emit8(e, insn->opcode);
+	emit8(e, !insn->map && insn->opcode == 0x82 ? 0x80 : insn->opcode);
 	if (mem)
 		emit_modrm_mem(e, reg, m);
 	else
@@ -366,6 +378,26 @@ static void bswap(struct jit_block *t, const struct x86_insn *insn)
 		emit_store(&t->e, 8, JIT_REG(reg), JIT_A);
 }
 
+/* MOV of rAX and an absolute address. */
+static bool mov_absolute(struct jit_block *t, const struct x86_insn *insn)
+{
+	bool store = insn->operand[0].kind == X86_OPD_MEM;
+	unsigned size = insn->operand[0].size;
+	struct emit_mem m;
+
+	if (insn->op != X86_OP_MOV || insn->has_modrm || !jit_ea_possible(insn))
+		return false;
+	m = jit_operand(t, insn, size, store);
+	emit_op_mem(&t->e, size, (store ? 0x88 : 0x8a) + (size > 1), JIT_AX, m);
+	jit_kept_a(t);
+	return true;
+}
+
+static void inc_dec(struct jit_block *t, const struct x86_insn *insn)
+{
+	emit_op_reg(&t->e, insn->osize, 0xff, insn->op == X86_OP_DEC, jit_host(insn->operand[0].reg));
+}
+
 /* Forms without ModRM: false if it is none of them. */
 static bool short_form(struct jit_block *t, const struct x86_insn *insn)
 {
@@ -376,6 +408,10 @@ static bool short_form(struct jit_block *t, const struct x86_insn *insn)
 		return false;
 	if (insn->op == X86_OP_XCHG) {
 		xchg_ax(t, insn);
+		return true;
+	}
+	if (insn->op == X86_OP_INC || insn->op == X86_OP_DEC) {
+		inc_dec(t, insn);
 		return true;
 	}
 	if (insn->op == X86_OP_BSWAP && insn->osize >= 4) {
@@ -421,19 +457,19 @@ static bool transform(struct jit_block *t, const struct x86_insn *insn)
 		return lea(t, insn);
 	if (jit_has_mem(insn)) {
 		if (!can_encode(insn))
-			return false;
+			return mov_absolute(t, insn);
 		with_memory(t, insn);
 		return true;
 	}
 	if (jit_flags_needed(insn))
 		jit_load_flags(t);
-	if (may_copy(insn)) {
+	if (may_copy(insn) && same_encoding(t, insn)) {
 		emit_bytes(&t->e, insn->bytes, insn->len);
 	} else if (short_form(t, insn)) {
 		/* done */
 	} else if (can_encode(insn)) {
 		with_registers(t, insn);
-	} else if (may_copy_with_ax(insn)) {
+	} else if (may_copy_with_ax(insn) && same_encoding(t, insn)) {
 		copy_with_ax(t, insn);
 	} else {
 		return false;

@@ -11,11 +11,12 @@
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
 
-static bool is_back_edge(const struct block *b, unsigned i, unsigned *head)
+static bool is_back_edge(const struct jit_block *t, unsigned i, unsigned *head)
 {
+	const struct block *b = t->b;
 	const struct x86_insn *insn = &b->insn[i];
 
-	if ((insn->op != X86_OP_JCC && insn->op != X86_OP_JMP) || insn->osize != 8)
+	if ((insn->op != X86_OP_JCC && insn->op != X86_OP_JMP) || insn->osize != t->word)
 		return false;
 	for (unsigned k = 0; k <= i; k++) {
 		if ((u64)b->insn[k].off == insn->next + insn->imm) {
@@ -32,7 +33,7 @@ void jit_find_loop(struct jit_block *t)
 	if (t->jit->soft->lockstep)
 		return;
 	for (unsigned i = 0; i < t->b->nr; i++) {
-		if (!is_back_edge(t->b, i, &t->loop.head))
+		if (!is_back_edge(t, i, &t->loop.head))
 			continue;
 		t->loop.any = true;
 		t->loop.tail = i;

@@ -23,6 +23,7 @@ struct value {
 struct state {
 	struct value reg[X86_NR_REGS];
 	u16 next_symbol;
+	unsigned word;
 };
 
 /* An address: of the same place if all but offset agree. */
@@ -92,7 +93,7 @@ static bool moves_constant(struct state *s, const struct x86_insn *insn)
 	const struct x86_operand *o = insn->operand;
 	struct value *r = &s->reg[o[0].reg];
 
-	if (insn->nr_operands == 0 || o[0].kind != X86_OPD_REG || o[0].size != 8)
+	if (insn->nr_operands == 0 || o[0].kind != X86_OPD_REG || o[0].size != s->word)
 		return false;
 	if (insn->op == X86_OP_INC || insn->op == X86_OP_DEC) {
 		r->offset += insn->op == X86_OP_INC ? 1 : -1;
@@ -108,7 +109,7 @@ static bool moves_constant(struct state *s, const struct x86_insn *insn)
 		*r = s->reg[o[1].reg];
 		return true;
 	}
-	if (insn->op == X86_OP_LEA && insn->index == X86_REG_ZERO && insn->asize == 8) {
+	if (insn->op == X86_OP_LEA && insn->index == X86_REG_ZERO && insn->asize == s->word) {
 		*r = s->reg[insn->base];
 		r->offset = (s64)((u64)r->offset + (u64)insn->disp);
 		return true;
@@ -120,23 +121,23 @@ static bool moves_stack(struct state *s, const struct x86_insn *insn)
 {
 	struct value *sp = &s->reg[X86_RSP];
 
-	if (insn->osize != 8)
+	if (insn->osize != s->word)
 		return false;
 	switch (insn->op) {
 	case X86_OP_PUSH:
 	case X86_OP_PUSHF:
 	case X86_OP_CALL:
 	case X86_OP_CALL_IND:
-		sp->offset -= 8;
+		sp->offset -= s->word;
 		return true;
 	case X86_OP_POP:
-		sp->offset += 8;
+		sp->offset += s->word;
 		if (insn->operand[0].kind == X86_OPD_REG)
 			forget(s, insn->operand[0].reg);
 		return true;
 	case X86_OP_LEAVE:
 		*sp = s->reg[X86_RBP];
-		sp->offset += 8;
+		sp->offset += s->word;
 		forget(s, X86_RBP);
 		return true;
 	default:
@@ -148,7 +149,7 @@ u32 jit_written(const struct x86_insn *insn)
 {
 	u32 written = written_implicitly(insn);
 
-	if (insn->osize == 8) {
+	if (insn->osize != 2) {
 		if (insn->op == X86_OP_PUSH || insn->op == X86_OP_POP)
 			written = BIT(X86_RSP);
 		else if (insn->op == X86_OP_LEAVE)
@@ -184,8 +185,8 @@ static bool find_explicit(const struct state *s, const struct x86_insn *insn, st
 
 		if (o->kind != X86_OPD_MEM)
 			continue;
-		if (!o->size || !o->access || insn->asize != 8 || !jit_ea_possible(insn) ||
-		    (insn->desc->flags & X86_F_VSIB))
+		if (!o->size || !o->access || insn->asize != s->word || !jit_ea_possible(insn) ||
+		    jit_may_be_limited(insn, s->word) || (insn->desc->flags & X86_F_VSIB))
 			return false;
 		*a = (struct jit_access){ .size = o->size, .write = o->access & X86_ACC_W };
 		*p = (struct place){ s->reg[insn->base].symbol, s->reg[insn->index].symbol, insn->scale,
@@ -203,11 +204,11 @@ static bool find_stack(const struct state *s, const struct x86_insn *insn, struc
 	bool write = insn->op == X86_OP_PUSH || insn->op == X86_OP_PUSHF || insn->op == X86_OP_CALL ||
 		     insn->op == X86_OP_CALL_IND;
 
-	if (insn->osize != 8 || (!write && insn->op != X86_OP_POP && insn->op != X86_OP_LEAVE &&
+	if (insn->osize != s->word || (!write && insn->op != X86_OP_POP && insn->op != X86_OP_LEAVE &&
 				 insn->op != X86_OP_RET))
 		return false;
-	*a = (struct jit_access){ .size = 8, .write = write };
-	*p = (struct place){ v->symbol, s->reg[X86_REG_ZERO].symbol, 0, 0, v->offset - (write ? 8 : 0) };
+	*a = (struct jit_access){ .size = (u8)s->word, .write = write };
+	*p = (struct place){ v->symbol, s->reg[X86_REG_ZERO].symbol, 0, 0, v->offset - (write ? s->word : 0) };
 	return true;
 }
 
@@ -275,10 +276,10 @@ static void forget_written(struct state *s, const struct x86_insn *insn, const s
 		forget(s, (unsigned)__builtin_ctz(written));
 }
 
-void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr, const struct jit_loop *loop)
+void jit_plan(struct jit_plan *plan, const struct x86_insn *insn, unsigned nr, const struct jit_loop *loop, unsigned word)
 {
 	struct place known[JIT_WINDOWS];
-	struct state s = { .next_symbol = X86_NR_REGS }, tail;
+	struct state s = { .next_symbol = X86_NR_REGS, .word = word }, tail;
 
 	plan->nr = 0;
 	for (unsigned reg = 0; reg < X86_NR_REGS; reg++)

@@ -11,14 +11,14 @@ static bool push_mem(struct jit_block *t, const struct x86_insn *insn)
 
 	if (!jit_ea_possible(insn))
 		return false;
-	emit_load(e, 8, JIT_B, jit_operand_b(t, insn, 8, false));
+	emit_load(e, t->word, JIT_B, jit_operand_b(t, insn, t->word, false));
 	if (!jit_direct(t))
 		emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_B);
 	m = jit_stack_operand(t, insn);
 	if (!jit_direct(t))
 		emit_load(e, 8, JIT_B, JIT_FIELD(code_temp[0]));
-	emit_store(e, 8, m, JIT_B);
-	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
+	emit_store(e, t->word, m, JIT_B);
+	emit_lea(e, t->word, JIT_SP, EMIT_MEM(JIT_SP, -(s32)t->word));
 	jit_kept_a(t);
 	return true;
 }
@@ -31,14 +31,14 @@ static bool push(struct jit_block *t, const struct x86_insn *insn)
 
 	if (o->kind == X86_OPD_MEM)
 		return push_mem(t, insn);
-	if (o->kind != X86_OPD_REG && (o->kind != X86_OPD_IMM || insn->imm != (u64)(s32)insn->imm))
+	if (o->kind != X86_OPD_REG && (o->kind != X86_OPD_IMM || (t->word == 8 && insn->imm != (u64)(s32)insn->imm)))
 		return false;
 	m = jit_stack_operand(t, insn);
 	if (o->kind == X86_OPD_IMM)
-		emit_store_imm(e, 8, m, (s32)insn->imm);
+		emit_store_imm(e, t->word, m, (s32)insn->imm);
 	else
-		emit_store(e, 8, m, jit_get(t, o->reg, JIT_B));
-	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
+		emit_store(e, t->word, m, jit_get(t, o->reg, JIT_B));
+	emit_lea(e, t->word, JIT_SP, EMIT_MEM(JIT_SP, -(s32)t->word));
 	jit_kept_a(t);
 	return true;
 }
@@ -58,8 +58,8 @@ static bool pushf(struct jit_block *t, const struct x86_insn *insn)
 	emit_bytes(e, ah_al, sizeof(ah_al));
 	emit_alu_imm(e, EMIT_AND, 4, X86_RAX, X86_FLAGS_STATUS);
 	emit_alu_load(e, EMIT_OR, 4, X86_RAX, JIT_FIELD(rflags));
-	emit_store(e, 8, m, X86_RAX);
-	emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, -8));
+	emit_store(e, t->word, m, X86_RAX);
+	emit_lea(e, t->word, JIT_SP, EMIT_MEM(JIT_SP, -(s32)t->word));
 	jit_kept_a(t);
 	return true;
 }
@@ -75,11 +75,11 @@ static bool pop(struct jit_block *t, const struct x86_insn *insn)
 		return false;
 	m = jit_stack_operand(t, insn);
 	host = jit_host(o->reg);
-	emit_load(e, 8, host == JIT_IN_MEMORY ? (unsigned)JIT_B : host, m);
+	emit_load(e, t->word, host == JIT_IN_MEMORY ? (unsigned)JIT_B : host, m);
 	if (host == JIT_IN_MEMORY)
 		emit_store(e, 8, JIT_REG(o->reg), JIT_B);
 	if (host != JIT_SP)
-		emit_lea(e, 8, JIT_SP, EMIT_MEM(JIT_SP, 8));
+		emit_lea(e, t->word, JIT_SP, EMIT_MEM(JIT_SP, (s32)t->word));
 	jit_kept_a(t);
 	return true;
 }
@@ -88,8 +88,8 @@ static bool leave(struct jit_block *t, const struct x86_insn *insn)
 {
 	struct emit *e = &t->e;
 
-	emit_load(e, 8, JIT_B, jit_stack_operand(t, insn));
-	emit_lea(e, 8, JIT_SP, EMIT_MEM(X86_RBP, 8));
+	emit_load(e, t->word, JIT_B, jit_stack_operand(t, insn));
+	emit_lea(e, t->word, JIT_SP, EMIT_MEM(X86_RBP, (s32)t->word));
 	emit_mov(e, 8, X86_RBP, JIT_B);
 	jit_kept_a(t);
 	return true;
@@ -97,7 +97,7 @@ static bool leave(struct jit_block *t, const struct x86_insn *insn)
 
 bool jit_stack(struct jit_block *t, const struct x86_insn *insn)
 {
-	if (insn->osize != 8)
+	if (insn->osize != t->word)
 		return false;
 	switch (insn->op) {
 	case X86_OP_PUSH:

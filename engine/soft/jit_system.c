@@ -4,7 +4,7 @@
  * inline in the ordinary case; CPL 1 and 2, events that wait for this very instruction, and what else is odd go to the
  * handler (jit_slow_if).
  *
- * Instructions that end a block without leaving 64-bit code - SYSCALL, IRET, MOV CR3 - run by their handlers, but what
+ * Instructions that end a block without leaving what is translated - SYSCALL, IRET, MOV CR3 - run by their handlers, but what
  * follows them is looked up without leaving translated code: jit_last().
  */
 #include "engine/soft/jit.h"
@@ -164,7 +164,7 @@ static bool mov_from_cr(struct jit_block *t, const struct x86_insn *insn)
 	    (insn->prefix & X86_PFX_LOCK))
 		return false;
 	demand_cpl0(t);
-	emit_load(&t->e, 8, host == JIT_IN_MEMORY ? (unsigned)JIT_B : host, EMIT_GS(fields[cr]));
+	emit_load(&t->e, t->word, host == JIT_IN_MEMORY ? (unsigned)JIT_B : host, EMIT_GS(fields[cr]));
 	if (host == JIT_IN_MEMORY)
 		emit_store(&t->e, 8, JIT_REG(insn->operand[0].reg), JIT_B);
 	return true;
@@ -210,7 +210,7 @@ bool jit_system(struct jit_block *t, const struct x86_insn *insn)
 static bool may_go_on(const struct x86_cpu *cpu)
 {
 	return !soft_must_step(cpu) && !(cpu->rflags & X86_RF) && !cpu->window && !cpu->align_check && cpu->activity == X86_ACTIVE &&
-	       cpu->code_bits == 64;
+	       (cpu->code_bits == 64 || cpu->flat32);
 }
 
 bool jit_is_last(const struct jit_block *t)
@@ -235,5 +235,5 @@ unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn)
 		return r;
 	if (r != X86_BRANCH)
 		cpu->regs[X86_REG_RIP] += insn->next;
-	return JIT_GO_ON + block_class(block_key(cpu));
+	return JIT_GO_ON + jit_way(block_key(cpu));
 }

@@ -161,7 +161,7 @@ bool jit_vector(struct jit_block *t, const struct x86_insn *insn)
 	}
 	if (reads_ax(insn))
 		emit_mov(&t->e, 8, X86_RAX, JIT_AX);
-	rename_insn(&t->e, insn, true, &r);
+	rename_insn(&t->e, insn, t->word == 8, &r);
 	if (n->out == NATIVE_OUT_GPR && r.gpr == JIT_B)
 		emit_store(&t->e, 8, JIT_REG(gpr), JIT_B);
 	if (n->cc_written)

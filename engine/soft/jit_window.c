@@ -139,7 +139,7 @@ struct emit_mem jit_direct_stack(struct jit_block *t, const struct x86_insn *ins
 {
 	unsigned base = insn->op == X86_OP_LEAVE ? X86_RBP : X86_RSP;
 
-	return operand(t, (struct address){ jit_host(base), BIT(base), jit_stack_disp(insn) });
+	return operand(t, (struct address){ jit_host(base), BIT(base), jit_stack_disp(t, insn) });
 }
 
 struct emit_mem jit_direct_operand(struct jit_block *t, const struct x86_insn *insn)

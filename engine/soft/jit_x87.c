@@ -138,7 +138,7 @@ static bool x87(struct jit_block *t, const struct x86_insn *insn)
 		r.mem = jit_operand(t, insn, n->mem_size, n->mem_access & X86_ACC_W);
 	if (jit_flags_needed(insn))
 		jit_load_flags(t);
-	rename_insn(&t->e, insn, true, &r);
+	rename_insn(&t->e, insn, t->word == 8, &r);
 	if (n->cc_written)
 		jit_wrote_flags(t, insn);
 	if ((n->flags & NATIVE_X87_PTR) && !next_sets_pointers(t))

@@ -175,14 +175,20 @@ static inline u64 code_linear_rip(const struct x86_cpu *cpu)
 }
 
 /*
- * Code size and privilege: what a translation of RIP to a block depends on besides the address space; and whether its
- * translation reaches memory through windows (window.h).
+ * Code size and privilege: what a translation of RIP to a block depends on besides the address space; whether its
+ * translation reaches memory through windows (window.h); whether 32-bit code runs in flat segments, as its translation
+ * must.
  */
 #define BLOCK_KEY_USER 0x100u
 #define BLOCK_KEY_WINDOWS 0x200u
+#define BLOCK_KEY_FLAT 0x400u
 static inline u32 block_key(const struct x86_cpu *cpu)
 {
-	return cpu->code_bits | (cpu->cpl == 3 ? BLOCK_KEY_USER | cpu->user_key : 0);
+	u32 user = cpu->cpl == 3 ? BLOCK_KEY_USER : 0;
+
+	if (likely(cpu->code_bits == 64))
+		return 64 | user | (user ? cpu->user_key : 0);
+	return cpu->code_bits | user | (cpu->flat32 ? BLOCK_KEY_FLAT : 0);
 }
 
 static inline enum block_class block_class(u32 key)
@@ -204,7 +210,7 @@ static inline struct block *block_lookup(struct vcpu *vcpu, enum block_miss *mis
 	u32 key = block_key(cpu);
 
 	if (likely(j->rip == linear && j->key == key && j->number == soft->now.link[block_class(key)] &&
-		   cpu->code_bits == 64)) {
+		   (cpu->code_bits == 64 || cpu->flat32))) {
 		soft->single = false;
 		return j->block;
 	}

@@ -2,8 +2,8 @@
 /*
  * The translator: decoded blocks that have become warm are turned into native code.
  *
- * What it translates. A struct block of 64-bit code, as block.c made it: one entry, side exits at taken
- * conditional branches. Instructions that compute on registers and plain memory run as themselves with
+ * What it translates. A struct block of 64-bit code, or of 32-bit code in flat segments, as block.c made it: one entry,
+ * side exits at taken conditional branches. Instructions that compute on registers and plain memory run as themselves with
  * registers renamed; all others are calls of the interpreter's handlers. So every block can be
  * translated, and each operation has its interpreter twin (ANYKVM_SOFT=interp), which is also its slow
  * path: a memory operand that misses the TLB, a branch to a strange address, a misaligned vector operand
@@ -71,7 +71,7 @@ static void link_branch(struct jit *jit, struct block *b, u32 n)
 	if (target->page != b->page || target->offset != b->offset || target->key != b->key || target->linked)
 		return;
 	if (b->spans) {
-		patch(jit, target->leave, (s32)(code_write_address(&jit->region, jit->by_table[block_class(b->key)]) -
+		patch(jit, target->leave, (s32)(code_write_address(&jit->region, jit->by_table[jit_way(b->key)]) -
 						(target->leave + 4)));
 		return;
 	}
@@ -95,7 +95,7 @@ static void link_to(struct jit *jit, struct block *b, u64 rip)
 	if (jit->link)
 		link_branch(jit, b, (u32)jit->link - 1);
 	if (j->rip == rip && j->block == b && j->number == jit->soft->now.link[block_class(b->key)]) {
-		*jump_in(jit_jumps(jit, block_class(b->key)), rip) = (struct jit_jump){
+		*jump_in(jit_jumps(jit, jit_way(b->key)), rip) = (struct jit_jump){
 			.rip = rip, .number = j->number, .code = b->code, .page = rip & PAGE_MASK,
 		};
 	}
@@ -121,10 +121,10 @@ void translate_unlink(struct soft_vcpu *soft, struct block *b)
 
 void translate_select(struct soft_vcpu *soft)
 {
-	for (unsigned class = 0; class < BLOCK_CLASSES; class++) {
-		soft->cpu->code_number[class] = soft->now.link[class];
+	for (unsigned way = 0; way < JIT_WAYS; way++) {
+		soft->cpu->code_number[way] = soft->now.link[way % BLOCK_CLASSES];
 		if (soft->jit)
-			soft->cpu->code_jumps[class] = jit_jumps(soft->jit, class);
+			soft->cpu->code_jumps[way] = jit_jumps(soft->jit, way);
 	}
 	soft->selected = true;
 	if (!soft->at_last)
