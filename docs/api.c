@@ -36,7 +36,6 @@ static const struct {
 	{ CAP(VM_DISABLE_NX_HUGE_PAGES), "no page tables in hardware, and no flaw of theirs" },
 	{ CAP(X86_BUS_LOCK_EXIT), "hardware of VT-x" },
 	{ CAP(X86_NOTIFY_VMEXIT), "hardware of VT-x" },
-	{ CAP(XEN_HVM), "not built" },
 };
 
 #define IOCTL(x) { #x, x }

@@ -7,6 +7,7 @@
 #include "kvm/clock.h"
 #include "kvm/hyperv.h"
 #include "kvm/irq.h"
+#include "kvm/xen.h"
 #include "x86/system.h"
 
 static u32 nr_vcpus(void)
@@ -276,6 +277,9 @@ const struct cap_row kvm_caps[] = {
 	{ YES(HYPERV_CPUID) },
 	{ YES(SYS_HYPERV_CPUID) },
 	{ YES(HYPERV_ENFORCE_CPUID), .enable_vcpu = enable_enforce_hyperv },
+	/* Xen's interface */
+	{ CAP(XEN_HVM), .compute = xen_features,
+	  .note = "RUNSTATE only if the host's kernel counts what threads wait" },
 	/* the API itself */
 	{ YES(SYSTEM_EVENT_DATA) },
 	{ YES(CHECK_EXTENSION_VM) },

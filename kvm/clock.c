@@ -236,9 +236,8 @@ static void fill_page(struct vcpu *vcpu, struct pvclock_page *p)
 }
 
 /* The version is odd while the rest changes: other vCPUs may read this page too. */
-static void write_page(struct vcpu *vcpu)
+void vcpu_clock_write_page(struct vcpu *vcpu, u64 gpa)
 {
-	u64 gpa = vcpu->pv->system_time & ~(u64)KVM_MSR_ENABLED;
 	struct pvclock_page old, new = { 0 };
 
 	if (vm_read_guest(vcpu->vm, 0, gpa, &old, sizeof(old)))
@@ -261,7 +260,7 @@ void vcpu_clock_update(struct vcpu *vcpu)
 {
 	atomic_and(&vcpu->requests, ~VCPU_REQ_CLOCK);
 	if (vcpu->pv->system_time & KVM_MSR_ENABLED)
-		write_page(vcpu);
+		vcpu_clock_write_page(vcpu, vcpu->pv->system_time & ~(u64)KVM_MSR_ENABLED);
 }
 
 static u64 clock_now(struct vm *vm, u64 tsc)
@@ -277,6 +276,22 @@ u64 vm_clock_ns(struct vm *vm)
 	ns = clock_now(vm, host_tsc());
 	host_mutex_unlock(&vm->clock->lock);
 	return ns;
+}
+
+/* The thread may lose its processor between two looks at a clock: the closest of a few counts. */
+u64 vm_clock_wall_ns(struct vm *vm)
+{
+	u64 best = ~0ull, wall = 0;
+
+	for (unsigned i = 0; i < 4; i++) {
+		u64 before = vm_clock_ns(vm), real = host_realtime_ns(), took = vm_clock_ns(vm) - before;
+
+		if (took >= best)
+			continue;
+		best = took;
+		wall = real - before - took / 2;
+	}
+	return wall;
 }
 
 bool vcpu_clock_line(struct vcpu *vcpu, struct clock_line *line)
@@ -306,9 +321,7 @@ static void write_wall_clock(struct vcpu *vcpu, u64 gpa)
 	w.version = (w.version + 1) | 1;
 	if (vcpu_write_guest(vcpu, 0, gpa, &w.version, sizeof(w.version)))
 		return;
-	host_mutex_lock(&vm->clock->lock);
-	ns = host_realtime_ns() - clock_now(vm, host_tsc());
-	host_mutex_unlock(&vm->clock->lock);
+	ns = vm_clock_wall_ns(vm);
 	w.sec = (u32)(ns / NS_PER_S);
 	w.nsec = (u32)(ns % NS_PER_S);
 	vcpu_write_guest(vcpu, 0, gpa, &w, sizeof(w));

@@ -19,14 +19,17 @@ u64 vcpu_tsc_to_deadline_ns(struct vcpu *vcpu, u64 guest_tsc);
 void vcpu_write_tsc(struct vcpu *vcpu, u64 value, bool host); /* with KVM's synchronisation heuristic */
 /* a * b / c, ~0 if that does not fit. */
 u64 clock_mul_div(u64 a, u64 b, u64 c);
-/* kvmclock now. */
+/* kvmclock now; and the time of day when it was 0. */
 u64 vm_clock_ns(struct vm *vm);
+u64 vm_clock_wall_ns(struct vm *vm);
 /* kvmclock as a line over the vCPU's TSC; false while vCPUs' TSCs do not match. */
 struct clock_line {
 	u64 guest_tsc, ns; /* a point of it */
 	u64 tsc_hz;
 };
 bool vcpu_clock_line(struct vcpu *vcpu, struct clock_line *line);
+/* The page of kvmclock at gpa. The vCPU's thread, inside. */
+void vcpu_clock_write_page(struct vcpu *vcpu, u64 gpa);
 /* Serves VCPU_REQ_CLOCK. */
 void vcpu_clock_update(struct vcpu *vcpu);
 /* MSR_KVM_* and the old numbers 0x11, 0x12; TSC, TSC_ADJUST. */

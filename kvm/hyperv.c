@@ -13,6 +13,7 @@
 #include "kvm/hyperv_state.h"
 #include "kvm/irqchip.h"
 #include "kvm/pv.h"
+#include "kvm/xen.h"
 #include "x86/system.h"
 
 /* ---- MSRs ------------------------------------------------------------------------------------------------------ */
@@ -203,13 +204,15 @@ static void set_reference_tsc(struct vcpu *vcpu, u64 value, bool host)
 
 static bool set_hypercall_page(struct vcpu *vcpu, u64 value)
 {
-	static const u8 vmcall[] = { 0x0f, 0x01, 0xc1, 0xc3 }, vmmcall[] = { 0x0f, 0x01, 0xd9, 0xc3 };
 	struct vm_hyperv *hv = vcpu->vm->hyperv;
+	/* or $1 << 31, %eax, where Xen's hypercalls are to be told from these; vmcall or vmmcall; ret */
+	u8 code[] = { 0x0d, 0, 0, 0, 0x80, 0x0f, 0x01, vcpu->cpu.vendor_amd ? 0xd9 : 0xc1, 0xc3 };
+	unsigned start = vm_xen_has_hypercalls(vcpu->vm) ? 0 : 5;
 
 	if (!hv->guest_os_id)
 		return true; /* stays disabled */
 	if ((value & ENABLE) &&
-	    vcpu_write_guest(vcpu, 0, value & PAGE_MASK, vcpu->cpu.vendor_amd ? vmmcall : vmcall, sizeof(vmcall)))
+	    vcpu_write_guest(vcpu, 0, value & PAGE_MASK, code + start, sizeof(code) - start))
 		return false;
 	hv->hypercall = value;
 	return true;

@@ -11,6 +11,7 @@
 #include "kvm/bus.h"
 #include "kvm/hyperv.h"
 #include "kvm/irqchip.h"
+#include "kvm/xen.h"
 
 /* ---- delivery ----------------------------------------------------------------------------------- */
 
@@ -152,6 +153,8 @@ static int set_route(struct vm *vm, const struct irq_route *route, enum irq_sour
 	}
 	if (route->type == KVM_IRQ_ROUTING_HV_SINT)
 		return level ? vm_hyperv_raise_sint(vm, route->vp, route->pin) : -1;
+	if (route->type == KVM_IRQ_ROUTING_XEN_EVTCHN)
+		return level ? vm_xen_raise(vm, route->vp, route->pin) : -1;
 	if (route->chip == KVM_IRQCHIP_IOAPIC)
 		return ioapic_set_pin(&ic->ioapic, route->pin, source, level, line_status);
 	return pic_set_pin(&ic->pic, route->pin, source, level);

@@ -28,9 +28,9 @@ enum irq_source { IRQ_SOURCE_USER, IRQ_SOURCE_RESAMPLE, IRQ_SOURCE_PIT };
 
 struct irq_route {
 	u32 gsi;
-	u32 type;	/* KVM_IRQ_ROUTING_IRQCHIP, _MSI or _HV_SINT */
-	u32 chip, pin;	/* pin: or Hyper-V's SINT */
-	u32 vp;
+	u32 type;	/* KVM_IRQ_ROUTING_IRQCHIP, _MSI, _HV_SINT or _XEN_EVTCHN */
+	u32 chip, pin;	/* pin: or Hyper-V's SINT, Xen's port */
+	u32 vp;		/* its Hyper-V index, or its vCPU's id for Xen */
 	u64 msi_address;
 	u32 msi_data;
 };

@@ -467,6 +467,29 @@ int vcpu_write_guest(struct vcpu *vcpu, unsigned as_id, u64 gpa, const void *src
 	return 0;
 }
 
+int vm_write_guest(struct vm *vm, unsigned as_id, u64 gpa, const void *src, size_t n)
+{
+	struct memslot *slot;
+	size_t len;
+
+	for (; n; n -= len, gpa += len, src = (const char *)src + len) {
+		u64 hva = guest_range(vm, as_id, gpa, n, true, &len, &slot);
+
+		if (!hva || host_copy_to_user(hva, src, len))
+			return -EFAULT;
+	}
+	return 0;
+}
+
+int vm_cmpxchg_guest(struct vm *vm, unsigned as_id, u64 gpa, u64 old, u64 new_value, unsigned size)
+{
+	struct memslot *slot;
+	size_t len;
+	u64 hva = guest_range(vm, as_id, gpa, size, true, &len, &slot);
+
+	return hva && len >= size ? host_cmpxchg_user(hva, old, new_value, size) : -EFAULT;
+}
+
 int vcpu_cmpxchg_guest(struct vcpu *vcpu, unsigned as_id, u64 gpa, u64 old, u64 new_value, unsigned size)
 {
 	struct memslot *slot;

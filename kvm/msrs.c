@@ -7,6 +7,7 @@
 #include "kvm/hyperv.h"
 #include "kvm/irq.h"
 #include "kvm/vm.h"
+#include "kvm/xen.h"
 #include "x86/system.h"
 
 #define MAX_IO_MSRS 256
@@ -31,8 +32,11 @@ static bool msr_set(struct vcpu *vcpu, u32 index, u64 value)
 {
 	struct x86_exception saved = vcpu->cpu.fault;
 	bool handled = false;
-	enum x86_result r = vcpu_irq_wrmsr(vcpu, index, value, true, &handled);
+	enum x86_result r;
 
+	if (unlikely(vcpu_xen_is_msr(vcpu, index)))
+		return vcpu_xen_write_msr(vcpu, value);
+	r = vcpu_irq_wrmsr(vcpu, index, value, true, &handled);
 	if (!handled)
 		r = vcpu_clock_wrmsr(vcpu, index, value, true, &handled);
 	if (!handled)
@@ -64,8 +68,11 @@ static enum x86_result guest_rdmsr(struct vcpu *vcpu, u32 index, u64 *value)
 static enum x86_result guest_wrmsr(struct vcpu *vcpu, u32 index, u64 value)
 {
 	bool handled = false;
-	enum x86_result r = vcpu_irq_wrmsr(vcpu, index, value, false, &handled);
+	enum x86_result r;
 
+	if (unlikely(vcpu_xen_is_msr(vcpu, index)))
+		return vcpu_xen_write_msr(vcpu, value) ? X86_OK : x86_raise(&vcpu->cpu, X86_GP, 0);
+	r = vcpu_irq_wrmsr(vcpu, index, value, false, &handled);
 	if (!handled)
 		r = vcpu_clock_wrmsr(vcpu, index, value, false, &handled);
 	if (!handled)

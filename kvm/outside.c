@@ -11,6 +11,7 @@
 #include "kvm/hyperv.h"
 #include "kvm/irq.h"
 #include "kvm/vm.h"
+#include "kvm/xen.h"
 #include "x86/system.h"
 
 /* ---- physical memory ------------------------------------------------------------------------------------ */
@@ -364,6 +365,8 @@ static enum x86_result outside_hypercall(struct x86_cpu *cpu)
 	enum x86_result r = X86_OK;
 	u64 result;
 
+	if (unlikely(vm_xen_has_hypercalls(vcpu->vm)))
+		return vcpu_xen_hypercall(vcpu);
 	if (unlikely(vcpu_hyperv_has_hypercalls(vcpu)))
 		return vcpu_hyperv_hypercall(vcpu);
 	for (unsigned i = 0; !wide && i < 4; i++)

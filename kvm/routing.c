@@ -96,7 +96,15 @@ static int convert(const struct vm *vm, const struct kvm_irq_routing_entry *u, s
 		r->msi_address = (u64)u->u.msi.address_hi << 32 | u->u.msi.address_lo;
 		r->msi_data = u->u.msi.data;
 		return irq_msi_valid(vm, r->msi_address) ? 0 : -EINVAL;
+	case KVM_IRQ_ROUTING_XEN_EVTCHN:
+		if (u->flags || u->u.xen_evtchn.priority != KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL)
+			return -EINVAL;
+		r->vp = u->u.xen_evtchn.vcpu;
+		r->pin = u->u.xen_evtchn.port;
+		return 0;
 	case KVM_IRQ_ROUTING_HV_SINT:
+		if (u->flags)
+			return -EINVAL;
 		r->vp = u->u.hv_sint.vcpu;
 		r->pin = u->u.hv_sint.sint;
 		return 0;

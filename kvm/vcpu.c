@@ -12,6 +12,8 @@
 #include "kvm/hyperv_state.h"
 #include "kvm/irq.h"
 #include "kvm/pv.h"
+#include "kvm/xen.h"
+#include "kvm/xen_state.h"
 #include "x86/system.h"
 
 enum { RUN_USER = 0, RUN_AGAIN = 1 };
@@ -130,9 +132,10 @@ static int serve_requests(struct vcpu *vcpu)
 	if (requests & VCPU_REQ_CLOCK) {
 		vcpu_clock_update(vcpu);
 		vcpu_hyperv_clock_changed(vcpu);
+		vcpu_xen_clock_changed(vcpu);
 	}
 	vcpu_take_event_requests(vcpu);
-	atomic_and(&vcpu->requests, ~(VCPU_REQ_EVENT | VCPU_REQ_UNHALT));
+	atomic_and(&vcpu->requests, ~VCPU_REQ_EVENT);
 	if (requests & VCPU_REQ_TRIPLE_FAULT) {
 		atomic_and(&vcpu->requests, ~VCPU_REQ_TRIPLE_FAULT);
 		vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
@@ -141,6 +144,10 @@ static int serve_requests(struct vcpu *vcpu)
 	if (requests & VCPU_REQ_HV_TIMER) {
 		atomic_and(&vcpu->requests, ~VCPU_REQ_HV_TIMER);
 		vcpu_hyperv_serve_timers(vcpu);
+	}
+	if (unlikely(requests & VCPU_REQ_XEN)) {
+		atomic_and(&vcpu->requests, ~VCPU_REQ_XEN);
+		vcpu_xen_serve(vcpu);
 	}
 	if (unlikely(requests & VCPU_REQ_HV_EXIT)) {
 		atomic_and(&vcpu->requests, ~VCPU_REQ_HV_EXIT);
@@ -491,6 +498,7 @@ static int vcpu_enter(struct vcpu *vcpu)
 		vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
 		return RUN_USER;
 	}
+	atomic_and(&vcpu->requests, ~VCPU_REQ_UNHALT);
 	r = serve_requests(vcpu);
 	if (r != RUN_AGAIN)
 		return r;
@@ -517,18 +525,24 @@ static int vcpu_enter(struct vcpu *vcpu)
 		return -ENOSPC; /* as KVM, whose page tables have no quota before the first slot */
 	if (vcpu_steal_enabled(vcpu))
 		vcpu_steal_update(vcpu);
+	if (unlikely(vm_xen_enabled(vcpu->vm)))
+		vcpu_xen_running(vcpu, false);
 	vcpu_irq_prepare(vcpu);
 	exit = vcpu->vm->ops->run(vcpu);
 	vcpu_irq_sync(vcpu);
 	return handle_exit(vcpu, exit);
 }
 
+#define BLOCKED_SERVES                                                                                             \
+	(VCPU_REQ_SYNC | VCPU_REQ_CLOCK | VCPU_REQ_TRIPLE_FAULT | VCPU_REQ_HV_TIMER | VCPU_REQ_XEN)
+
+/* VCPU_REQ_UNHALT stays until the guest runs: it may have come for this very HLT. */
 static int vcpu_block(struct vcpu *vcpu)
 {
 	int r;
 
 	atomic_and(&vcpu->cpu.stop, ~STOP_SERVED);
-	if (atomic_read(&vcpu->requests) & (VCPU_REQ_SYNC | VCPU_REQ_CLOCK | VCPU_REQ_TRIPLE_FAULT | VCPU_REQ_HV_TIMER)) {
+	if (atomic_read(&vcpu->requests) & BLOCKED_SERVES) {
 		r = serve_requests(vcpu);
 		if (r != RUN_AGAIN)
 			return r;
@@ -539,9 +553,13 @@ static int vcpu_block(struct vcpu *vcpu)
 	if (atomic_read(&vcpu->mp_state) == KVM_MP_STATE_HALTED && has_wakeup(vcpu)) {
 		vcpu->stat->halt_wakeup++;
 		atomic_set(&vcpu->mp_state, KVM_MP_STATE_RUNNABLE);
-		return RUN_AGAIN;
+		r = RUN_AGAIN;
+	} else {
+		r = vcpu_sleep(vcpu);
 	}
-	return vcpu_sleep(vcpu);
+	if (unlikely(vcpu->xen->poll_port) && (r != RUN_AGAIN || atomic_read(&vcpu->mp_state) == KVM_MP_STATE_RUNNABLE))
+		vcpu_xen_end_poll(vcpu);
+	return r;
 }
 
 static int vcpu_run(struct vcpu *vcpu)
@@ -662,6 +680,8 @@ static int run_locked(struct vcpu *vcpu)
 		return r;
 	if (atomic_read(&vcpu->run->immediate_exit))
 		return -EINTR;
+	if (unlikely(vm_xen_enabled(vcpu->vm)))
+		vcpu_xen_running(vcpu, true);
 	return vcpu_run(vcpu);
 }
 
@@ -719,7 +739,7 @@ static const struct ioctl_row vcpu_run_ioctls[] = {
 
 const struct ioctl_row *const vcpu_ioctl_tables[] = {
 	vcpu_run_ioctls, vcpu_state_ioctls, vcpu_msr_ioctls, vcpu_irq_ioctls, vcpu_clock_ioctls, vcpu_cpuid_ioctls,
-	vcpu_caps_ioctls, vcpu_hyperv_ioctls, vcpu_stats_ioctls, NULL,
+	vcpu_caps_ioctls, vcpu_hyperv_ioctls, vcpu_xen_ioctls, vcpu_stats_ioctls, NULL,
 };
 
 static long vcpu_ioctl(void *object, unsigned int request, unsigned long arg)
@@ -758,6 +778,7 @@ static const struct host_file_ops vcpu_file_ops = {
 void vcpu_destroy(struct vcpu *vcpu)
 {
 	vcpu_irq_destroy(vcpu);
+	vcpu_xen_destroy(vcpu);
 	vcpu_hyperv_destroy(vcpu);
 	vcpu_clock_destroy(vcpu);
 	if (vcpu->engine)
@@ -787,6 +808,8 @@ static int vcpu_init(struct vcpu *vcpu, struct vm *vm, u32 id)
 	r = vcpu_clock_create(vcpu);
 	if (!r)
 		r = vcpu_hyperv_create(vcpu);
+	if (!r)
+		r = vcpu_xen_create(vcpu);
 	if (!r)
 		r = vcpu_irq_create(vcpu);
 	if (r)

@@ -12,6 +12,8 @@
 #include "kvm/irq.h"
 #include "kvm/irqchip.h"
 #include "kvm/pv.h"
+#include "kvm/xen.h"
+#include "kvm/xen_state.h"
 #include "x86/system.h"
 
 #define MSR_APIC_BASE 0x1b
@@ -112,6 +114,11 @@ static void on_lint0_nmi(struct lapic *l, bool on)
 	atomic_add(&vcpu_lapic_of(l)->vcpu->vm->irqchip->lint0_nmi_count, on ? 1 : -1);
 }
 
+static void on_enabled(struct lapic *l)
+{
+	vcpu_xen_lapic_enabled(vcpu_lapic_of(l)->vcpu);
+}
+
 static u64 on_tsc_to_ns(struct lapic *l, u64 guest_tsc)
 {
 	return vcpu_tsc_to_deadline_ns(vcpu_lapic_of(l)->vcpu, guest_tsc);
@@ -127,6 +134,7 @@ static const struct lapic_ops lapic_ops = {
 	.eoi = on_eoi,
 	.tpr_access = on_tpr_access,
 	.lint0_nmi = on_lint0_nmi,
+	.enabled = on_enabled,
 	.tsc_to_ns = on_tsc_to_ns,
 };
 
@@ -249,6 +257,8 @@ void vcpu_irq_prepare(struct vcpu *vcpu)
 
 static bool extint_pending(const struct vcpu *vcpu)
 {
+	if (unlikely(vcpu_xen_upcall(vcpu)))
+		return true;
 	if (!lapic_accepts_extint(vcpu->apic))
 		return false;
 	if (vcpu->vm->irqchip_mode == IRQCHIP_SPLIT)
@@ -289,6 +299,8 @@ int vcpu_irq_take(struct vcpu *vcpu)
 	settle_pv_eoi(vcpu);
 	if (!extint_pending(vcpu))
 		return take_lapic_irq(vcpu);
+	if (unlikely(vcpu_xen_upcall(vcpu)))
+		return vcpu->vm->xen->upcall_vector;
 	if (vcpu->vm->irqchip_mode == IRQCHIP_SPLIT)
 		return take_user_irq(vcpu);
 	return pic_acknowledge(&vcpu->vm->irqchip->pic);

@@ -4,6 +4,7 @@
 #include "kvm/hyperv.h"
 #include "kvm/irq.h"
 #include "kvm/vm.h"
+#include "kvm/xen.h"
 
 long ioctl_dispatch(const struct ioctl_row *const *tables, void *object, unsigned int request, unsigned long arg)
 {
@@ -28,6 +29,7 @@ static void vm_destroy(struct vm *vm)
 	if (vm->ops->vm_destroy)
 		vm->ops->vm_destroy(vm);
 	vm_irq_destroy(vm);
+	vm_xen_destroy(vm);
 	vm_hyperv_destroy(vm);
 	vm_clock_destroy(vm);
 	vm_memory_destroy(vm);
@@ -85,6 +87,8 @@ void vm_sync_vcpus(struct vm *vm)
 	}
 	for (u32 i = 0; (vcpu = vm_vcpu(vm, i)); i++)
 		sync_vcpu(vcpu, vcpu->sync_seen);
+	host_mutex_lock(&vm->outside); /* who had it before is done with what was */
+	host_mutex_unlock(&vm->outside);
 }
 
 /* ---- ioctls ---------------------------------------------------------------------------------------------- */
@@ -176,7 +180,7 @@ static const struct ioctl_row vm_ioctls[] = {
 
 const struct ioctl_row *const vm_ioctl_tables[] = {
 	vm_irq_ioctls, vm_memory_ioctls, vm_dirty_ioctls, vm_clock_ioctls, vm_caps_ioctls, vm_msr_ioctls,
-	vm_hyperv_ioctls, vm_stats_ioctls, vm_ioctls, NULL,
+	vm_hyperv_ioctls, vm_xen_ioctls, vm_stats_ioctls, vm_ioctls, NULL,
 };
 
 static long vm_ioctl(void *object, unsigned int request, unsigned long arg)
@@ -204,6 +208,7 @@ static int vm_init(struct vm *vm)
 	int r;
 
 	host_mutex_init(&vm->lock);
+	host_mutex_init(&vm->outside);
 	vm->refs = 1;
 	vm->mm_id = host_mm_id();
 	vm->ops = engine_select();
@@ -221,15 +226,20 @@ static int vm_init(struct vm *vm)
 	r = vm_hyperv_create(vm);
 	if (r)
 		goto fail_clock;
-	r = vm_irq_create(vm);
+	r = vm_xen_create(vm);
 	if (r)
 		goto fail_hyperv;
+	r = vm_irq_create(vm);
+	if (r)
+		goto fail_xen;
 	r = vm->ops->vm_create ? vm->ops->vm_create(vm) : 0;
 	if (r)
 		goto fail_irq;
 	return 0;
 fail_irq:
 	vm_irq_destroy(vm);
+fail_xen:
+	vm_xen_destroy(vm);
 fail_hyperv:
 	vm_hyperv_destroy(vm);
 fail_clock:

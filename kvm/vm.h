@@ -12,7 +12,7 @@
  *		vm_sync_vcpus()
  *
  * Guest memory and vm->slots are used by a thread only between vcpu_guest_enter() and vcpu_guest_leave(), or with
- * vm->lock held. A writer of slots (under l) publishes the new ones, then vm_sync_vcpus(): every vCPU that is inside
+ * vm->lock or vm->outside held. A writer of slots (under l) publishes the new ones, then vm_sync_vcpus(): every vCPU that is inside
  * drops its translations at its next instruction boundary, and only then is the ioctl done.
  */
 #ifndef ANYKVM_KVM_VM_H
@@ -134,6 +134,8 @@ struct vm {
 	struct vm_bus *bus;		/* kvm/bus.h: ioeventfds, coalesced zones; always there */
 	struct vm_hyperv *hyperv;	/* kvm/hyperv.h; always there */
 	struct vm_clock *clock;		/* kvm/clock.h; always there */
+	struct vm_xen *xen;		/* kvm/xen.h; always there */
+	struct host_mutex outside;	/* i: held by threads that are no vCPU's while they use guest memory */
 	u32 default_tsc_khz;		/* l: KVM_SET_TSC_KHZ on the VM */
 	struct host_published stats;	/* c: include/anykvm_stats.h */
 	struct vm_stat *stat;		/* c; the counters: a */
@@ -154,6 +156,7 @@ struct vm {
 #define VCPU_REQ_HV_RESET	BIT(10)
 #define VCPU_REQ_HV_EXIT	BIT(11)	/* userspace is to know of a write to Hyper-V's MSRs */
 #define VCPU_REQ_HV_TIMER	BIT(12)	/* synthetic timers are pending */
+#define VCPU_REQ_XEN		BIT(13)	/* Xen's timer, and events that wait for the vCPU's thread */
 #define VCPU_REQ_UNHALT		BIT(7)	/* wake up from HLT without an interrupt (PV kick) */
 
 #define VCPU_OUTSIDE 0u
@@ -236,6 +239,7 @@ struct vcpu {
 	u64 apic_base;			/* v: MSR_IA32_APICBASE, with or without in-kernel LAPIC (vcpu_irq_set_apic_base) */
 	u8 cr8;				/* v: without in-kernel LAPIC */
 	struct vcpu_hyperv *hyperv;	/* kvm/hyperv.h; always there */
+	struct vcpu_xen *xen;		/* kvm/xen.h; always there */
 	struct vcpu_pv *pv;		/* kvm/clock.h: kvmclock, steal time, async PF... MSRs; always there */
 	u64 tsc_offset;			/* guest TSC = scaled host TSC + offset */
 	u32 tsc_khz;
@@ -341,6 +345,9 @@ struct memslot *memslot_above(struct vm *vm, unsigned as_id, u64 gfn);
 int vm_read_guest(struct vm *vm, unsigned as_id, u64 gpa, void *dst, size_t n);
 int vcpu_write_guest(struct vcpu *vcpu, unsigned as_id, u64 gpa, const void *src, size_t n);
 int vcpu_cmpxchg_guest(struct vcpu *vcpu, unsigned as_id, u64 gpa, u64 old, u64 new_value, unsigned size);
+/* The same without a vCPU, and not logged: for memory of which userspace knows that it may change at any time. */
+int vm_write_guest(struct vm *vm, unsigned as_id, u64 gpa, const void *src, size_t n);
+int vm_cmpxchg_guest(struct vm *vm, unsigned as_id, u64 gpa, u64 old, u64 new_value, unsigned size);
 /* The vCPU that writes: the page goes into its dirty ring. */
 void memslot_mark_dirty(struct vcpu *vcpu, struct memslot *slot, u64 gfn);
 int vm_memory_create(struct vm *vm);

@@ -349,8 +349,10 @@ static void write_spiv(struct lapic *l, u32 value)
 	if (get(l, APIC_REG_VERSION) & APIC_VERSION_NO_EOI_BROADCAST)
 		mask |= APIC_SPIV_NO_EOI_BROADCAST;
 	set(l, APIC_REG_SPIV, value & mask);
-	if (value & APIC_SPIV_ENABLE)
+	if (value & APIC_SPIV_ENABLE) {
+		l->ops->enabled(l);
 		return;
+	}
 	for (unsigned i = 0; i < l->nr_lvt; i++)
 		set(l, lvt_reg(i), get(l, lvt_reg(i)) | APIC_LVT_MASKED);
 	lint0_changed(l);

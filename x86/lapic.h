@@ -81,6 +81,8 @@ struct lapic_ops {
 	void (*tpr_access)(struct lapic *l, bool write);
 	/* LINT0 is in NMI mode: the PIT's watchdog wire is used. */
 	void (*lint0_nmi)(struct lapic *l, bool on);
+	/* The guest has enabled the APIC by software. */
+	void (*enabled)(struct lapic *l);
 	/* Monotonic time of a guest TSC value, rounded up. */
 	u64 (*tsc_to_ns)(struct lapic *l, u64 guest_tsc);
 };

@@ -36,4 +36,5 @@ void test_process(void);
 void test_caps(void);
 void test_rings(void);
 void test_hyperv(void);
+void test_xen(void);
 #endif

@@ -104,7 +104,8 @@ int main(int argc, char **argv)
 		       { "process", test_process },
 		       { "caps", test_caps },
 		       { "rings", test_rings },
-		       { "hyperv", test_hyperv } };
+		       { "hyperv", test_hyperv },
+		       { "xen", test_xen } };
 	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
 	struct itimerval each = { { 0, 200000 }, { 0, 200000 } };
 

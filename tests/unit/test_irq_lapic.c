@@ -4,7 +4,7 @@
 #include "x86/lapic.h"
 
 static struct lapic l;
-static unsigned kicks, nmis, smis, unhalts, rechecks, eois, tpr_accesses;
+static unsigned kicks, nmis, smis, unhalts, rechecks, eois, tpr_accesses, enables;
 static struct apic_message sent;
 static unsigned nr_sent;
 static u8 last_eoi;
@@ -70,6 +70,12 @@ static void on_lint0(struct lapic *a, bool on)
 	lint0_is_nmi = on;
 }
 
+static void on_enabled(struct lapic *a)
+{
+	(void)a;
+	enables++;
+}
+
 static u64 tsc_to_ns(struct lapic *a, u64 tsc)
 {
 	(void)a;
@@ -78,7 +84,8 @@ static u64 tsc_to_ns(struct lapic *a, u64 tsc)
 
 static const struct lapic_ops ops = {
 	.kick = on_kick, .nmi = on_nmi, .smi = on_smi, .unhalt = on_unhalt, .recheck = on_recheck,
-	.ipi = on_ipi, .eoi = on_eoi, .tpr_access = on_tpr, .lint0_nmi = on_lint0, .tsc_to_ns = tsc_to_ns,
+	.ipi = on_ipi, .eoi = on_eoi, .tpr_access = on_tpr, .lint0_nmi = on_lint0, .enabled = on_enabled,
+	.tsc_to_ns = tsc_to_ns,
 };
 
 static void write_reg(unsigned reg, u32 value)
@@ -108,9 +115,10 @@ static int setup(void **state)
 	lapic_create(&l, &ops, 5);
 	lapic_configure(&l, false, false, true);
 	lapic_reset(&l, false, true, true);
-	kicks = nmis = smis = unhalts = rechecks = eois = tpr_accesses = nr_sent = 0;
+	kicks = nmis = smis = unhalts = rechecks = eois = tpr_accesses = enables = nr_sent = 0;
 	lint0_is_nmi = false;
 	write_reg(APIC_REG_SPIV, 0x1ff);
+	assert_int_equal(enables, 1);
 	return 0;
 }
 

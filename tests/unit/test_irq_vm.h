@@ -12,6 +12,7 @@
 #include "kvm/irq.h"
 #include "kvm/irqchip.h"
 #include "kvm/pv.h"
+#include "kvm/xen.h"
 #include "x86/system.h"
 
 #define FAKE_RAM 0x10000u
@@ -62,6 +63,18 @@ int vcpu_write_guest(struct vcpu *v, unsigned as_id, u64 gpa, const void *src, s
 		return -EFAULT;
 	memcpy(fake_ram + gpa, src, n);
 	return 0;
+}
+
+int vm_write_guest(struct vm *v, unsigned as_id, u64 gpa, const void *src, size_t n)
+{
+	(void)v;
+	return vcpu_write_guest(NULL, as_id, gpa, src, n);
+}
+
+int vm_cmpxchg_guest(struct vm *v, unsigned as_id, u64 gpa, u64 old, u64 new_value, unsigned size)
+{
+	(void)v;
+	return vcpu_cmpxchg_guest(NULL, as_id, gpa, old, new_value, size);
 }
 
 int vcpu_cmpxchg_guest(struct vcpu *v, unsigned as_id, u64 gpa, u64 old, u64 new_value, unsigned size)
@@ -127,6 +140,7 @@ static inline struct vcpu *add_vcpu(u32 id)
 	vcpu->cpu.features[X86_FEAT_TSC_ADJUST / 32] |= 1u << X86_FEAT_TSC_ADJUST % 32;
 	vcpu->run = host_alloc(VCPU_MMAP_SIZE);
 	assert_int_equal(vcpu_clock_create(vcpu), 0);
+	assert_int_equal(vcpu_xen_create(vcpu), 0);
 	assert_int_equal(vcpu_irq_create(vcpu), 0);
 	vcpu_irq_reset(vcpu, false);
 	vcpu->requests = 0;
@@ -143,6 +157,7 @@ static inline void make_vm(void)
 	vm->refs = 1;
 	vm->ops = &fake_engine;
 	assert_int_equal(vm_clock_create(vm), 0);
+	assert_int_equal(vm_xen_create(vm), 0);
 	assert_int_equal(vm_irq_create(vm), 0);
 }
 
@@ -153,11 +168,13 @@ static inline int drop_vm(void **state)
 	vm->refs = 0;
 	for (u32 i = 0; i < vm->nr_vcpus; i++) {
 		vcpu_irq_destroy(vm->vcpu[i]);
+		vcpu_xen_destroy(vm->vcpu[i]);
 		vcpu_clock_destroy(vm->vcpu[i]);
 		host_free(vm->vcpu[i]->run);
 		host_free(vm->vcpu[i]);
 	}
 	vm_irq_destroy(vm);
+	vm_xen_destroy(vm);
 	vm_clock_destroy(vm);
 	host_free(vm);
 	assert_int_equal(fake_armed(), 0);
