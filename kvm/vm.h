@@ -78,7 +78,8 @@ struct vcpu;
 	X(user_exits) X(exceptions) X(steps)                                                                     \
 	X(tlb_read_misses) X(tlb_write_misses) X(fetch_misses) X(slow_mmio) X(slow_code_writes) X(slow_crossings) \
 	X(block_lookups) X(blocks_decoded) X(blocks_voided) X(block_flushes) X(pages_compared) X(pages_closed)   \
-	X(link_misses) X(branch_misses) X(window_misses) X(windows_demoted)                             \
+	X(link_misses) X(branch_misses)                                                                          \
+	X(window_misses) X(window_pages) X(window_drops) X(windows_heated) X(windows_cooled) X(windows_demoted)  \
 	X(translations) X(translated_bytes) X(translation_entries) X(handler_calls) X(lockstep_blocks)
 
 struct vm_stat {

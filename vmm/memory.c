@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include "include/anykvm.h"
 #include "vmm/fail.h"
 
 #define HUGE_PAGE (2ull << 20)
@@ -16,7 +17,7 @@ static u8 *map_aligned(u64 size)
 	u8 *map, *aligned;
 
 	map = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (map == MAP_FAILED)
 		return NULL;
 	aligned = (u8 *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
@@ -38,6 +39,7 @@ int guest_memory_create(struct guest_memory *memory, u64 size)
 	if (!memory->base)
 		return vmm_fail_errno("cannot map %llu MiB of guest memory", (unsigned long long)size >> 20);
 	memory->size = size;
+	anykvm_alias_memory(memory->base, size); /* the guest is slower without */
 	memory->slot[0] = (struct memory_slot){ .gpa = 0, .size = low, .hva = memory->base };
 	memory->nslots = 1;
 	if (size > low) {
@@ -53,8 +55,10 @@ int guest_memory_create(struct guest_memory *memory, u64 size)
 
 void guest_memory_destroy(struct guest_memory *memory)
 {
-	if (memory->base)
+	if (memory->base) {
+		anykvm_alias_memory(memory->base, 0);
 		munmap(memory->base, memory->size);
+	}
 	memory->base = NULL;
 	memory->nslots = 0;
 }

@@ -16,17 +16,6 @@
 #include "x86/paging.h"
 #include "x86/system.h"
 
-#define PTE_P BIT64(0)
-#define PTE_W BIT64(1)
-#define PTE_U BIT64(2)
-#define PTE_A BIT64(5)
-#define PTE_D BIT64(6)
-#define PTE_PS BIT64(7)
-#define PTE_G BIT64(8)
-#define PTE_NX BIT64(63)
-#define PTE_ADDR 0x000ffffffffff000ull
-#define PTE_PKEY_SHIFT 59
-
 #define MAX_LEVELS 5
 
 /* The entries of one walk: [0] is the first read. */

@@ -5,6 +5,18 @@
 
 #include "x86/cpu.h"
 
+/* Entries of all levels; those with 4 bytes have the lower ones. */
+#define PTE_P BIT64(0)
+#define PTE_W BIT64(1)
+#define PTE_U BIT64(2)
+#define PTE_A BIT64(5)
+#define PTE_D BIT64(6)
+#define PTE_PS BIT64(7)
+#define PTE_G BIT64(8)
+#define PTE_NX BIT64(63)
+#define PTE_ADDR 0x000ffffffffff000ull
+#define PTE_PKEY_SHIFT 59
+
 /* What a successful walk found; rights already take CR0.WP, SMEP, SMAP, NX and PKU into account for the asked access. */
 struct x86_translation {
 	u64 gpa;	/* of the asked byte */

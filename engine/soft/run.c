@@ -255,6 +255,8 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 		exit = ENGINE_EXIT_HOST_FAULT;
 	}
 	window_leave(soft);
+	if (exit == ENGINE_EXIT_STOP)
+		window_tick(soft);
 	doubt_pinned(soft);
 	if (!vcpu->keep_fpu)
 		x86_fpu_leave(&vcpu->cpu);
@@ -266,6 +268,7 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 static enum engine_exit run(struct vcpu *vcpu)
 {
 	block_take_posts(vcpu->engine, false);
+	window_begin(vcpu->engine);
 	return loop(vcpu);
 }
 
@@ -333,8 +336,10 @@ static void soft_flush(struct vcpu *vcpu)
 		slots_changed |= generation != soft->slots_generation[as];
 		soft->slots_generation[as] = generation;
 	}
-	if (slots_changed)
+	if (slots_changed) {
+		window_drop_all(soft);
 		block_take_posts(soft, true);
+	}
 	soft_tlb_flush(&vcpu->cpu, false);
 }
 

@@ -16,6 +16,7 @@
  * Writes behind the TLB come through write_piece(), which keeps those four promises.
  */
 #include "engine/soft/soft.h"
+#include "engine/soft/window.h"
 #include "x86/paging.h"
 #include "x86/segment.h"
 #include "x86/system.h"
@@ -86,6 +87,7 @@ static void drop_space(struct x86_cpu *cpu, unsigned n)
 	drop_local(cpu, 0, 1);
 	drop_local(cpu, own_sets(n), X86_NR_TLBS - 1);
 	x86_walk_forget(cpu);
+	window_flush_space(soft_of(cpu), n);
 }
 
 /* The address space of pcid: the one that stands for it, or the one that has not been in use for longest. */
@@ -112,6 +114,7 @@ static void soft_switch_space(struct x86_cpu *cpu, bool keep)
 	unsigned n = find_space(tlb, cpu->tlb_context, x86_pcid(cpu));
 	struct tlb_space *space = &tlb->space[n];
 	bool fresh = !keep || space->stale;
+	unsigned from = cpu->tlb_context;
 
 	if (n != cpu->tlb_context) {
 		tlb->space[cpu->tlb_context].left = ++tlb->moves;
@@ -126,6 +129,7 @@ static void soft_switch_space(struct x86_cpu *cpu, bool keep)
 	if (fresh)
 		drop_space(cpu, n);
 	space->stale = false;
+	window_switch(soft, from, fresh);
 	block_enter_context(soft, n, fresh);
 }
 
@@ -170,6 +174,7 @@ static void flush_everything(struct x86_cpu *cpu)
 void soft_tlb_flush(struct x86_cpu *cpu, bool keep_global)
 {
 	soft_of(cpu)->stat->tlb_flush++;
+	window_flush_all(soft_of(cpu));
 	if (keep_global)
 		flush_local(cpu);
 	else
@@ -259,6 +264,7 @@ static void soft_flush_page(struct x86_cpu *cpu, u64 gva)
 	x86_walk_forget(cpu);
 	soft->stat->invlpg++;
 	block_fetch_flush_page(soft, gva);
+	window_flush_page(soft, gva);
 	for (unsigned n = 0; n < ARRAY_SIZE(sizes); n++) {
 		if (!may_be_large(&soft->tlb, gva, sizes[n]))
 			continue;
@@ -271,6 +277,7 @@ void soft_tlb_protect(struct x86_cpu *cpu, u64 hva)
 {
 	const struct soft_tlb *tlb = &soft_of(cpu)->tlb;
 
+	window_protect(soft_of(cpu), hva);
 	for (unsigned n = 0; n < tlb->sets * TLB_WORDS; n++) {
 		unsigned set = n / TLB_WORDS, word = n % TLB_WORDS;
 

@@ -1,55 +1,329 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Windows: the memory of hot address spaces, mapped where translated user code reaches it without asking the TLB.
+ *
+ * Form. User addresses are cut into areas of 4 GiB. For each area that a hot space uses there is a window: 4 GiB of the host's
+ * address space, reserved and inaccessible but for the guest pages that have been mapped there. A table at GS gives for each
+ * area what is to be added to a linear address; translated code (jit_window.c) loads that and accesses memory, checking
+ * nothing. What is not there, or not with that right, faults in the host: the detour (host/user/fault.h) leads to code that
+ * executes the instruction by its handler, which does all that an access may come to, and then asks window_fill() for the page.
+ *
+ * Nothing else can be reached. Between two windows, and around them all, lie 4 GiB that stay inaccessible, so that a
+ * displacement of 32 bits past a window's ends faults. Areas without a window have an entry that leads to the hole, a window
+ * that nothing is ever mapped in. The table is addressed by 32 bits relative to GS: that cannot leave WINDOW_GUARD, where all
+ * but the table's pages in use is inaccessible. The entry's index times 8 drops three bits, so an address that differs from a
+ * canonical one in these alone finds that one's entry, and the sum differs from an address of the arena by a multiple of 2^61:
+ * not canonical, which faults. A base register without index decides on the area, its displacement does not.
+ *
+ * What is mapped. A page is mapped while a TLB entry that was filled just now would be valid (window_map.c), and stays until
+ * the guest, or we, invalidate it. Invalidating does not unmap: it closes the space, that is, its table entries lead to the
+ * hole again, and notes what is in doubt. The next access faults, and window_fill() first compares what was in doubt with the
+ * guest's page tables; most is as it was, as the guest has unmapped, or written to, something else. This makes flushes cheap,
+ * outside KVM_RUN too, where guest memory must not be looked at. Only when slots change is all unmapped at once, since the VMM
+ * may unmap it next. Code loads the delta anew for each access, or after whatever may close a space: no delta outlives one.
+ *
+ * When. A space becomes hot when interrupts have hit its user code now and then: it computes, and does not make or replace
+ * itself all the time. Each space has a credit, in pages, for what windows cost it beyond filling; when that is used up it
+ * becomes cold, for a longer time each time. Cold and hot code are different blocks (BLOCK_KEY_WINDOWS): either is right at
+ * any time.
+ */
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "engine/soft/jit.h"
-#include "engine/soft/translate.h"
 #include "engine/soft/window.h"
+#include "engine/soft/window_map.h"
 #include "host/host.h"
-#include "host/user/fault.h"
+#include "host/user/alias.h"
 #include "host/user/sys.h"
+#include "x86/paging.h"
 
-#define WINDOW_SIZE (1ull << 32)
-#define WINDOW_STRIDE (2 * WINDOW_SIZE)
-#define WINDOWS 64u
-#define ARENA_SIZE (WINDOWS * WINDOW_STRIDE + WINDOW_SIZE)
+#define FIRST_TICKS 2u
+#define MOST_TICKS 256u
+#define TICK_CREDIT 100
+#define ENTRIES_PER_PAGE (PAGE_SIZE / sizeof(u64))
 
-struct windows {
-	u64 table;	/* host address of entry 0 */
-	u64 arena;
-	struct host_fault_detour detour;
-};
+/* ---- the table -------------------------------------------------------------------------------------------------- */
 
-/* ---- the table ------------------------------------------------------------------------------------------------ */
-
-/* Host address of the first byte of the n-th window; the one of window 0 is the hole. */
-static u64 window_start(const struct windows *w, unsigned n)
+static u64 delta_of(const struct windows *w, unsigned n, u32 area)
 {
-	return w->arena + WINDOW_SIZE + n * WINDOW_STRIDE;
+	return window_start(w, n) - ((u64)area << 32);
 }
 
-static u64 delta_to(u64 linear, u64 start)
+/* The entry can be written: its page leads to the hole. */
+static bool table_ready(struct windows *w, u32 area)
 {
-	return start - (linear & ~(WINDOW_SIZE - 1));
+	u32 page = area / ENTRIES_PER_PAGE, first = page * ENTRIES_PER_PAGE;
+
+	if (w->ready[page])
+		return true;
+	if (sys_call3(SYS_mprotect, (long)&w->table[first], PAGE_SIZE, PROT_READ | PROT_WRITE))
+		return false;
+	for (u32 i = first; i < first + ENTRIES_PER_PAGE; i++)
+		w->table[i] = delta_of(w, 0, i);
+	w->ready[page] = true;
+	return true;
 }
 
-u64 window_delta(const struct x86_cpu *cpu, u64 linear)
+u64 window_delta(struct x86_cpu *cpu, u64 linear)
 {
-	const struct windows *w = vcpu_of((struct x86_cpu *)cpu)->engine ? soft_of((struct x86_cpu *)cpu)->windows : NULL;
+	const struct windows *w = soft_of(cpu)->windows;
+	u32 area = (u32)(linear >> 32);
 
-	return delta_to(linear, window_start(w, 0));
+	return area < WINDOW_AREAS && w->ready[area / ENTRIES_PER_PAGE] ? w->table[area] : delta_of(w, 0, area);
+}
+
+static struct window_space *current(struct windows *w)
+{
+	return &w->space[w->cpu->tlb_context];
+}
+
+void window_lead(struct windows *w, unsigned n)
+{
+	const struct window *window = &w->window[n];
+
+	if (w->space[window->owner - 1].open && !w->broken && table_ready(w, window->area))
+		w->table[window->area] = delta_of(w, n, window->area);
+}
+
+static void close_space(struct windows *w, struct window_space *s)
+{
+	unsigned owner = (unsigned)(s - w->space) + 1;
+
+	if (!s->open)
+		return;
+	s->open = false;
+	for (unsigned n = 1; n < WINDOWS; n++) {
+		if (w->window[n].owner == owner && w->ready[w->window[n].area / ENTRIES_PER_PAGE])
+			w->table[w->window[n].area] = delta_of(w, 0, w->window[n].area);
+	}
+}
+
+static void open_space(struct windows *w, struct window_space *s)
+{
+	unsigned owner = (unsigned)(s - w->space) + 1;
+
+	s->open = true;
+	for (unsigned n = 1; n < WINDOWS; n++) {
+		if (w->window[n].owner == owner)
+			window_lead(w, n);
+	}
+}
+
+/* ---- hot and cold --------------------------------------------------------------------------------------------------- */
+
+static void set_hot(struct windows *w, bool hot)
+{
+	current(w)->hot = hot;
+	w->cpu->user_key = hot ? BLOCK_KEY_WINDOWS : 0;
+	block_flush_jumps(w->soft, true);
+}
+
+static void cool(struct windows *w)
+{
+	struct window_space *s = current(w);
+
+	close_space(w, s);
+	window_purge(w, (unsigned)(s - w->space));
+	s->ticks = 0;
+	s->ticks_wanted = (u32)min_u64(4 * s->ticks_wanted, MOST_TICKS);
+	w->soft->stat->windows_cooled++;
+	set_hot(w, false);
+}
+
+void window_break(struct windows *w)
+{
+	w->broken = true;
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++) {
+		close_space(w, &w->space[n]);
+		w->space[n].hot = false;
+	}
+	set_hot(w, false);
+}
+
+/* Another address space than the last one of this number; what is mapped is found to be wrong when it is looked at. */
+static void start_space(struct windows *w, struct window_space *s, u64 root)
+{
+	s->root = root;
+	s->hot = w->always && !w->broken;
+	s->ticks = 0;
+	s->ticks_wanted = FIRST_TICKS;
+	s->credit = WINDOW_CREDIT;
+	s->all_doubted = true;
+}
+
+static bool may_heat(const struct windows *w)
+{
+	return !w->broken && w->soft->jit->window_miss && (w->ask || host_alias_any());
+}
+
+/* What the TLB has: it has been used. */
+static void fill_from_tlb(struct windows *w)
+{
+	const struct x86_tlb_entry *set = x86_tlb_of(w->cpu, X86_TLB_USER);
+
+	for (unsigned i = 0; i < X86_TLB_SIZE && current(w)->hot; i++) {
+		if (set[i].gpa && !((set[i].tag_read >> 12 ^ i) & (X86_TLB_SIZE - 1)))
+			window_fill(w->cpu, set[i].tag_read, 1, false);
+	}
+}
+
+void window_tick(struct soft_vcpu *soft)
+{
+	struct windows *w = soft->windows;
+	struct window_space *s;
+
+	if (!w || soft->cpu->cpl != 3 || soft->cpu->code_bits != 64)
+		return;
+	s = current(w);
+	if (s->hot) {
+		s->credit = (int)min_u64((u64)(s->credit + TICK_CREDIT), WINDOW_CREDIT);
+		return;
+	}
+	if (!may_heat(w) || ++s->ticks < s->ticks_wanted)
+		return;
+	soft->stat->windows_heated++;
+	s->credit = WINDOW_CREDIT;
+	set_hot(w, true);
+	w->fill_ahead = true;
+}
+
+/* ---- invalidation --------------------------------------------------------------------------------------------------- */
+
+static void doubt_all(struct windows *w, struct window_space *s)
+{
+	close_space(w, s);
+	s->all_doubted = true;
+}
+
+static void doubt_area(struct windows *w, struct window_space *s, u64 gva)
+{
+	u64 base = gva & ~(LEAF_SIZE - 1);
+
+	close_space(w, s);
+	for (unsigned i = 0; i < s->nr_doubts; i++)
+		if (s->doubt[i] == base)
+			return;
+	if (s->nr_doubts == WINDOW_DOUBTS)
+		s->all_doubted = true;
+	else
+		s->doubt[s->nr_doubts++] = base;
+}
+
+void window_flush_space(struct soft_vcpu *soft, unsigned n)
+{
+	if (soft->windows)
+		doubt_all(soft->windows, &soft->windows->space[n]);
+}
+
+void window_flush_all(struct soft_vcpu *soft)
+{
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++)
+		window_flush_space(soft, n);
+}
+
+void window_flush_page(struct soft_vcpu *soft, u64 gva)
+{
+	struct windows *w = soft->windows;
+
+	if (!w || gva >> 32 >= WINDOW_AREAS)
+		return;
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++) {
+		if (w->space[n].leaves && window_maps(w, n, gva))
+			doubt_area(w, &w->space[n], gva);
+	}
+}
+
+void window_protect(struct soft_vcpu *soft, u64 hva)
+{
+	struct windows *w = soft->windows;
+
+	if (w && (*window_written(w, hva) >> (hva / PAGE_SIZE % 64) & 1))
+		window_flush_all(soft);
+}
+
+void window_drop_all(struct soft_vcpu *soft)
+{
+	struct windows *w = soft->windows;
+
+	if (!w)
+		return;
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++) {
+		close_space(w, &w->space[n]);
+		if (!w->broken)
+			window_purge(w, n);
+	}
+	memset(w->written, 0, sizeof(w->written));
+}
+
+void window_switch(struct soft_vcpu *soft, unsigned from, bool fresh)
+{
+	struct windows *w = soft->windows;
+	struct window_space *s;
+
+	if (!w)
+		return;
+	close_space(w, &w->space[from]);
+	w->space[from].used = ++w->moves;
+	s = current(w);
+	if (s->root != (soft->cpu->cr3 & PTE_ADDR))
+		start_space(w, s, soft->cpu->cr3 & PTE_ADDR);
+	s->all_doubted |= fresh;
+	soft->cpu->user_key = s->hot ? BLOCK_KEY_WINDOWS : 0;
+	if (s->hot && !s->all_doubted && !s->nr_doubts)
+		open_space(w, s);
+}
+
+/* ---- filling ---------------------------------------------------------------------------------------------------------- */
+
+/* What is mapped is right, as far as an access made just now can tell. */
+static void settle(struct windows *w, struct window_space *s)
+{
+	unsigned n = (unsigned)(s - w->space);
+
+	if (s->all_doubted)
+		window_check_space(w, n);
+	for (unsigned i = 0; i < s->nr_doubts && !s->all_doubted; i++)
+		window_check_area(w, n, s->doubt[i]);
+	s->all_doubted = false;
+	s->nr_doubts = 0;
+	s->credit--;
+	if (!w->broken)
+		open_space(w, s);
 }
 
 bool window_fill(struct x86_cpu *cpu, u64 gva, unsigned size, bool write)
 {
-	(void)cpu;
-	(void)gva;
-	(void)size;
-	(void)write;
-	return false;
+	struct windows *w = soft_of(cpu)->windows;
+	struct window_space *s = current(w);
+	bool filled = true;
+
+	if (!s->hot)
+		return true;
+	if (!s->open)
+		settle(w, s);
+	for (u64 page = gva & PAGE_MASK; page < gva + size && !w->broken; page += PAGE_SIZE)
+		filled &= window_map_page(w, cpu->tlb_context, page, write);
+	if (!filled)
+		s->credit--;
+	if (s->credit < 0 && !w->always && !w->broken)
+		cool(w);
+	return filled;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------ */
+/* ---- life ------------------------------------------------------------------------------------------------------------- */
+
+void window_begin(struct soft_vcpu *soft)
+{
+	struct windows *w = soft->windows;
+
+	if (!w || !w->fill_ahead)
+		return;
+	w->fill_ahead = false;
+	fill_from_tlb(w);
+}
 
 void window_enter(struct soft_vcpu *soft)
 {
@@ -67,33 +341,83 @@ void window_leave(struct soft_vcpu *soft)
 		host_fault_detour = NULL;
 }
 
+/* vm.max_map_count; its default where it cannot be read. */
+static u32 most_vmas(void)
+{
+	char text[16] = "65530";
+	int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0) {
+		ssize_t n = sys_read(fd, text, sizeof(text) - 1);
+
+		text[n > 0 ? n : 0] = 0;
+		sys_close(fd);
+	}
+	return (u32)strtoul(text, NULL, 10);
+}
+
+/*
+ * ANYKVM_WINDOWS: off; auto, the default: of memory that the VMM has said may be mapped twice; on: of all that can be; force:
+ * the same, and all address spaces are hot (for tests).
+ */
+enum mode { MODE_AUTO, MODE_OFF, MODE_ON, MODE_FORCE };
+
+static enum mode configured(void)
+{
+	static const char *const names[] = { "auto", "off", "on", "force" };
+	const char *value = getenv("ANYKVM_WINDOWS");
+	unsigned mode = ARRAY_SIZE(names);
+
+	while (value && mode--)
+		if (!strcmp(value, names[mode]))
+			return (enum mode)mode;
+	return MODE_AUTO;
+}
+
+static struct windows *make(struct vcpu *vcpu)
+{
+	long arena = sys_mmap(NULL, WINDOW_ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct windows *w;
+
+	if (sys_failed(arena))
+		return NULL;
+	w = host_alloc_pages(sizeof(*w));
+	if (!w) {
+		sys_munmap((void *)arena, WINDOW_ARENA);
+		return NULL;
+	}
+	w->cpu = &vcpu->cpu;
+	w->soft = vcpu->engine;
+	w->arena = (u64)arena;
+	w->vmas_max = most_vmas() / 2;
+	return w;
+}
+
+/* Lock-step looks at memory behind the translator's back. */
 void window_create(struct vcpu *vcpu)
 {
 	struct soft_vcpu *soft = vcpu->engine;
-	const char *mode = getenv("ANYKVM_WINDOWS");
 	u64 guard = (u64)&vcpu->cpu + (u64)GS_BIAS;
+	enum mode mode = configured();
 	struct windows *w;
-	long arena;
 
-	if (!soft->jit || !soft->jit->rorx || !vcpu->guard || soft->lockstep || !mode || mode[0] != 'f')
+	if (!soft->jit || !soft->jit->rorx || !vcpu->guard || soft->lockstep || mode == MODE_OFF)
 		return;
-	arena = sys_mmap(NULL, ARENA_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (sys_failed(arena))
+	w = make(vcpu);
+	if (!w)
 		return;
-	w = host_alloc_pages(sizeof(*w));
-	if (!w) {
-		sys_munmap((void *)arena, ARENA_SIZE);
-		return;
-	}
-	w->arena = (u64)arena;
-	w->table = guard + WINDOW_TABLE_USER;
+	w->table = (u64 *)(guard + WINDOW_TABLE_USER);
+	w->ask = mode != MODE_AUTO;
+	w->always = mode == MODE_FORCE;
 	w->detour = (struct host_fault_detour){
 		.code = (u64)soft->jit->region.exec, .code_size = soft->jit->region.size,
-		.area = { { w->arena, ARENA_SIZE }, { guard, WINDOW_GUARD } },
+		.area = { { w->arena, WINDOW_ARENA }, { guard, WINDOW_GUARD } },
 		.pc = &vcpu->cpu.window_pc, .flags = &vcpu->cpu.window_flags,
 	};
 	soft->windows = w;
-	vcpu->cpu.user_key = BLOCK_KEY_WINDOWS;
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++)
+		start_space(w, &w->space[n], 0);
+	vcpu->cpu.user_key = w->always ? BLOCK_KEY_WINDOWS : 0;
 }
 
 void window_destroy(struct soft_vcpu *soft)
@@ -102,6 +426,11 @@ void window_destroy(struct soft_vcpu *soft)
 
 	if (!w)
 		return;
-	sys_munmap((void *)w->arena, ARENA_SIZE);
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++)
+		w->space[n].open = false;
+	window_drop_all(soft);
+	if (!w->broken)
+		sys_munmap((void *)w->arena, WINDOW_ARENA);
 	host_free_pages(w, sizeof(*w));
+	soft->windows = NULL;
 }

@@ -18,16 +18,29 @@
 /* With vcpu->engine and its translator made: sets soft->windows, or leaves it NULL. */
 void window_create(struct vcpu *vcpu);
 void window_destroy(struct soft_vcpu *soft);
-/* Around the execution of guest code on this thread. */
+/* Around the execution of guest code on this thread; the second when host faults are caught. */
 void window_enter(struct soft_vcpu *soft);
+void window_begin(struct soft_vcpu *soft);
 void window_leave(struct soft_vcpu *soft);
+/* Guest code has been left for something that happened outside. */
+void window_tick(struct soft_vcpu *soft);
 
 /* What the table says of a linear address. [run] */
-u64 window_delta(const struct x86_cpu *cpu, u64 linear);
+u64 window_delta(struct x86_cpu *cpu, u64 linear);
 /*
  * After an access of translated code that has missed, and was done by its handler: the next one will hit; false: that
  * cannot be. The block that is executing stays. [run]
  */
 bool window_fill(struct x86_cpu *cpu, u64 gva, unsigned size, bool write);
+
+/* tlb.c: nothing of this is used unseen any more. From the address space `from` to the current one; fresh: it is void. */
+void window_switch(struct soft_vcpu *soft, unsigned from, bool fresh);
+void window_flush_space(struct soft_vcpu *soft, unsigned n);
+void window_flush_all(struct soft_vcpu *soft);
+void window_flush_page(struct soft_vcpu *soft, u64 gva);
+/* Code is being decoded in the page at hva. */
+void window_protect(struct soft_vcpu *soft, u64 hva);
+/* Slots have changed: the memory may be gone soon. */
+void window_drop_all(struct soft_vcpu *soft);
 
 #endif

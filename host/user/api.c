@@ -6,6 +6,7 @@
 
 #include "include/anykvm.h"
 #include "host/host.h"
+#include "host/user/alias.h"
 #include "host/user/api.h"
 #include "host/user/file.h"
 #include "host/user/process.h"
@@ -72,6 +73,14 @@ PUBLIC bool anykvm_owns(int fd)
 PUBLIC void anykvm_interrupt(void)
 {
 	host_run_interrupt();
+}
+
+PUBLIC int anykvm_alias_memory(void *start, size_t size)
+{
+	if (size)
+		return (int)to_errno(host_alias_allow((u64)start, size));
+	host_alias_forget((u64)start);
+	return 0;
 }
 
 PUBLIC const char *anykvm_engine(void)

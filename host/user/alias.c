@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include <errno.h>
+
+#include "host/host.h"
+#include "host/user/alias.h"
+
+#define RANGES 64
+
+static struct host_mutex lock;
+/* Written under the lock; an end of 0 says that there is none. */
+static struct {
+	u64 start, end;
+} range[RANGES];
+static u32 used; /* those from here on have never been */
+
+int host_alias_allow(u64 start, u64 size)
+{
+	int r = -ENOSPC;
+
+	host_mutex_lock(&lock);
+	for (unsigned i = 0; r && i < RANGES; i++) {
+		if (range[i].end)
+			continue;
+		atomic_set(&range[i].start, start);
+		atomic_set_release(&range[i].end, start + size);
+		atomic_set(&used, (u32)max_u64(used, i + 1));
+		r = 0;
+	}
+	host_mutex_unlock(&lock);
+	return r;
+}
+
+void host_alias_forget(u64 start)
+{
+	host_mutex_lock(&lock);
+	for (unsigned i = 0; i < RANGES; i++) {
+		if (range[i].start == start)
+			atomic_set(&range[i].end, 0);
+	}
+	host_mutex_unlock(&lock);
+}
+
+u64 host_alias_end(u64 addr)
+{
+	for (unsigned i = 0; i < atomic_read(&used); i++) {
+		u64 end = atomic_read_acquire(&range[i].end);
+
+		if (addr < end && addr >= atomic_read(&range[i].start))
+			return end;
+	}
+	return 0;
+}
+
+bool host_alias_any(void)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < RANGES; i++)
+		any |= atomic_read(&range[i].end) != 0;
+	return any;
+}
