@@ -228,6 +228,7 @@ const struct cap_row kvm_caps[] = {
 	{ YES(MSR_PLATFORM_INFO), .enable = enable_platform_info },
 	{ YES(X86_USER_SPACE_MSR), .enable = enable_user_space_msr },
 	{ YES(X86_MSR_FILTER) },
+	{ YES(PMU_EVENT_FILTER), .note = "filters are checked; no counter counts" },
 	{ YES(DISABLE_QUIRKS), .enable = enable_disable_quirks },
 	{ CAP(DISABLE_QUIRKS2), .value = VALID_QUIRKS, .enable = enable_disable_quirks2 },
 	{ YES(SET_TSS_ADDR), .note = "VT-x without unrestricted guest needs it; kept" },

@@ -134,7 +134,32 @@ enum x86_result vcpu_msr_refused(struct vcpu *vcpu, u32 index, bool write, u64 v
 	return X86_EXIT;
 }
 
+/* ---- the PMU's events -------------------------------------------------------------------------------------------- */
+
+#define MAX_PMU_EVENTS 300u
+
+/* Which events a counter may count: there is none that counts, so a filter that KVM would take has no more to do. */
+static long vm_set_pmu_event_filter(void *object, unsigned long arg)
+{
+	struct kvm_pmu_event_filter f;
+	u64 event;
+
+	(void)object;
+	if (host_copy_from_user(&f, arg, sizeof(f)))
+		return -EFAULT;
+	if ((f.action != KVM_PMU_EVENT_ALLOW && f.action != KVM_PMU_EVENT_DENY) || f.flags)
+		return -EINVAL;
+	if (f.nevents > MAX_PMU_EVENTS)
+		return -E2BIG;
+	for (u32 i = 0; i < f.nevents; i++) {
+		if (host_copy_from_user(&event, arg + sizeof(f) + i * sizeof(event), sizeof(event)))
+			return -EFAULT;
+	}
+	return 0;
+}
+
 const struct ioctl_row vm_msr_ioctls[] = {
+	{ KVM_SET_PMU_EVENT_FILTER, vm_set_pmu_event_filter },
 	{ KVM_X86_SET_MSR_FILTER, vm_set_msr_filter },
 	{ 0, NULL },
 };

@@ -266,8 +266,37 @@ static void bus_limits(void)
 	machine_close(&m);
 }
 
+static void pmu(void)
+{
+	static const struct {
+		uint32_t action, events, flags;
+	} filters[] = { { 0, 0, 0 }, { 1, 2, 0 }, { 2, 0, 0 }, { 0, 0, 1 }, { 0, 300, 0 }, { 0, 301, 0 }, { 2, 301, 1 } };
+	struct machine m = machine_open(false, false);
+	struct kvm_pmu_event_filter *f;
+	uint8_t *pages = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	munmap(pages + 4096, 4096);
+	printf("caps/pmu: %ld %ld", ask(m.vm, KVM_CHECK_EXTENSION, (void *)KVM_CAP_PMU_CAPABILITY),
+	       ask(m.vm, KVM_CHECK_EXTENSION, (void *)KVM_CAP_PMU_EVENT_FILTER));
+	printf(" %s", answer(enable(m.vm, KVM_CAP_PMU_CAPABILITY, 0)));
+	printf(" %s\n", answer(enable(m.vm, KVM_CAP_PMU_CAPABILITY, 1)));
+	printf("caps/pmu-filter:");
+	for (unsigned i = 0; i < sizeof(filters) / sizeof(filters[0]); i++) {
+		f = calloc(1, sizeof(*f) + 304 * 8);
+		*f = (struct kvm_pmu_event_filter){ .action = filters[i].action, .nevents = filters[i].events, .flags = filters[i].flags };
+		printf(" %s", answer(ask(m.vm, KVM_SET_PMU_EVENT_FILTER, f)));
+		free(f);
+	}
+	f = (void *)(pages + 4096 - sizeof(*f) - 8);
+	f->nevents = 2;
+	printf(" %s\n", answer(ask(m.vm, KVM_SET_PMU_EVENT_FILTER, f)));
+	munmap(pages, 4096);
+	machine_close(&m);
+}
+
 void test_caps(void)
 {
+	pmu();
 	accepted();
 	accepted_by_vcpu();
 	hypercalls(0);

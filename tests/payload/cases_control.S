@@ -228,6 +228,30 @@ MSR_READ(smm-addr, 0xc0010112)
 MSR_READ(osvw, 0xc0010140)
 MSR_READ(fam10h-mmio, 0xc0010058)
 MSR_READ(tsc-ratio, 0xc0000104)
+/* There are no performance counters: those of AMD's K7 read as 0 and take anything, all others are not there. */
+MSR_READ(evntsel3, 0xc0010003)
+MSR_READ(perfctr3, 0xc0010007)
+MSR_READ(perf-core-ctl, 0xc0010200)
+MSR_READ(perf-core-ctr5, 0xc001020b)
+MSR_READ(perf-global-v2, 0xc0000301)
+MSR_READ(p6-perfctr, 0xc1)
+MSR_READ(p6-evntsel, 0x186)
+MSR_READ(fixed-ctr, 0x309)
+MSR_READ(perf-global, 0x38f)
+MSR_READ(perf-capabilities, 0x345)
+MSR_READ(perf-ds, 0x600)
+MSR_WRITE(evntsel-on, 0xc0010000, 0x430076, 0)
+MSR_WRITE(perf-core-ctl, 0xc0010200, 0, 0)
+MSR_WRITE(p6-evntsel, 0x186, 0x430076, 0)
+MSR_WRITE(perf-global, 0x38f, 1, 0)
+#define RDPMC(name, index, ...) \
+	CASE control/rdpmc-name, LONG, __VA_ARGS__; mov $index, %ecx; rdpmc; END
+RDPMC(0, 0, cpl=0)
+RDPMC(5, 5, cpl=0)
+RDPMC(fixed, 0x40000000, cpl=0)
+RDPMC(pce, 0, cpl=0, cr4=CR4_PCE)
+RDPMC(user, 0, cpl=3)
+RDPMC(user-pce, 0, cpl=3, cr4=CR4_PCE)
 CASE control/rdmsr-user, LONG, cpl=3
 	mov $0x10, %ecx
 	rdmsr

@@ -7,6 +7,8 @@
 #include "x86/cpuid.h"
 #include "x86/fpu.h"
 
+#define K7_COUNTERS 4u
+
 static enum x86_result end_if_ok(enum x86_result r)
 {
 	return r == X86_OK ? X86_END : r;
@@ -194,11 +196,19 @@ enum x86_result x86_exec_rdtsc(struct x86_cpu *cpu, const struct x86_insn *insn)
 	return X86_OK;
 }
 
-/* There are no performance counters: every index is out of range. */
+/*
+ * There is nothing that counts. As with KVM on a host without counters, AMD's four of the K7 stand still at 0 (their MSRs drop
+ * what is written), others are not there.
+ */
 enum x86_result x86_exec_rdpmc(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
+	u32 index = (u32)cpu->regs[X86_RCX] & 0x3fffffff;
+
 	(void)insn;
-	return x86_raise(cpu, X86_GP, 0);
+	if (!cpu->vendor_amd || index >= K7_COUNTERS || (cpu->cpl && !(cpu->cr4 & X86_CR4_PCE)))
+		return x86_raise(cpu, X86_GP, 0);
+	set_edx_eax(cpu, 0);
+	return X86_OK;
 }
 
 enum x86_result x86_exec_rdpid(struct x86_cpu *cpu, const struct x86_insn *insn)
