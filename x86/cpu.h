@@ -269,15 +269,17 @@ struct x86_cpu {
 	u64 regs[X86_NR_REGS];	/* regs[X86_REG_ZERO] == 0; regs[X86_REG_RIP] == RIP of the current block's start */
 	u32 cc;			/* status flags, in their RFLAGS positions; all other bits 0 */
 	u32 rflags;		/* the other RFLAGS bits; status bits 0, bit 1 set */
-	u32 stop;		/* X86_STOP_*; atomic */
+	u32 stop;		/* X86_STOP_*; atomic; one word with: */
+	u32 code_current;	/* engine/soft's translated code: what stamps ways to code must be now */
 	u8 cpl;			/* 0..3; 3 in V86, 0 in real mode */
 	u8 mode;		/* enum x86_mode */
 	u8 code_bits;		/* 16, 32, 64: default size of CS */
 	u8 stack_size;		/* 2, 4, 8: bytes of SP that count */
 	bool flat32;		/* 32-bit code, and CS, DS, ES, SS are all of 4 GiB: addresses are linear ones */
 	struct x86_tlb_entry *tlb; /* the set for data accesses at this CPL, CR4.SMAP and AC */
-	u64 code_page;		/* engine/soft's translated code: linear address of the page that it runs in */
-	u64 code_number[4];	/* ... what stamps ways to code must be: of supervisor's, of user's; of 32-bit ones */
+	u64 code_page;		/* ... linear address of the page that it runs in */
+	void *code_table;	/* ... the table of ways to code now */
+	u32 code_number[4];	/* ... what code_current is for supervisor's code, for user's; for 32-bit ones */
 	void *code_jumps[4];	/* ... their tables */
 	u64 code_stack, code_stack_end; /* ... its return addresses on the host's stack: begin and end (below) */
 	u64 code_temp[2];	/* ... within an instruction */

@@ -22,7 +22,9 @@
  * else breaks such a link but the end of the block that it leads to, or of the page's trust (block_page_close()). All others
  * begin at a linear address: they bear a number (struct block_numbers), and are void when their class's number is another:
  * after a flush of the TLB, INVLPG of such a page, a new epoch. An address space that the guest leaves and comes back to
- * keeps its numbers.
+ * keeps its numbers. The translator's links
+ * between pages are of that kind though their branches are relative: as long as a number holds, a page that has them
+ * is found at one linear address (note_place()), so that their targets are, too.
  */
 #include "engine/soft/lockstep.h"
 #include "engine/soft/soft.h"
@@ -34,14 +36,24 @@
 
 /* ---- numbers --------------------------------------------------------------------------------------------------- */
 
+/* Translated code knows the low half, which is never 0. */
+static u64 new_number(struct soft_vcpu *soft)
+{
+	if (unlikely(!(u32)++soft->numbers)) {
+		soft->numbers++;
+		soft->worn = true;
+	}
+	return soft->numbers;
+}
+
 static void renew_links(struct soft_vcpu *soft, struct block_numbers *n, enum block_class class)
 {
-	n->link[class] = ++soft->numbers;
+	n->link[class] = new_number(soft);
 }
 
 static void renew(struct soft_vcpu *soft, struct block_numbers *n, enum block_class class)
 {
-	n->map[class] = ++soft->numbers;
+	n->map[class] = new_number(soft);
 	renew_links(soft, n, class);
 }
 
@@ -266,6 +278,8 @@ static void note_global(struct soft_vcpu *soft, enum block_class class, bool glo
 		return;
 	soft->kernel_local = true;
 	renew_kept(soft, BLOCK_KERNEL);
+	renew_links(soft, &soft->now, BLOCK_KERNEL); /* as its code's places are noted elsewhere from now on */
+	translate_select(soft);
 }
 
 static bool paging(const struct x86_cpu *cpu)
@@ -615,11 +629,43 @@ static struct block *check_limit(struct vcpu *vcpu, struct block *b, enum block_
 	return b;
 }
 
+/* ---- places ----------------------------------------------------------------------------------------------------------- */
+
+_Static_assert(CODE_PLACES == SOFT_CONTEXTS * BLOCK_CLASSES, "one for each");
+
+/* Of supervisor's code there is one for all contexts as long as it has one number in all of them. */
+static unsigned place_index(const struct soft_vcpu *soft, enum block_class class)
+{
+	unsigned context = class == BLOCK_KERNEL && !soft->kernel_local ? 0 : soft->context;
+
+	return context * BLOCK_CLASSES + class;
+}
+
+bool block_page_is_at(const struct soft_vcpu *soft, const struct block_page *page, enum block_class class, u64 linear)
+{
+	const struct code_place *place = &page->place[place_index(soft, class)];
+
+	return !page->many_places && place->number == soft->now.link[class] && place->linear == linear;
+}
+
+/* The page's code is about to run at linear. If it is known elsewhere too, the links from there must go, once and for all. */
+static void note_place(struct soft_vcpu *soft, struct block_page *page, enum block_class class, u64 linear)
+{
+	struct code_place *place = &page->place[place_index(soft, class)];
+
+	if (place->number == soft->now.link[class] && place->linear != linear && !page->many_places) {
+		page->many_places = true;
+		block_expire_links(soft);
+	}
+	*place = (struct code_place){ soft->now.link[class], linear };
+}
+
 /* The way from linear to b is known. */
 static void enter_jump(struct soft_vcpu *soft, u64 linear, struct block *b, const struct fetch_entry *fetch)
 {
 	struct jump *j = block_jump(soft, linear);
 
+	note_place(soft, b->page, block_class(b->key), linear & PAGE_MASK);
 	b->many_rips |= b->entered && b->rip != linear;
 	b->entered = true;
 	b->rip = linear;
@@ -640,6 +686,10 @@ struct block *block_lookup_slow(struct vcpu *vcpu, enum block_miss *miss)
 
 	soft->single = false;
 	soft->stat->block_lookups++;
+	if (unlikely(soft->worn)) {
+		block_flush_all(soft);
+		soft->worn = false;
+	}
 	if (j->rip == linear && j->key == key && j->number == soft->now.link[block_class(key)])
 		return check_limit(vcpu, j->block, miss);
 	if (!within_limit(cpu, 1)) {

@@ -20,6 +20,13 @@
 
 struct block_page;
 
+/* Where a page of code is in linear memory, under some number of soft.h. */
+struct code_place {
+	u64 number, linear;
+};
+
+#define CODE_PLACES 16 /* by context and class */
+
 /*
  * Some page of VMM memory that holds decoded code of some vCPU (codepage.c). Keyed by hva, so that two guest addresses of
  * one page agree. Lives as long as the VM.
@@ -70,6 +77,8 @@ struct block_page {
 	u64 chunks;			/* a: in shadow */
 	u64 arming;			/* record->armings when armed last; 0: it is not, nothing leads to its blocks */
 	u64 compared;			/* soft_vcpu.epoch at the last comparison */
+	bool many_places;		/* it has been at two linear addresses at once */
+	struct code_place place[CODE_PLACES];
 	struct block *first[CODE_CHUNKS]; /* by chunk of their first byte */
 	struct block *spanning;	/* of the page before: they end in this one's first chunk */
 	u8 shadow[PAGE_SIZE];

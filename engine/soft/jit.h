@@ -27,30 +27,39 @@ enum {
 	JIT_IN_MEMORY = 0xff,
 };
 
-/* A branch within its page that is made to lead to its target. */
+/* A direct branch that is made to lead to its target. */
 struct jit_target {
-	const struct block_page *page;
+	const struct block_page *page; /* of the branch */
 	u32 key;
-	u16 offset;
 	bool inner;		/* to behind the entry's look at cpu->stop */
+	struct jit_far *cells;	/* NULL: in the page */
+	s64 offset;		/* of the target from the page's start */
 	u8 *place;		/* of the branch's displacement, 32 bits, where it is written */
-	s32 unlinked;		/* what it is while the branch leads nowhere */
-	u8 *leave;		/* the displacement of the jump to jit.unlinked there */
-	bool linked;
+	s32 unlinked;		/* what it is while the branch leads nowhere; far: does not matter */
+	u8 *leave;		/* the displacement of the jump to jit.unlinked there; not if far */
+	struct block *to;	/* that it leads to; NULL: none */
 	u32 next;		/* link to the same block: its index + 1 */
 };
 
-/* From RIP to code; valid while number is that of its class (soft.h). */
+/* The cells of a branch to another page: it leads where its displacement says while number is the current one. */
+struct jit_far {
+	u64 number;		/* as cpu->stop and code_current together */
+	u64 page;		/* linear address of the target's */
+	u64 code;		/* where the displacement leads; 0: nowhere */
+	u64 link;		/* its index + 1 */
+};
+
+/* From RIP to code; valid while number is the current one (soft.h) and cpu->stop is 0: compared together. */
 struct jit_jump {
 	u64 rip;
-	u64 number;
+	u64 number;		/* in the high half */
 	const u8 *code;
 	u64 page;		/* of rip */
 };
 
 #define JIT_JUMP_BITS 15
-#define JIT_JUMP_HASH 0x9e3779b1u /* times the low half of RIP: the upper bits of 32 */
-#define JIT_CELL_SHARE 56u /* bytes of code for which there is a cell of 8 bytes, behind the code */
+#define JIT_JUMP_HASH 0x9e3779b1u /* times the low half of RIP, from bit 5 on: of entries of 32 bytes */
+#define JIT_CELL_SHARE 48u /* bytes of code for which there is a cell of 8 bytes, behind the code */
 #define JIT_BLOCK_ROOM 32768u /* more than any block's code */
 #define JIT_CODE_SHARE 48u /* bytes of code, at least, of a translation */
 
@@ -84,11 +93,16 @@ struct jit {
 	 */
 	const u8 *call_insn;
 	const u8 *unlinked;	/* leaves for offset JIT_A in the page; JIT_B: index of the link + 1, or 0 */
-	const u8 *by_table[JIT_WAYS]; /* the same, but looks there before */
+	const u8 *by_table[2];	/* the same, but looks there before; for 32-bit code */
+	/*
+	 * The branch to offset JIT_A from the page's start, with cells JIT_B, is not to be followed as it stands: looks in the
+	 * table. Returns "equal" if the cells are good now, else their link is known as the one left through.
+	 */
+	const u8 *find_far[2];	/* for 64-bit code, for 32-bit code */
 	const u8 *decline;	/* leaves for offset JIT_A, which is to be interpreted */
 	const u8 *returned;	/* a RET to 0, which has no CALL */
 	/* of a RET to JIT_A by another CALL than the last, with code_temp[0] to add to rSP; returns if it must be found */
-	const u8 *return_miss[JIT_WAYS];
+	const u8 *return_miss[2];
 	const u8 *refill;	/* JIT_A: linear address, JIT_B: struct jit_refill: returns "not equal" if it is worth a retry */
 	const u8 *split;	/* JIT_A: struct jit_split: goes on without windows */
 	const u8 *call_last;	/* as call_insn, but jumped to: goes on with whatever comes next */
@@ -188,10 +202,12 @@ struct jit_exit {
 	bool dirty;	/* flags are in the host's alone */
 };
 
-/* A link that leads nowhere yet: to code that leaves for offset in the page. */
+/* A link that leads nowhere yet: to code that leaves for offset in the page; or, far, that looks and has insn executed. */
 struct jit_leave {
 	u32 link;
-	unsigned offset;
+	s32 offset;
+	unsigned insn;
+	u8 *miss, *back;	/* far: of the comparison of its number */
 };
 
 /* A test at the entry of the block or an iteration that has failed. */
@@ -263,6 +279,8 @@ struct jit_block {
 	struct jit_leave leave[2 * BLOCK_MAX_INSNS + 2];
 };
 
+/* cpu->stop in the low half, which is 0, and code_current in the high one. */
+#define JIT_NUMBER JIT_FIELD(stop)
 #define JIT_FIELD(name) EMIT_GS((s32)offsetof(struct x86_cpu, name))
 /* Of the page that a loop is at. */
 #define JIT_PAGE(n) EMIT_GS((s32)(offsetof(struct x86_cpu, host_page) + (n) * 2 * sizeof(u64)))
@@ -333,8 +351,11 @@ void jit_poll(struct jit_block *t);
 
 /* jit_frame.c */
 bool jit_make_frame(struct jit *jit);
-/* JIT_B: the entry of the table for RIP JIT_A; JIT_A and flags are lost. The branches if there is none go to miss[]. */
-void jit_look_up(struct emit *e, unsigned way, u8 *miss[2]);
+/*
+ * JIT_B: the entry of the table for RIP JIT_A; JIT_A and flags are lost. The branches if there is none, or cpu->stop is set,
+ * go to miss[].
+ */
+void jit_look_up(struct emit *e, u8 *miss[2]);
 
 /* jit_flags.c: into cpu->cc; into the host's. RAX is lost. */
 void jit_save_flags(struct jit_block *t);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Branches, and how a block is left for the next: within the page by links, elsewhere by looking RIP up in a table.
- * What is found there is a canonical address. Everything that may miss is probed and looked up before anything is
- * committed; if it misses, the handler does it all, and the loop that it leads to fills the table.
+ * Branches, and how a block is left for the next: by links if the target is known, and if not by looking RIP up in a table.
+ * Links to other pages are good for one number of block.c's. What is found in the table is a canonical address. Everything
+ * that may miss is probed and looked up before anything is committed; if it misses, the handler does it all, and the loop
+ * that it leads to makes the link or fills the table.
  */
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
@@ -20,21 +21,56 @@ static s32 return_pops(const struct jit_block *t, const struct x86_insn *insn)
 
 /* ---- within the page --------------------------------------------------------------------------------- */
 
+/* Of a branch at the instruction at hand to the block's start + delta. NULL: no room. */
+static struct jit_leave *new_link(struct jit_block *t, s64 delta)
+{
+	struct jit *jit = t->jit;
+
+	if (jit->nr_links == jit->nr_slots || t->nr_leaves == ARRAY_SIZE(t->leave)) {
+		t->e.overflow = true;
+		return NULL;
+	}
+	t->leave[t->nr_leaves] = (struct jit_leave){
+		.link = jit->nr_links++, .offset = (s32)((s64)t->offset + delta), .insn = t->now,
+	};
+	return &t->leave[t->nr_leaves++];
+}
+
 /* The branch whose displacement is at place gets a target in this page; inner: which need not look at cpu->stop. */
 static void add_link(struct jit_block *t, u8 *place, s64 delta, bool inner)
 {
-	struct jit *jit = t->jit;
-	u32 n = jit->nr_links;
+	struct jit_leave *leave = new_link(t, delta);
 
-	if (n == jit->nr_slots || !place || t->nr_leaves == ARRAY_SIZE(t->leave)) {
-		t->e.overflow = true;
+	if (!leave)
 		return;
-	}
-	jit->nr_links++;
-	jit->target[n] = (struct jit_target){
-		.page = t->b->page, .offset = (u16)(t->b->offset + delta), .key = t->b->key, .inner = inner, .place = place,
+	t->jit->target[leave->link] = (struct jit_target){
+		.page = t->b->page, .offset = leave->offset, .key = t->b->key, .inner = inner, .place = place,
 	};
-	t->leave[t->nr_leaves++] = (struct jit_leave){ n, (unsigned)(t->offset + (u64)delta) };
+}
+
+static void leave_near(struct jit_block *t, const struct jit_leave *leave, struct jit_target *target)
+{
+	struct emit *e = &t->e;
+
+	emit_patch(e, target->place);
+	target->unlinked = (s32)(e->p - (target->place + 4));
+	emit_mov_imm(e, JIT_A, (u32)leave->offset);
+	emit_mov_imm(e, JIT_B, leave->link + 1u);
+	emit_jmp(e, t->delta, t->jit->unlinked);
+	target->leave = e->p - 4;
+}
+
+/* The handler of the branch does not come back. */
+static void leave_far(struct jit_block *t, const struct jit_leave *leave)
+{
+	struct emit *e = &t->e;
+
+	emit_patch(e, leave->miss);
+	emit_mov_imm(e, JIT_A, (u64)(s64)leave->offset);
+	emit_lea_cell(e, JIT_B, &t->jit->target[leave->link].cells->number);
+	emit_call(e, t->delta, t->jit->find_far[t->word == 4]);
+	emit_jcc(e, JIT_IF_EQUAL, 0, leave->back);
+	jit_call_handler(t, leave->insn);
 }
 
 void jit_leaves(struct jit_block *t)
@@ -42,14 +78,13 @@ void jit_leaves(struct jit_block *t)
 	struct emit *e = &t->e;
 
 	for (unsigned i = 0; i < t->nr_leaves; i++) {
-		struct jit_target *target = &t->jit->target[t->leave[i].link];
+		struct jit_leave *leave = &t->leave[i];
+		struct jit_target *target = &t->jit->target[leave->link];
 
-		emit_patch(e, target->place);
-		target->unlinked = (s32)(e->p - (target->place + 4));
-		emit_mov_imm(e, JIT_A, t->leave[i].offset);
-		emit_mov_imm(e, JIT_B, t->leave[i].link + 1u);
-		emit_jmp(e, t->delta, t->jit->unlinked);
-		target->leave = e->p - 4;
+		if (target->cells)
+			leave_far(t, leave);
+		else
+			leave_near(t, leave, target);
 	}
 	if (t->stack_full) {
 		emit_patch(e, t->stack_full);
@@ -68,9 +103,50 @@ void jit_leaves(struct jit_block *t)
 		emit_patch(e, t->return_miss);
 		emit_store_imm(e, 8, JIT_FIELD(code_temp), return_pops(t, &t->b->insn[t->b->nr - 1u]));
 		emit_mov(e, 8, JIT_A, JIT_B);
-		emit_call(e, t->delta, t->jit->return_miss[jit_way(t->b->key)]);
+		emit_call(e, t->delta, t->jit->return_miss[t->word == 4]);
 		jit_call_handler(t, t->b->nr - 1u);
 	}
+}
+
+/* ---- to another page ----------------------------------------------------------------------------------- */
+
+/*
+ * Before the branch at hand, which leads to the block's start + delta, does anything: whether its link is good. Flags are
+ * saved. NULL: no room.
+ */
+static struct jit_target *far_guard(struct jit_block *t, s64 delta)
+{
+	struct jit_far *cells = jit_take_cells(t->jit, sizeof(*cells));
+	struct jit_leave *leave = new_link(t, delta);
+	struct jit_target *target;
+
+	t->in_host = false;
+	t->in_a = JIT_NO_WINDOW;
+	t->based = 0;
+	if (!cells || !leave) {
+		t->e.overflow = true;
+		return NULL;
+	}
+	*cells = (struct jit_far){ .link = leave->link + 1u };
+	emit_load(&t->e, 8, JIT_A, JIT_NUMBER);
+	emit_cmp_cell(&t->e, JIT_A, &cells->number);
+	leave->miss = emit_jcc_forward(&t->e, JIT_IF_NOT_EQUAL);
+	leave->back = t->e.p;
+	target = &t->jit->target[leave->link];
+	*target = (struct jit_target){
+		.page = t->b->page, .offset = leave->offset, .key = t->b->key, .inner = true, .cells = cells,
+	};
+	return target;
+}
+
+/* The branch itself. */
+static void far_branch(struct jit_block *t, struct jit_target *target, bool call)
+{
+	if (!target)
+		return;
+	emit_load_cell(&t->e, JIT_A, &target->cells->page);
+	emit_store(&t->e, 8, JIT_FIELD(code_page), JIT_A);
+	target->place = call ? emit_call_forward(&t->e) : emit_jmp_forward(&t->e);
 }
 
 /* ---- by the table ------------------------------------------------------------------------------------- */
@@ -80,7 +156,7 @@ static void look_up(struct jit_block *t)
 {
 	u8 *miss[2];
 
-	jit_look_up(&t->e, jit_way(t->b->key), miss);
+	jit_look_up(&t->e, miss);
 	jit_slow_at(t, miss[0]);
 	jit_slow_at(t, miss[1]);
 	t->in_host = false;
@@ -103,9 +179,7 @@ void jit_exit_direct(struct jit_block *t, s64 delta, unsigned insn)
 		add_link(t, emit_jmp_forward(&t->e), delta, delta >= t->b->insn[insn].next);
 		return;
 	}
-	jit_rip(t, JIT_A, delta);
-	look_up(t);
-	go_to_found(t);
+	far_branch(t, far_guard(t, delta), false);
 	jit_finish(t);
 }
 
@@ -177,35 +251,34 @@ static void return_site(struct jit_block *t, const struct x86_insn *insn)
 	jit_exit_direct(t, insn->next, t->b->nr);
 }
 
-/* The code found waits in code_temp[] while the return address is pushed. */
+/* What has been found waits in code_temp[0] while the return address is pushed. */
 static void call_found(struct jit_block *t, const struct x86_insn *insn)
 {
 	struct emit *e = &t->e;
 
 	look_up(t);
-	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
-	emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_A);
-	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, page)));
-	emit_store(e, 8, JIT_FIELD(code_temp[1]), JIT_A);
+	emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_B);
 	push_return(t, insn);
-	emit_load(e, 8, JIT_A, JIT_FIELD(code_temp[1]));
-	emit_store(e, 8, JIT_FIELD(code_page), JIT_A);
-	emit_call_mem(e, JIT_FIELD(code_temp[0]));
+	emit_load(e, 8, JIT_A, JIT_FIELD(code_temp[0]));
+	emit_load(e, 8, JIT_B, EMIT_MEM(JIT_A, offsetof(struct jit_jump, page)));
+	emit_store(e, 8, JIT_FIELD(code_page), JIT_B);
+	emit_call_mem(e, EMIT_MEM(JIT_A, offsetof(struct jit_jump, code)));
 	return_site(t, insn);
 }
 
 static void call(struct jit_block *t, const struct x86_insn *insn)
 {
 	s64 delta = (s64)(insn->next + insn->imm);
+	bool far = !same_page(t, delta);
+	struct jit_target *target;
 
 	jit_save_flags(t);
-	if (!same_page(t, delta)) {
-		jit_rip(t, JIT_A, delta);
-		call_found(t, insn);
-		return;
-	}
+	target = far ? far_guard(t, delta) : NULL;
 	push_return(t, insn);
-	add_link(t, emit_call_forward(&t->e), delta, false);
+	if (far)
+		far_branch(t, target, true);
+	else
+		add_link(t, emit_call_forward(&t->e), delta, false);
 	return_site(t, insn);
 }
 

@@ -208,27 +208,27 @@ static void window_miss(struct emit *e, struct jit *jit)
 	leave(e);
 }
 
-void jit_look_up(struct emit *e, unsigned way, u8 *miss[2])
+void jit_look_up(struct emit *e, u8 *miss[2])
 {
-	size_t jumps = offsetof(struct x86_cpu, code_jumps[way]), number = offsetof(struct x86_cpu, code_number[way]);
-
 	emit_imul_imm(e, 4, JIT_B, JIT_A, (s32)JIT_JUMP_HASH);
-	emit_shift(e, EMIT_SHR, 4, JIT_B, 32 - JIT_JUMP_BITS);
-	emit_shift(e, EMIT_SHL, 4, JIT_B, 5);
-	emit_alu_load(e, EMIT_ADD, 8, JIT_B, EMIT_GS((s32)jumps));
+	emit_alu_imm(e, EMIT_AND, 4, JIT_B, ((1 << JIT_JUMP_BITS) - 1) << 5);
+	emit_alu_load(e, EMIT_ADD, 8, JIT_B, JIT_FIELD(code_table));
 	emit_alu_load(e, EMIT_CMP, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, rip)));
 	miss[0] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
-	emit_load(e, 8, JIT_A, EMIT_GS((s32)number));
+	emit_load(e, 8, JIT_A, JIT_NUMBER);
 	emit_alu_load(e, EMIT_CMP, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, number)));
 	miss[1] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
 }
 
-static void return_miss(struct emit *e, unsigned way)
+_Static_assert(offsetof(struct x86_cpu, stop) % 8 == 0 &&
+	       offsetof(struct x86_cpu, code_current) == offsetof(struct x86_cpu, stop) + 4, "JIT_NUMBER");
+
+static void return_miss(struct emit *e, unsigned word)
 {
 	u8 *miss[2], *bottom;
 
-	jit_look_up(e, way, miss);
-	emit_alu_load(e, EMIT_ADD, way < BLOCK_CLASSES ? 8 : 4, JIT_SP, JIT_FIELD(code_temp));
+	jit_look_up(e, miss);
+	emit_alu_load(e, EMIT_ADD, word, JIT_SP, JIT_FIELD(code_temp));
 	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, page)));
 	emit_store(e, 8, JIT_FIELD(code_page), JIT_A);
 	emit_lea(e, 8, X86_RSP, EMIT_MEM(X86_RSP, 8));
@@ -242,20 +242,51 @@ static void return_miss(struct emit *e, unsigned way)
 	emit_ret(e);
 }
 
-static void by_table(struct emit *e, struct jit *jit, unsigned way, s64 delta)
+static void by_table(struct emit *e, struct jit *jit, unsigned word, s64 delta)
 {
 	u8 *miss[2];
 
 	emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_A);
 	emit_store(e, 8, JIT_FIELD(code_temp[1]), JIT_B);
-	emit_alu_load(e, EMIT_ADD, 8, JIT_A, JIT_FIELD(code_page));
-	jit_look_up(e, way, miss);
+	emit_alu_load(e, EMIT_ADD, word, JIT_A, JIT_FIELD(code_page));
+	jit_look_up(e, miss);
 	emit_jmp_mem(e, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
 	emit_patch(e, miss[0]);
 	emit_patch(e, miss[1]);
 	emit_load(e, 8, JIT_A, JIT_FIELD(code_temp[0]));
 	emit_load(e, 8, JIT_B, JIT_FIELD(code_temp[1]));
 	emit_jmp(e, delta, jit->unlinked);
+}
+
+static void find_far(struct emit *e, struct jit *jit, unsigned word)
+{
+	u8 *miss[2], *other;
+
+	emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_B);
+	emit_alu_load(e, EMIT_ADD, word, JIT_A, JIT_FIELD(code_page));
+	jit_look_up(e, miss);
+	emit_store(e, 8, JIT_FIELD(code_temp[1]), X86_RCX);
+	emit_mov_imm(e, X86_RCX, (u64)(jit->region.write - jit->region.exec));
+	emit_alu_load(e, EMIT_ADD, 8, X86_RCX, JIT_FIELD(code_temp[0]));
+	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, page)));
+	emit_store(e, 8, EMIT_MEM(X86_RCX, offsetof(struct jit_far, page)), JIT_A);
+	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
+	emit_load(e, 8, JIT_B, EMIT_MEM(JIT_B, offsetof(struct jit_jump, number)));
+	emit_alu_load(e, EMIT_CMP, 8, JIT_A, EMIT_MEM(X86_RCX, offsetof(struct jit_far, code)));
+	other = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
+	emit_store(e, 8, EMIT_MEM(X86_RCX, offsetof(struct jit_far, number)), JIT_B);
+	emit_load(e, 8, X86_RCX, JIT_FIELD(code_temp[1]));
+	emit_ret(e);
+	emit_patch(e, other);
+	emit_store_imm(e, 8, EMIT_MEM(X86_RCX, offsetof(struct jit_far, number)), 0);
+	emit_load(e, 8, X86_RCX, JIT_FIELD(code_temp[1]));
+	emit_patch(e, miss[0]);
+	emit_patch(e, miss[1]);
+	emit_load(e, 8, JIT_B, JIT_FIELD(code_temp[0]));
+	emit_load(e, 8, JIT_B, EMIT_MEM(JIT_B, offsetof(struct jit_far, link)));
+	store_word(e, 8, &jit->link, JIT_B, JIT_A);
+	emit_op_reg(e, 8, 0x85, JIT_B, JIT_B); /* not 0 */
+	emit_ret(e);
 }
 
 static void returned(struct emit *e)
@@ -281,8 +312,12 @@ static void call_last(struct emit *e, struct jit *jit)
 		other = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
 		cc_to_ax(e);
 		reload(e);
+		emit_load(e, 4, JIT_A, JIT_FIELD(code_number[way]));
+		emit_store(e, 4, JIT_FIELD(code_current), JIT_A);
+		emit_load(e, 8, JIT_A, JIT_FIELD(code_jumps[way]));
+		emit_store(e, 8, JIT_FIELD(code_table), JIT_A);
 		emit_load(e, 8, JIT_A, JIT_REG(X86_REG_RIP));
-		jit_look_up(e, way, miss);
+		jit_look_up(e, miss);
 		emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, page)));
 		emit_store(e, 8, JIT_FIELD(code_page), JIT_A);
 		emit_jmp_mem(e, EMIT_MEM(JIT_B, offsetof(struct jit_jump, code)));
@@ -315,11 +350,13 @@ bool jit_make_frame(struct jit *jit)
 	emit_mov_imm(&e, JIT_B, 1);
 	store_word(&e, 1, &jit->declined, JIT_B, JIT_A);
 	leave_branched(&e);
-	for (unsigned way = 0; way < JIT_WAYS; way++) {
-		jit->return_miss[way] = e.p + delta;
-		return_miss(&e, way);
-		jit->by_table[way] = e.p + delta;
-		by_table(&e, jit, way, delta);
+	for (unsigned i = 0; i < 2; i++) {
+		jit->return_miss[i] = e.p + delta;
+		return_miss(&e, i ? 4 : 8);
+		jit->by_table[i] = e.p + delta;
+		by_table(&e, jit, i ? 4 : 8, delta);
+		jit->find_far[i] = e.p + delta;
+		find_far(&e, jit, i ? 4 : 8);
 	}
 	jit->refill = e.p + delta;
 	refill(&e, jit);

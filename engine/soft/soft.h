@@ -108,6 +108,7 @@ struct soft_vcpu {
 	struct x86_cpu *cpu;
 	/* ways to blocks */
 	u64 numbers;			/* the last one given */
+	bool worn;			/* the low halves of numbers begin anew: nothing that bears one may stay */
 	struct block_numbers now;
 	struct block_numbers kept[SOFT_CONTEXTS]; /* of the others */
 	unsigned context;		/* block_enter_context() */
@@ -165,6 +166,11 @@ enum block_miss {
 	BLOCK_NOT_MEMORY,	/* code is fetched from MMIO or a hole */
 };
 
+/*
+ * Whether this class's code in page is, under its present number, found at this linear address alone. Then a direct branch to
+ * another page has one target as long as the number is the current one.
+ */
+bool block_page_is_at(const struct soft_vcpu *soft, const struct block_page *page, enum block_class class, u64 linear);
 /* The block at RIP, valid to run now; NULL with *miss. */
 struct block *block_lookup_slow(struct vcpu *vcpu, enum block_miss *miss);
 static inline u64 code_linear_rip(const struct x86_cpu *cpu)

@@ -21,9 +21,11 @@
  * needs no test: block.c has why. A branch within the page leads to the loop until the loop has found that the block
  * at this offset of this very page, in this mode, is translated; then its displacement is written over. Page
  * and mode are the branching block's own, so no change of mapping can make it wrong; when the block ends or
- * its page is in doubt, the branches that lead to it are undone (translate_unlink()). A branch to another page, and every
- * indirect one, looks RIP up in a table, jit.jump, whose entries bear the numbers of block.c; what is not
- * there is done by the branch's handler. A RET returns by the host's stack (jit_frame.c).
+ * its page is in doubt, the branches that lead to it are undone (translate_unlink()). A direct branch to another page
+ * is linked in the same way, but for one number of block.c, which it compares with the present one before it
+ * does anything; cpu->stop is in the same word, so this is a look at it, too. If they differ, or if the branch is an
+ * indirect one, RIP is looked up in a table, jit.jump, whose entries bear numbers; what is not there is done by the
+ * branch's handler. A RET returns by the host's stack (jit_frame.c).
  *
  * Life time. Code and cells are never freed singly. block_flush_all() throws all blocks away and comes
  * here: the code memory starts over. If handlers called by translated code void blocks, the code that they
@@ -50,7 +52,7 @@
 
 static struct jit_jump *jump_in(struct jit_jump *table, u64 rip)
 {
-	return &table[(u32)rip * JIT_JUMP_HASH >> (32 - JIT_JUMP_BITS)];
+	return &table[(u32)rip * JIT_JUMP_HASH >> 5 & ((1u << JIT_JUMP_BITS) - 1)];
 }
 
 static void patch(struct jit *jit, u8 *place, s32 distance)
@@ -59,46 +61,88 @@ static void patch(struct jit *jit, u8 *place, s32 distance)
 	jit->patched = true;
 }
 
-/*
- * A block that spans pages depends on what page follows, so it is reached by the table alone. The code that leaves for it
- * is made to look there.
- */
-static void link_branch(struct jit *jit, struct block *b, u32 n)
+static void lead_to(struct jit *jit, u32 n, struct block *b)
 {
 	struct jit_target *target = &jit->target[n];
 	const u8 *to = target->inner ? b->inner : b->code;
 
-	if (target->page != b->page || target->offset != b->offset || target->key != b->key || target->linked)
-		return;
-	if (b->spans) {
-		patch(jit, target->leave, (s32)(code_write_address(&jit->region, jit->by_table[jit_way(b->key)]) -
-						(target->leave + 4)));
-		return;
-	}
 	patch(jit, target->place, (s32)(code_write_address(&jit->region, to) - (target->place + 4)));
-	target->linked = true;
+	target->to = b;
 	target->next = b->incoming;
 	b->incoming = n + 1;
 }
 
+/*
+ * A block that spans pages depends on what page follows, so it is reached by the table alone. The code that leaves for it
+ * is made to look there.
+ */
+static void link_near(struct jit *jit, struct block *b, u32 n)
+{
+	const struct jit_target *target = &jit->target[n];
+
+	if (target->page != b->page || target->offset != b->offset || target->to)
+		return;
+	if (b->spans)
+		patch(jit, target->leave, (s32)(code_write_address(&jit->region, jit->by_table[jit_way(b->key) >= BLOCK_CLASSES]) -
+						(target->leave + 4)));
+	else
+		lead_to(jit, n, b);
+}
+
+/* It leads to another block than it will. */
+static void detach(struct jit *jit, u32 n)
+{
+	struct jit_target *target = &jit->target[n];
+	u32 *link = target->to ? &target->to->incoming : NULL;
+
+	while (link && *link != n + 1)
+		link = &jit->target[*link - 1].next;
+	if (link)
+		*link = target->next;
+}
+
+/* As long as the number holds, the page of the branch is at one linear address, and so is the target's (block.c). */
+static void link_far(struct jit *jit, struct block *b, u32 n, const struct jit_jump *jump)
+{
+	struct jit_target *target = &jit->target[n];
+	u64 page = jit->cpu->code_page, rip = page + (u64)target->offset;
+
+	if (jit_way(b->key) >= BLOCK_CLASSES)
+		rip = (u32)rip;
+	if (rip != jump->rip || !block_page_is_at(jit->soft, target->page, block_class(b->key), page))
+		return;
+	if (target->to != b) {
+		detach(jit, n);
+		lead_to(jit, n, b);
+	}
+	target->cells->code = (u64)b->inner;
+	target->cells->page = jump->page;
+	target->cells->number = jump->number;
+}
+
 static void unlink_branch(struct jit *jit, struct jit_target *target)
 {
-	patch(jit, target->place, target->unlinked);
-	target->linked = false;
+	if (target->cells)
+		target->cells->code = target->cells->number = 0;
+	else
+		patch(jit, target->place, target->unlinked);
+	target->to = NULL;
 }
 
 /* The way to b is known now: for the branch that was left through, and for the table. */
 static void link_to(struct jit *jit, struct block *b, u64 rip)
 {
 	const struct jump *j = block_jump(jit->soft, rip);
+	const struct jit_target *target = jit->link ? &jit->target[jit->link - 1] : NULL;
+	struct jit_jump jump = { .rip = rip, .number = j->number << 32, .code = b->inner, .page = rip & PAGE_MASK };
 
-	if (jit->link)
-		link_branch(jit, b, (u32)jit->link - 1);
-	if (j->rip == rip && j->block == b && j->number == jit->soft->now.link[block_class(b->key)]) {
-		*jump_in(jit_jumps(jit, jit_way(b->key)), rip) = (struct jit_jump){
-			.rip = rip, .number = j->number, .code = b->code, .page = rip & PAGE_MASK,
-		};
-	}
+	if (target && !target->cells && target->key == b->key)
+		link_near(jit, b, (u32)jit->link - 1);
+	if (j->rip != rip || j->block != b || j->number != jit->soft->now.link[block_class(b->key)])
+		return;
+	*jump_in(jit_jumps(jit, jit_way(b->key)), rip) = jump;
+	if (target && target->cells && target->key == b->key)
+		link_far(jit, b, (u32)jit->link - 1, &jump);
 }
 
 void translate_unlink(struct soft_vcpu *soft, struct block *b)
@@ -122,12 +166,12 @@ void translate_unlink(struct soft_vcpu *soft, struct block *b)
 void translate_select(struct soft_vcpu *soft)
 {
 	for (unsigned way = 0; way < JIT_WAYS; way++) {
-		soft->cpu->code_number[way] = soft->now.link[way % BLOCK_CLASSES];
+		soft->cpu->code_number[way] = (u32)soft->now.link[way % BLOCK_CLASSES];
 		if (soft->jit)
 			soft->cpu->code_jumps[way] = jit_jumps(soft->jit, way);
 	}
 	soft->selected = true;
-	if (!soft->at_last)
+	if (!soft->at_last || soft->worn)
 		atomic_or(&soft->cpu->stop, X86_STOP_CODE);
 }
 
@@ -155,6 +199,8 @@ bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b,
 		jit->patched = false;
 		code_serialize();
 	}
+	cpu->code_current = cpu->code_number[jit_way(b->key)];
+	cpu->code_table = cpu->code_jumps[jit_way(b->key)];
 	*r = unlikely(soft->lockstep) ? lockstep_run(cpu, soft, b) : jit->enter(cpu, b->code);
 	soft->stat->link_misses += jit->link != 0;
 	soft->stat->branch_misses += !jit->link && *r == X86_BRANCH && !atomic_read(&cpu->stop);
@@ -167,6 +213,8 @@ void translate_flush(struct soft_vcpu *soft)
 
 	if (!jit)
 		return;
+	if (soft->worn)
+		memset(jit->jump, 0, sizeof(jit->jump));
 	jit->region.used = jit->fixed;
 	jit->used_slots = jit->nr_links = 0;
 	jit->nr_extents = 0;
