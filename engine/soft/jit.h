@@ -264,18 +264,17 @@ struct jit_block {
 	u8 in_a, next_in_a;	/* window whose host address is in JIT_A: for this instruction, for the next */
 	u32 based, next_based;	/* registers whose address's delta is there instead (jit_window.c) */
 	u64 drift;		/* by how much they have moved since */
-	struct jit_plan plan;
-	unsigned nr_turns;
-	struct jit_turn turn[JIT_WINDOWS];
-	unsigned nr_cold, nr_exits, nr_leaves, nr_refusals;
-	struct jit_refusal refusal[8];
-	struct jit_cold cold[6 * BLOCK_MAX_INSNS];
-	struct jit_exit exit[2 * BLOCK_MAX_INSNS];
+	unsigned nr_turns, nr_cold, nr_exits, nr_leaves, nr_refusals;
 	u8 *inner;		/* behind the entry's look at cpu->stop */
 	u8 *stack_full, *stack_back; /* of the CALL at its end */
 	u64 *return_cell;	/* of its return site: RIP there the last time, and its page */
 	u8 *return_moved, *return_back;
 	u8 *return_miss;	/* of the RET at its end */
+	struct jit_plan plan;	/* whatever is before its accesses begins as zero */
+	struct jit_turn turn[JIT_WINDOWS];
+	struct jit_refusal refusal[8];
+	struct jit_cold cold[6 * BLOCK_MAX_INSNS];
+	struct jit_exit exit[2 * BLOCK_MAX_INSNS];
 	struct jit_leave leave[2 * BLOCK_MAX_INSNS + 2];
 };
 

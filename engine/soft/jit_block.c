@@ -233,6 +233,16 @@ static void loop_copy(struct jit_block *t)
 	}
 }
 
+/* Most of it are lists, which are empty. */
+static void prepare(struct jit_block *t, struct jit *jit, struct block *b)
+{
+	memset(t, 0, offsetof(struct jit_block, plan.access));
+	memset(t->plan.access, JIT_NO_WINDOW, b->nr * sizeof(t->plan.access[0]));
+	t->jit = jit;
+	t->cpu = jit->cpu;
+	t->b = b;
+}
+
 /* Room for the code and the piece of nr instructions from first. */
 static bool begin(struct jit_block *t, unsigned first)
 {
@@ -284,10 +294,12 @@ static const u8 *finish(struct jit_block *t, u64 page)
 
 void jit_translate(struct jit *jit, struct block *b)
 {
-	struct jit_block t = { .jit = jit, .cpu = jit->cpu, .b = b, .windows = !(b->key & BLOCK_KEY_WINDOWS) };
+	struct jit_block t;
 
 	if (!worth_it(b))
 		return;
+	prepare(&t, jit, b);
+	t.windows = !(b->key & BLOCK_KEY_WINDOWS);
 	if (!begin(&t, 0)) {
 		block_flush_all(jit->soft);
 		return;
@@ -322,8 +334,9 @@ bool jit_refill(struct x86_cpu *cpu, u64 gva, u64 word)
 
 static const u8 *rest(struct jit *jit, const struct jit_split *split)
 {
-	struct jit_block t = { .jit = jit, .cpu = jit->cpu, .b = split->block };
+	struct jit_block t;
 
+	prepare(&t, jit, split->block);
 	if (!begin(&t, (unsigned)split->insn))
 		return NULL;
 	if (!body(&t))
