@@ -46,7 +46,7 @@
 #include "host/user/gs.h"
 #include "x86/opcodes.h"
 
-#define WARM 24
+#define WARM 8
 
 /* ---- from the loop --------------------------------------------------------------------------------- */
 
