@@ -38,6 +38,8 @@ struct engine_ops {
 	void (*state_changed)(struct vcpu *vcpu);
 	/* All cached translations of guest memory go (slots changed, dirty log armed). Caller: vCPU's thread. */
 	void (*flush_tlb)(struct vcpu *vcpu);
+	/* optional: what the engine has asked for by VCPU_REQ_PROTECT. The same caller. */
+	void (*protect)(struct vcpu *vcpu);
 	/* The VMM or a device may have written guest memory behind the engine's back. Caller: vCPU's thread. */
 	void (*memory_changed)(struct vcpu *vcpu);
 	/* optional: the processor itself delivers this IRQ or NMI at its next entry; without, the core writes the frame. */

@@ -186,7 +186,7 @@ static u64 flush(struct vcpu *vcpu, const struct call *c)
 	if (in_set(&set, vcpu))
 		vcpu->cpu.mem->flush_all(&vcpu->cpu, false);
 	if (others_in_set(vcpu, &set))
-		vcpu_sync_others(vcpu);
+		vcpu_sync_others(vcpu, VCPU_REQ_SYNC);
 	return STATUS_SUCCESS | (u64)c->rep_count << CONTROL_REP_SHIFT;
 }
 

@@ -41,10 +41,16 @@ void vcpu_queue_nmi(struct vcpu *vcpu)
 	vcpu_request(vcpu, VCPU_REQ_NMI);
 }
 
+#define REQ_WAITED (VCPU_REQ_SYNC | VCPU_REQ_PROTECT)
+
 static void serve_sync(struct vcpu *vcpu)
 {
-	atomic_and(&vcpu->requests, ~VCPU_REQ_SYNC);
-	vcpu->vm->ops->flush_tlb(vcpu);
+	u32 asked = atomic_and(&vcpu->requests, ~REQ_WAITED);
+
+	if (asked & VCPU_REQ_SYNC)
+		vcpu->vm->ops->flush_tlb(vcpu);
+	if (asked & VCPU_REQ_PROTECT)
+		vcpu->vm->ops->protect(vcpu);
 	atomic_add(&vcpu->sync_seq, 1);
 	host_wake(&vcpu->sync_seq);
 }
@@ -52,21 +58,21 @@ static void serve_sync(struct vcpu *vcpu)
 void vcpu_guest_enter(struct vcpu *vcpu)
 {
 	atomic_xchg(&vcpu->inside, VCPU_INSIDE);
-	if (atomic_read_acquire(&vcpu->requests) & VCPU_REQ_SYNC)
+	if (atomic_read_acquire(&vcpu->requests) & REQ_WAITED)
 		serve_sync(vcpu);
 }
 
 void vcpu_guest_leave(struct vcpu *vcpu)
 {
 	atomic_xchg(&vcpu->inside, VCPU_OUTSIDE);
-	if (atomic_read_acquire(&vcpu->requests) & VCPU_REQ_SYNC)
+	if (atomic_read_acquire(&vcpu->requests) & REQ_WAITED)
 		host_wake(&vcpu->sync_seq);
 }
 
 /*
  * Two vCPUs may do this at once, each waiting for the other while inside: so the waiting one serves what is asked of it.
  */
-void vcpu_sync_others(struct vcpu *vcpu)
+void vcpu_sync_others(struct vcpu *vcpu, u32 request)
 {
 	struct vcpu *other;
 
@@ -77,9 +83,9 @@ void vcpu_sync_others(struct vcpu *vcpu)
 
 		if (other == vcpu)
 			continue;
-		vcpu_request(other, VCPU_REQ_SYNC);
+		vcpu_request(other, request);
 		while (atomic_read_acquire(&other->inside) == VCPU_INSIDE && atomic_read_acquire(&other->sync_seq) == seq) {
-			if (atomic_read(&vcpu->requests) & VCPU_REQ_SYNC)
+			if (atomic_read(&vcpu->requests) & REQ_WAITED)
 				serve_sync(vcpu);
 			host_yield();
 		}
@@ -119,7 +125,7 @@ static int serve_requests(struct vcpu *vcpu)
 
 	if (!requests)
 		return RUN_AGAIN;
-	if (requests & VCPU_REQ_SYNC)
+	if (requests & REQ_WAITED)
 		serve_sync(vcpu);
 	if (requests & VCPU_REQ_MEMORY) {
 		atomic_and(&vcpu->requests, ~VCPU_REQ_MEMORY);
@@ -534,7 +540,7 @@ static int vcpu_enter(struct vcpu *vcpu)
 }
 
 #define BLOCKED_SERVES                                                                                             \
-	(VCPU_REQ_SYNC | VCPU_REQ_CLOCK | VCPU_REQ_TRIPLE_FAULT | VCPU_REQ_HV_TIMER | VCPU_REQ_XEN)
+	(REQ_WAITED | VCPU_REQ_CLOCK | VCPU_REQ_TRIPLE_FAULT | VCPU_REQ_HV_TIMER | VCPU_REQ_XEN)
 
 /* VCPU_REQ_UNHALT stays until the guest runs: it may have come for this very HLT. */
 static int vcpu_block(struct vcpu *vcpu)

@@ -157,6 +157,7 @@ struct vm {
 #define VCPU_REQ_HV_RESET	BIT(10)
 #define VCPU_REQ_HV_EXIT	BIT(11)	/* userspace is to know of a write to Hyper-V's MSRs */
 #define VCPU_REQ_HV_TIMER	BIT(12)	/* synthetic timers are pending */
+#define VCPU_REQ_PROTECT	BIT(14) /* the engine's: pages that may be written to no longer; a vCPU waits for it */
 #define VCPU_REQ_XEN		BIT(13)	/* Xen's timer, and events that wait for the vCPU's thread */
 #define VCPU_REQ_UNHALT		BIT(7)	/* wake up from HLT without an interrupt (PV kick) */
 
@@ -285,8 +286,11 @@ void vcpu_destroy(struct vcpu *vcpu); /* by its VM's end, after its descriptor *
 /* Brackets use of guest memory outside KVM_RUN's own loop; v held. */
 void vcpu_guest_enter(struct vcpu *vcpu);
 void vcpu_guest_leave(struct vcpu *vcpu);
-/* As vm_sync_vcpus(), from a vCPU's thread inside KVM_RUN: all others have served a request when it returns. */
-void vcpu_sync_others(struct vcpu *vcpu);
+/*
+ * As vm_sync_vcpus(), from a vCPU's thread inside KVM_RUN: all others have served the request, VCPU_REQ_SYNC or
+ * VCPU_REQ_PROTECT, when it returns, or will before they touch guest memory.
+ */
+void vcpu_sync_others(struct vcpu *vcpu, u32 request);
 
 static inline struct vcpu *vcpu_of(struct x86_cpu *cpu)
 {

@@ -243,6 +243,48 @@ static bool mark(struct soft_vm *soft, struct block_page *user, u64 chunks)
 	return guarded;
 }
 
+/* Nobody but this vCPU may write to the page unnoticed when it returns. */
+static void protect_from_others(struct vcpu *vcpu, u64 hva)
+{
+	struct soft_vm *soft = vcpu->vm->engine;
+	struct vcpu *other;
+
+	if (atomic_read(&vcpu->vm->nr_vcpus) == 1)
+		return;
+	host_mutex_lock(&soft->lock);
+	for (u32 i = 0; (other = vm_vcpu(vcpu->vm, i)); i++) {
+		struct soft_vcpu *s = other->engine;
+
+		if (other == vcpu || s->nr_protect > SOFT_PROTECTS)
+			continue;
+		if (s->nr_protect < SOFT_PROTECTS)
+			s->protect[s->nr_protect] = hva;
+		s->nr_protect++;
+	}
+	host_mutex_unlock(&soft->lock);
+	vcpu_sync_others(vcpu, VCPU_REQ_PROTECT);
+}
+
+void soft_protect(struct vcpu *vcpu)
+{
+	struct soft_vcpu *own = vcpu->engine;
+	u64 page[SOFT_PROTECTS];
+	u32 n;
+
+	host_mutex_lock(&own->vm->lock);
+	n = own->nr_protect;
+	own->nr_protect = 0;
+	for (u32 i = 0; i < n && i < SOFT_PROTECTS; i++)
+		page[i] = own->protect[i];
+	host_mutex_unlock(&own->vm->lock);
+	if (n > SOFT_PROTECTS) {
+		soft_tlb_flush(&vcpu->cpu, false);
+		return;
+	}
+	for (u32 i = 0; i < n; i++)
+		soft_tlb_protect(&vcpu->cpu, page[i]);
+}
+
 /*
  * Every vCPU that finds the page unguarded sees to it that all others drop their write tags, also if another one is at it:
  * only then does it know.
@@ -257,7 +299,7 @@ void code_page_arm(struct vcpu *vcpu, struct block_page *user, u64 chunks)
 	if (mark(soft, user, chunks))
 		return;
 	soft_tlb_protect(&vcpu->cpu, p->hva);
-	vcpu_sync_others(vcpu);
+	protect_from_others(vcpu, p->hva);
 	host_mutex_lock(&soft->lock);
 	if (user->arming == p->armings)
 		p->guarded = p->armings;

@@ -364,6 +364,7 @@ static const struct engine_ops engine_soft = {
 	.complete = soft_complete,
 	.state_changed = soft_state_changed,
 	.flush_tlb = soft_flush,
+	.protect = soft_protect,
 	.memory_changed = soft_memory_changed,
 	.device_done = soft_device_done,
 };

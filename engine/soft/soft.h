@@ -78,6 +78,7 @@ struct tlb_space {
 };
 
 #define TLB_LARGE_BITS 16
+#define TLB_WRITABLE_BITS 16
 
 struct soft_tlb {
 	u64 moves;		/* changes of address space */
@@ -85,6 +86,7 @@ struct soft_tlb {
 	unsigned sets;		/* those from here on have never held anything */
 	struct tlb_use use[X86_TLB_SETS];
 	u64 large[(1u << TLB_LARGE_BITS) / 64]; /* bit by hash of the areas of which a large page may be in the TLB */
+	u64 writable[(1u << TLB_WRITABLE_BITS) / 64]; /* bit by hash of the host's pages that an entry may let write to */
 	struct x86_walk_cache walk;
 };
 
@@ -92,6 +94,8 @@ struct jit;
 struct windows;
 
 /* Memory that holds code, and that the instruction in progress writes to by its host address. */
+#define SOFT_PROTECTS 8
+
 #define SOFT_PINS 16
 struct pinned {
 	struct code_page *page;
@@ -124,6 +128,8 @@ struct soft_vcpu {
 	bool devices;			/* there are ways to code in pages that the guest may write to */
 	const struct block_page *last_page; /* without paging: the one that was run from */
 	struct block_page *posts;	/* a, changed under L: what other vCPUs have written */
+	u64 protect[SOFT_PROTECTS];	/* L: pages of which no entry may keep a write tag ... */
+	u32 nr_protect;			/* L: ... their number, or it is more of them: any page */
 	struct block_page *looked_at;	/* a host fault came in between */
 	struct pinned pinned[SOFT_PINS]; /* written by the instruction: to be looked at when it is over */
 	unsigned nr_pinned;
@@ -155,6 +161,8 @@ void soft_tlb_init(struct x86_cpu *cpu);
 void soft_tlb_flush(struct x86_cpu *cpu, bool keep_global);
 /* Takes away write rights to the page at hva from all entries: code is being decoded there. */
 void soft_tlb_protect(struct x86_cpu *cpu, u64 hva);
+/* The same for the pages that other vCPUs have posted. */
+void soft_protect(struct vcpu *vcpu);
 /* Host address of the RAM or ROM behind gpa, NULL if it is MMIO. */
 const u8 *soft_ram(struct x86_cpu *cpu, u64 gpa, struct memslot **slot);
 

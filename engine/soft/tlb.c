@@ -273,19 +273,43 @@ static void soft_flush_page(struct x86_cpu *cpu, u64 gva)
 	}
 }
 
+/* The bit of soft_tlb.writable for the page of the host's at hva. */
+static u64 *writable_word(struct soft_tlb *tlb, u64 hva, u64 *bit)
+{
+	unsigned n = (unsigned)((hva >> 12) * 0x9e3779b97f4a7c15ull >> (64 - TLB_WRITABLE_BITS));
+
+	*bit = BIT64(n % 64);
+	return &tlb->writable[n / 64];
+}
+
+static void note_writable(struct soft_tlb *tlb, u64 hva)
+{
+	u64 bit, *word = writable_word(tlb, hva, &bit);
+
+	*word |= bit;
+}
+
+/* Nearly always no entry has a write tag for it: going through all tells that for the next pages too. */
 void soft_tlb_protect(struct x86_cpu *cpu, u64 hva)
 {
-	const struct soft_tlb *tlb = &soft_of(cpu)->tlb;
+	struct soft_tlb *tlb = &soft_of(cpu)->tlb;
+	u64 bit, *writable = writable_word(tlb, hva, &bit);
 
 	window_protect(soft_of(cpu), hva);
+	if (!(*writable & bit))
+		return;
+	memset(tlb->writable, 0, sizeof(tlb->writable));
 	for (unsigned n = 0; n < tlb->sets * TLB_WORDS; n++) {
 		unsigned set = n / TLB_WORDS, word = n % TLB_WORDS;
 
 		for (u64 used = in_use(tlb, set, word); used; used &= used - 1) {
 			unsigned i = word * 64 + (unsigned)__builtin_ctzll(used);
+			struct x86_tlb_entry *e = &cpu->tlbs[set][i];
 
-			if (cpu->tlbs[set][i].host == hva)
-				cpu->tlbs[set][i].tag_write = invalid_tag(i);
+			if (e->host == hva)
+				e->tag_write = invalid_tag(i);
+			else if (e->tag_write != invalid_tag(i))
+				note_writable(tlb, e->host);
 		}
 	}
 }
@@ -358,8 +382,10 @@ static void fill(struct x86_cpu *cpu, unsigned access, const struct piece *p, co
 	if (p->slot->flags & KVM_MEM_READONLY)
 		return;
 	if ((t->dirty || !(cpu->cr0 & X86_CR0_PG)) && dirty_logged(p->slot, p->gpa) && !code_page_armed(p->code) &&
-	    x86_translation_allows(cpu, t, access | X86_ACCESS_WRITE))
+	    x86_translation_allows(cpu, t, access | X86_ACCESS_WRITE)) {
 		e->tag_write = page;
+		note_writable(tlb, e->host);
+	}
 }
 
 static enum x86_result translate(struct x86_cpu *cpu, unsigned access, struct piece *p)
