@@ -393,7 +393,6 @@ static struct windows *make(struct vcpu *vcpu)
 	return w;
 }
 
-/* Lock-step looks at memory behind the translator's back. */
 void window_create(struct vcpu *vcpu)
 {
 	struct soft_vcpu *soft = vcpu->engine;
@@ -401,7 +400,7 @@ void window_create(struct vcpu *vcpu)
 	enum mode mode = configured();
 	struct windows *w;
 
-	if (!soft->jit || !soft->jit->rorx || !vcpu->guard || soft->lockstep || mode == MODE_OFF)
+	if (!soft->jit || !soft->jit->rorx || !vcpu->guard || mode == MODE_OFF)
 		return;
 	w = make(vcpu);
 	if (!w)
