@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+from machine import ACCEL
 from migration import (churn_machine, configure, end, listen, no_gap, ticks, wait_migrated, wait_running, wait_status,
                        wait_tick)
 
@@ -51,6 +52,12 @@ def test_migrate(churn_guest, disk, kind):
 @pytest.mark.parametrize("name", ["pc", "q35"])
 def test_migrate_smp(churn_guest, disk, name):
     move(churn_guest(), disk, "-M", name, "-smp", "2")
+
+
+@pytest.mark.skipif(ACCEL != "kvm", reason="only KVM has a dirty ring")
+@pytest.mark.parametrize("processors", [1, 2])
+def test_migrate_dirty_ring(churn_guest, disk, processors):
+    move(churn_guest(), disk, "-smp", str(processors), accel="kvm,dirty-ring-size=4096")
 
 
 def test_migrate_multifd(churn_guest, disk):
