@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Between the files of the translator: translate.c (life, links, the way in), jit_block.c (the translation of
- * one block), jit_frame.c (the fixed pieces of code), jit_access.c (registers, memory), jit_flags.c, jit_integer.c,
+ * one block), jit_frame.c (the fixed pieces of code), jit_access.c (registers, memory), jit_flags.c, jit_integer.c, jit_bits.c,
  * jit_stack.c, jit_branch.c, jit_vector.c, jit_x87.c, jit_system.c, jit_string.c, jit_divide.c (instructions), jit_plan.c
  * (which accesses share a probe), jit_window.c (accesses without a probe), jit_loop.c.
  */
@@ -395,6 +395,10 @@ void jit_ea(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsi
 struct emit_mem jit_operand(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write);
 /* The same, which may be [JIT_A + JIT_B]. */
 struct emit_mem jit_operand_b(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write);
+/* An operand at the linear address in JIT_A, by a probe. */
+struct emit_mem jit_operand_at(struct jit_block *t, unsigned size, bool write);
+/* JIT_A: the linear address of the memory operand; JIT_B is lost. */
+void jit_linear(struct jit_block *t, const struct x86_insn *insn);
 /* The same for the word that PUSH, CALL, POP, RET or LEAVE access. */
 struct emit_mem jit_stack_operand(struct jit_block *t, const struct x86_insn *insn);
 /* Of what an instruction accesses on the stack: from rSP (LEAVE: rBP). */
@@ -431,6 +435,7 @@ bool jit_names_memory(const struct x86_insn *insn);
 
 /* Each translates an instruction, or returns false having emitted nothing. */
 bool jit_integer(struct jit_block *t, const struct x86_insn *insn);
+bool jit_bits(struct jit_block *t, const struct x86_insn *insn);
 bool jit_stack(struct jit_block *t, const struct x86_insn *insn);
 bool jit_branch(struct jit_block *t, const struct x86_insn *insn);
 bool jit_vector(struct jit_block *t, const struct x86_insn *insn);

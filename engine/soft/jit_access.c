@@ -323,6 +323,20 @@ static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn,
 	return EMIT_MEM(JIT_A, (s32)(a->offset - w->low));
 }
 
+struct emit_mem jit_operand_at(struct jit_block *t, unsigned size, bool write)
+{
+	note_flags(t);
+	add_cold(t, probe(t, size, write));
+	t->in_a = JIT_NO_WINDOW;
+	t->based = 0;
+	return EMIT_MEM(JIT_A, 0);
+}
+
+void jit_linear(struct jit_block *t, const struct x86_insn *insn)
+{
+	linear(t, insn, JIT_EXPLICIT, 0);
+}
+
 struct emit_mem jit_operand_b(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write)
 {
 	if (jit_direct(t))

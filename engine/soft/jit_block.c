@@ -119,7 +119,7 @@ static bool body(struct jit_block *t)
 		t->piece->at[t->now - t->piece->first].based = jit_direct_base(t);
 		jit_flags_before(t, insn);
 		left = jit_branch(t, insn) && insn->op != X86_OP_JCC;
-		if (!left && insn->op != X86_OP_JCC && !jit_integer(t, insn) && !jit_stack(t, insn) &&
+		if (!left && insn->op != X86_OP_JCC && !jit_integer(t, insn) && !jit_bits(t, insn) && !jit_stack(t, insn) &&
 		    !jit_vector(t, insn) && !jit_x87(t, insn) && !jit_system(t, insn) && !jit_string(t, insn) &&
 		    !jit_divide(t, insn))
 			left = by_handler(t, insn);

@@ -353,6 +353,25 @@ static bool call_ind(struct jit_block *t, const struct x86_insn *insn)
 	return true;
 }
 
+/* LOOP and JCXZ, whose two ways are links: nothing that misses executes them again. */
+static bool by_count(struct jit_block *t, const struct x86_insn *insn)
+{
+	s64 delta = (s64)(insn->next + insn->imm);
+	bool loop = insn->op == X86_OP_LOOP;
+	struct emit *e = &t->e;
+
+	if (insn->asize != t->word || !same_page(t, delta) || !same_page(t, insn->next))
+		return false;
+	jit_save_flags(t);
+	t->in_host = false;
+	if (loop)
+		emit_lea(e, t->word, X86_RCX, EMIT_MEM(X86_RCX, -1));
+	emit_op_reg(e, t->word, 0x85, X86_RCX, X86_RCX); /* TEST */
+	add_link(t, emit_jcc_forward(e, loop ? JIT_IF_NOT_EQUAL : JIT_IF_EQUAL), delta, delta >= insn->next);
+	add_link(t, emit_jmp_forward(e), insn->next, true);
+	return true;
+}
+
 static bool is_relative(const struct x86_insn *insn)
 {
 	return insn->op == X86_OP_JCC || insn->op == X86_OP_JMP || insn->op == X86_OP_CALL;
@@ -377,6 +396,9 @@ bool jit_branch(struct jit_block *t, const struct x86_insn *insn)
 	case X86_OP_RET:
 		ret(t, insn);
 		return true;
+	case X86_OP_LOOP:
+	case X86_OP_JCXZ:
+		return by_count(t, insn);
 	case X86_OP_JMP_IND:
 		return jmp_ind(t, insn);
 	case X86_OP_CALL_IND:

@@ -290,6 +290,54 @@ static void with_memory(struct jit_block *t, const struct x86_insn *insn)
 	jit_kept_a(t);
 }
 
+/* AH, CH, DH or BH, number reg, zero-extended in JIT_B; and back from there. No flag is touched. */
+static void get_high_byte(struct jit_block *t, unsigned reg)
+{
+	if (reg == X86_RAX)
+		emit_mov(&t->e, 4, JIT_B, JIT_AX);
+	emit8(&t->e, 0x0f); /* MOVZX eax, ah... */
+	emit8(&t->e, 0xb6);
+	emit8(&t->e, (u8)(0xc4 + reg));
+}
+
+static void put_high_byte(struct jit_block *t, unsigned reg)
+{
+	struct emit *e = &t->e;
+
+	if (reg != X86_RAX) {
+		emit8(e, 0x88); /* MOV ch, al... */
+		emit8(e, (u8)(0xc4 + reg));
+		return;
+	}
+	emit_rorx(e, 8, JIT_AX, JIT_AX, 8);
+	emit_mov(e, 1, JIT_AX, JIT_B);
+	emit_rorx(e, 8, JIT_AX, JIT_AX, 56);
+}
+
+/* One of those and memory. */
+static bool with_high_byte(struct jit_block *t, const struct x86_insn *insn)
+{
+	unsigned mem = insn->operand[0].kind == X86_OPD_MEM ? 0 : 1;
+	const struct x86_operand *high = &insn->operand[!mem];
+	struct emit_mem m;
+
+	if ((insn->op > X86_OP_TEST && insn->op != X86_OP_MOV) || insn->nr_operands != 2 || high->kind != X86_OPD_REGH ||
+	    !t->jit->rorx || !jit_ea_possible(insn))
+		return false;
+	if (jit_flags_needed(insn) && jit_direct(t))
+		jit_load_flags(t);
+	m = jit_operand(t, insn, 1, insn->operand[mem].access & X86_ACC_W);
+	if (jit_flags_needed(insn))
+		jit_load_flags(t);
+	if (high->access & X86_ACC_R)
+		get_high_byte(t, high->reg);
+	encode(&t->e, insn, JIT_B, true, 0, m);
+	if (high->access & X86_ACC_W)
+		put_high_byte(t, high->reg);
+	jit_kept_a(t);
+	return true;
+}
+
 /* Whether all its registers find a place: rAX takes a scratch register away. */
 static bool fits(const struct x86_insn *insn)
 {
@@ -456,6 +504,8 @@ static bool transform(struct jit_block *t, const struct x86_insn *insn)
 	if (insn->op == X86_OP_LEA)
 		return lea(t, insn);
 	if (jit_has_mem(insn)) {
+		if (jit_has_high_byte(insn))
+			return with_high_byte(t, insn);
 		if (!can_encode(insn))
 			return mov_absolute(t, insn);
 		with_memory(t, insn);
@@ -477,21 +527,23 @@ static bool transform(struct jit_block *t, const struct x86_insn *insn)
 	return true;
 }
 
-/* Kernels allocate memory with it. It leaves all flags but ZF alone. */
-static bool cmpxchg16b(struct jit_block *t, const struct x86_insn *insn)
+/* CMPXCHG16B, with which kernels allocate memory, and CMPXCHG8B. They leave all flags but ZF alone. */
+static bool cmpxchg_pair(struct jit_block *t, const struct x86_insn *insn)
 {
 	struct emit *e = &t->e;
+	bool wide = insn->op == X86_OP_CMPXCHG16B;
 	struct emit_mem m;
 
 	if (feature_missing(t, insn) || !jit_ea_possible(insn))
 		return false;
-	m = jit_operand(t, insn, 16, true);
-	jit_demand_aligned(t, m, 15);
+	m = jit_operand(t, insn, wide ? 16 : 8, true);
+	if (wide)
+		jit_demand_aligned(t, m, 15);
 	jit_load_flags(t);
 	emit_mov(e, 8, X86_RAX, JIT_AX);
 	if (insn->prefix & X86_PFX_LOCK)
 		emit8(e, 0xf0);
-	emit_op_mem(e, 8, 0x0fc7, 1, m);
+	emit_op_mem(e, wide ? 8 : 4, 0x0fc7, 1, m);
 	emit_mov(e, 8, JIT_AX, X86_RAX);
 	jit_wrote_flags(t, insn);
 	return true;
@@ -499,8 +551,8 @@ static bool cmpxchg16b(struct jit_block *t, const struct x86_insn *insn)
 
 bool jit_integer(struct jit_block *t, const struct x86_insn *insn)
 {
-	if (insn->op == X86_OP_CMPXCHG16B)
-		return cmpxchg16b(t, insn);
+	if (insn->op == X86_OP_CMPXCHG16B || insn->op == X86_OP_CMPXCHG8B)
+		return cmpxchg_pair(t, insn);
 	if (insn->op == X86_OP_NOP || insn->op == X86_OP_PREFETCH)
 		return jit_kept_a(t), true;
 	if (!runs_as_itself(t, insn) || !transform(t, insn))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * REP MOVS and REP STOS within a page: the host's own, on host memory, with rSI and rDI moved there and back. Across pages,
- * backwards, with other address sizes and where the TLB misses: the handler.
+ * MOVS, STOS, LODS and XLAT. REP MOVS and REP STOS within a page: the host's own, on host memory, with rSI and rDI moved there
+ * and back. Across pages, backwards, with other address sizes and where the TLB misses: the handler.
  *
  * If the host faults in the middle, rCX says what is left, and jit_string_fault() moves rSI and rDI back, by JIT_A and
  * cpu->code_temp[0].
@@ -75,31 +75,123 @@ static void movs(struct jit_block *t, unsigned size)
 	emit_alu_load(e, EMIT_SUB, 8, X86_RSI, JIT_FIELD(code_temp[0]));
 }
 
-static bool possible(const struct x86_insn *insn)
+static bool is_rep(const struct x86_insn *insn)
 {
-	return (insn->op == X86_OP_STOS || (insn->op == X86_OP_MOVS && insn->seg < X86_FS)) && insn->asize == 8 &&
-	       (insn->prefix & (X86_PFX_REP | X86_PFX_REPNE));
+	return (insn->op == X86_OP_STOS || insn->op == X86_OP_MOVS) && (insn->prefix & (X86_PFX_REP | X86_PFX_REPNE));
+}
+
+static void truncate(struct emit *e, unsigned reg)
+{
+	emit_mov(e, 4, reg, reg);
+}
+
+/* In 32-bit code what is beyond 32 bits does not count, before and after. */
+static void repeat(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct emit *e = &t->e;
+	bool narrow = t->word == 4;
+
+	if (narrow) {
+		truncate(e, X86_RCX);
+		truncate(e, X86_RDI);
+	}
+	if (narrow && insn->op == X86_OP_MOVS)
+		truncate(e, X86_RSI);
+	if (insn->op == X86_OP_STOS)
+		stos(t, insn->osize);
+	else
+		movs(t, insn->osize);
+	if (narrow)
+		truncate(e, X86_RDI);
+	if (narrow && insn->op == X86_OP_MOVS)
+		truncate(e, X86_RSI);
+}
+
+/* ---- one element --------------------------------------------------------------------------------------- */
+
+static struct emit_mem element(struct jit_block *t, unsigned reg, unsigned size, bool write)
+{
+	emit_mov(&t->e, t->word, JIT_A, reg);
+	return jit_operand_at(t, size, write);
+}
+
+static void step(struct jit_block *t, unsigned reg, unsigned size)
+{
+	emit_lea(&t->e, t->word, reg, EMIT_MEM((u8)reg, (s32)size));
+}
+
+static void load_ax(struct jit_block *t, unsigned size, struct emit_mem m)
+{
+	emit_op_mem(&t->e, size, size == 1 ? 0x8a : 0x8b, JIT_AX, m);
+}
+
+static void one(struct jit_block *t, const struct x86_insn *insn)
+{
+	unsigned size = insn->osize;
+	struct emit *e = &t->e;
+	struct emit_mem m;
+
+	if (insn->op == X86_OP_LODS) {
+		load_ax(t, size, element(t, X86_RSI, size, false));
+	} else if (insn->op == X86_OP_STOS) {
+		emit_store(e, size, element(t, X86_RDI, size, true), JIT_AX);
+	} else {
+		emit_load(e, size, JIT_B, element(t, X86_RSI, size, false));
+		emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_B);
+		m = element(t, X86_RDI, size, true);
+		emit_load(e, 8, JIT_B, JIT_FIELD(code_temp[0]));
+		emit_store(e, size, m, JIT_B);
+	}
+	if (insn->op != X86_OP_STOS)
+		step(t, X86_RSI, size);
+	if (insn->op != X86_OP_LODS)
+		step(t, X86_RDI, size);
+}
+
+static bool xlat(struct jit_block *t)
+{
+	struct emit *e = &t->e;
+
+	jit_risk_flags(t);
+	t->in_host = false;
+	emit_op_reg(e, 4, 0x0fb6, JIT_B, JIT_AX); /* MOVZX */
+	emit_lea(e, t->word, JIT_A, EMIT_MEM_INDEX(X86_RBX, JIT_B, 0));
+	load_ax(t, 1, jit_operand_at(t, 1, false));
+	return true;
+}
+
+/* ---- which ----------------------------------------------------------------------------------------------- */
+
+/* Addresses are whole, and linear ones. */
+static bool possible(const struct jit_block *t, const struct x86_insn *insn)
+{
+	if (insn->asize != t->word || insn->seg >= X86_FS || jit_may_be_limited(insn, t->word))
+		return false;
+	return is_rep(insn) || !(insn->prefix & (X86_PFX_REP | X86_PFX_REPNE));
 }
 
 bool jit_string(struct jit_block *t, const struct x86_insn *insn)
 {
-	if (!possible(insn))
+	if ((insn->op != X86_OP_MOVS && insn->op != X86_OP_STOS && insn->op != X86_OP_LODS && insn->op != X86_OP_XLAT) ||
+	    !possible(t, insn))
 		return false;
+	if (insn->op == X86_OP_XLAT)
+		return xlat(t);
 	jit_save_flags(t);
 	t->in_host = false;
 	emit_op_mem(&t->e, 4, 0xf7, 0, JIT_FIELD(rflags)); /* test */
 	emit32(&t->e, X86_DF);
 	jit_slow_if(t, IF_NOT_ZERO);
-	if (insn->op == X86_OP_STOS)
-		stos(t, insn->osize);
+	if (is_rep(insn))
+		repeat(t, insn);
 	else
-		movs(t, insn->osize);
+		one(t, insn);
 	return true;
 }
 
 void jit_string_fault(struct x86_cpu *cpu, const struct x86_insn *insn, const u64 gpr[16])
 {
-	if (!possible(insn))
+	if (!is_rep(insn))
 		return;
 	cpu->regs[X86_RDI] -= gpr[JIT_A];
 	if (insn->op == X86_OP_MOVS)

@@ -178,12 +178,39 @@ static bool set_df(struct jit_block *t, bool df)
 	return true;
 }
 
+/* ---- MOV from segment registers ------------------------------------------------------------------------ */
+
+static bool mov_from_segment(struct jit_block *t, const struct x86_insn *insn)
+{
+	const struct x86_operand *to = &insn->operand[0];
+	unsigned host = to->kind == X86_OPD_REG ? jit_host(to->reg) : (unsigned)JIT_IN_MEMORY;
+	bool mem = to->kind == X86_OPD_MEM;
+	struct emit_mem m = EMIT_MEM(JIT_A, 0), selector;
+	struct emit *e = &t->e;
+
+	if (insn->operand[1].kind != X86_OPD_SREG || (!mem && to->size == 2) || (mem && !jit_ea_possible(insn)))
+		return false;
+	selector = EMIT_GS((s32)(offsetof(struct x86_cpu, seg) + insn->operand[1].reg * sizeof(struct x86_seg) +
+				 offsetof(struct x86_seg, selector)));
+	if (mem)
+		m = jit_operand(t, insn, 2, true);
+	emit_load(e, 2, host == JIT_IN_MEMORY ? (unsigned)JIT_B : host, selector);
+	if (mem)
+		emit_store(e, 2, m, JIT_B);
+	else if (host == JIT_IN_MEMORY)
+		emit_store(e, 8, JIT_REG(to->reg), JIT_B);
+	jit_kept_a(t);
+	return true;
+}
+
 bool jit_system(struct jit_block *t, const struct x86_insn *insn)
 {
 	if (insn->op == X86_OP_CLD || insn->op == X86_OP_STD)
 		return set_df(t, insn->op == X86_OP_STD);
 	if (insn->op == X86_OP_RDTSC || insn->op == X86_OP_RDTSCP)
 		return rdtsc(t, insn);
+	if (insn->op == X86_OP_MOV_SEG)
+		return mov_from_segment(t, insn);
 	if (is_user(t))
 		return false;
 	switch (insn->op) {
