@@ -443,6 +443,15 @@ bool jit_x87(struct jit_block *t, const struct x86_insn *insn);
 bool jit_system(struct jit_block *t, const struct x86_insn *insn);
 bool jit_string(struct jit_block *t, const struct x86_insn *insn);
 bool jit_divide(struct jit_block *t, const struct x86_insn *insn);
+/* What an instruction accesses. */
+struct jit_range {
+	u64 gva;
+	unsigned size;
+	bool write;
+};
+
+/* After a window has been missed at pc in such code: registers are the guest's again; what it accesses next. 0: it is another. */
+unsigned jit_string_miss(struct x86_cpu *cpu, const struct x86_insn *insn, const u8 *pc, struct jit_range range[2]);
 /* After a host fault in such code at insn, with the host's registers. */
 void jit_string_fault(struct x86_cpu *cpu, const struct x86_insn *insn, const u64 gpr[16]);
 /* Tests the state that the block's vector instructions need, and declines. */

@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * MOVS, STOS, LODS and XLAT. REP MOVS and REP STOS within a page: the host's own, on host memory, with rSI and rDI moved there
- * and back. Across pages, backwards, with other address sizes and where the TLB misses: the handler.
+ * MOVS, STOS, LODS and XLAT. REP MOVS and REP STOS are the host's own, on host memory, with rSI and rDI moved there and back;
+ * backwards and with other address sizes the handler. With a probe also across pages and where the TLB misses; through windows
+ * what is long, as a kick waits for the end of what does not fault.
  *
- * If the host faults in the middle, rCX says what is left, and jit_string_fault() moves rSI and rDI back, by JIT_A and
- * cpu->code_temp[0].
+ * If the host faults in the middle, rCX says what is left, and rSI and rDI are moved back: by jit_string_fault(), of JIT_A and
+ * cpu->code_temp[0]; by jit_string_miss(), of cpu->code_temp[].
  */
 #include "engine/soft/jit.h"
+#include "engine/soft/window.h"
 #include "x86/opcodes.h"
+
+#define DIRECT_MAX 0x10000
 
 enum { IF_NOT_ZERO = 5 };
 
@@ -79,6 +83,55 @@ static bool is_rep(const struct x86_insn *insn)
 {
 	return (insn->op == X86_OP_STOS || insn->op == X86_OP_MOVS) && (insn->prefix & (X86_PFX_REP | X86_PFX_REPNE));
 }
+
+/* reg: from linear to host address; delta: by what. */
+static void enter_window(struct emit *e, unsigned reg, unsigned delta, struct emit_mem keep)
+{
+	emit_rorx(e, 8, delta, reg, 32);
+	emit_load_table(e, delta, delta, WINDOW_TABLE_USER);
+	emit_store(e, 8, keep, delta);
+}
+
+/* Beyond its window's end nothing is mapped for longer than DIRECT_MAX elements reach. */
+static void direct(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct emit *e = &t->e;
+	bool movs = insn->op == X86_OP_MOVS;
+
+	emit_alu_imm(e, EMIT_CMP, 8, X86_RCX, DIRECT_MAX);
+	jit_slow_if(t, JIT_IF_ABOVE);
+	enter_window(e, X86_RDI, JIT_A, JIT_FIELD(code_temp[1]));
+	if (movs)
+		enter_window(e, X86_RSI, JIT_B, JIT_FIELD(code_temp[0]));
+	emit_alu(e, EMIT_ADD, 8, X86_RDI, JIT_A);
+	if (movs)
+		emit_alu(e, EMIT_ADD, 8, X86_RSI, JIT_B);
+	else
+		emit_mov(e, 8, X86_RAX, JIT_AX);
+	rep(e, insn->osize, movs ? 0xa4 : 0xaa);
+	emit_alu_load(e, EMIT_SUB, 8, X86_RDI, JIT_FIELD(code_temp[1]));
+	if (movs)
+		emit_alu_load(e, EMIT_SUB, 8, X86_RSI, JIT_FIELD(code_temp[0]));
+}
+
+unsigned jit_string_miss(struct x86_cpu *cpu, const struct x86_insn *insn, const u8 *pc, struct jit_range range[2])
+{
+	bool movs = insn->op == X86_OP_MOVS;
+	unsigned size;
+
+	if (!is_rep(insn))
+		return 0;
+	if (*pc == 0xf3 || *pc == 0x66) { /* and not on the way there */
+		cpu->regs[X86_RDI] -= cpu->code_temp[1];
+		cpu->regs[X86_RSI] -= movs ? cpu->code_temp[0] : 0;
+	}
+	size = (unsigned)min_u64(cpu->regs[X86_RCX], 0x1000) * insn->osize;
+	range[0] = (struct jit_range){ cpu->regs[X86_RDI], size, true };
+	range[1] = (struct jit_range){ cpu->regs[X86_RSI], size, false };
+	return size ? 1 + movs : 0;
+}
+
+/* ---- both -------------------------------------------------------------------------------------------- */
 
 static void truncate(struct emit *e, unsigned reg)
 {
@@ -182,7 +235,9 @@ bool jit_string(struct jit_block *t, const struct x86_insn *insn)
 	emit_op_mem(&t->e, 4, 0xf7, 0, JIT_FIELD(rflags)); /* test */
 	emit32(&t->e, X86_DF);
 	jit_slow_if(t, IF_NOT_ZERO);
-	if (is_rep(insn))
+	if (is_rep(insn) && jit_direct(t))
+		direct(t, insn);
+	else if (is_rep(insn))
 		repeat(t, insn);
 	else
 		one(t, insn);

@@ -231,21 +231,14 @@ void jit_direct_after(struct jit_block *t, const struct x86_insn *insn)
 
 /* ---- misses ------------------------------------------------------------------------------------------------ */
 
-/* What an instruction accesses. */
-struct range {
-	u64 gva;
-	unsigned size;
-	bool write;
-};
-
-static unsigned explicit_range(const struct x86_cpu *cpu, const struct x86_insn *insn, struct range *r)
+static unsigned explicit_range(const struct x86_cpu *cpu, const struct x86_insn *insn, struct jit_range *r)
 {
 	const struct x86_operand *o = insn->operand;
 
 	for (unsigned i = 0; i < insn->nr_operands; i++, o++) {
 		if (o->kind != X86_OPD_MEM)
 			continue;
-		*r = (struct range){ cpu->seg_base[insn->seg] + x86_ea(cpu, insn), o->size, o->access & X86_ACC_W };
+		*r = (struct jit_range){ cpu->seg_base[insn->seg] + x86_ea(cpu, insn), o->size, o->access & X86_ACC_W };
 		if (jit_vector_inline(insn)) {
 			const struct native_traits *n = &((const struct native_op *)insn->native)->t;
 
@@ -257,21 +250,21 @@ static unsigned explicit_range(const struct x86_cpu *cpu, const struct x86_insn 
 	return 0;
 }
 
-static unsigned stack_range(const struct x86_cpu *cpu, const struct x86_insn *insn, struct range *r)
+static unsigned stack_range(const struct x86_cpu *cpu, const struct x86_insn *insn, struct jit_range *r)
 {
 	switch (insn->op) {
 	case X86_OP_PUSH:
 	case X86_OP_PUSHF:
 	case X86_OP_CALL:
 	case X86_OP_CALL_IND:
-		*r = (struct range){ cpu->regs[X86_RSP] - 8, 8, true };
+		*r = (struct jit_range){ cpu->regs[X86_RSP] - 8, 8, true };
 		return 1;
 	case X86_OP_POP:
 	case X86_OP_RET:
-		*r = (struct range){ cpu->regs[X86_RSP], 8, false };
+		*r = (struct jit_range){ cpu->regs[X86_RSP], 8, false };
 		return 1;
 	case X86_OP_LEAVE:
-		*r = (struct range){ cpu->regs[X86_RBP], 8, false };
+		*r = (struct jit_range){ cpu->regs[X86_RBP], 8, false };
 		return 1;
 	default:
 		return 0;
@@ -293,7 +286,7 @@ static void probe_instead(struct x86_cpu *cpu, struct block *b, unsigned insn)
 	atomic_or(&cpu->stop, X86_STOP_CODE);
 }
 
-static void fill(struct x86_cpu *cpu, const struct jit_place *at, const struct range *r, unsigned nr)
+static void fill(struct x86_cpu *cpu, const struct jit_place *at, const struct jit_range *r, unsigned nr)
 {
 	bool filled = true;
 
@@ -328,7 +321,7 @@ unsigned jit_window_miss(struct x86_cpu *cpu)
 {
 	struct soft_vcpu *soft = soft_of(cpu);
 	const struct x86_insn *insn;
-	struct range range[2];
+	struct jit_range range[2];
 	struct jit_place at;
 	enum x86_result r;
 	unsigned nr;
@@ -339,7 +332,9 @@ unsigned jit_window_miss(struct x86_cpu *cpu)
 	jit_fault_flags(cpu, at.block, at.piece->at[at.index].flags, cpu->window_flags);
 	cpu->regs[X86_REG_RIP] = cpu->code_page + at.block->offset;
 	soft->stat->window_misses++;
-	nr = explicit_range(cpu, insn, range);
+	nr = jit_string_miss(cpu, insn, (const u8 *)cpu->window_pc, range);
+	if (!nr)
+		nr = explicit_range(cpu, insn, range);
 	nr += stack_range(cpu, insn, range + nr);
 	r = insn->exec(cpu, insn);
 	if (r != X86_OK && r != X86_BRANCH)
