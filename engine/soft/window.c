@@ -298,14 +298,15 @@ bool window_fill(struct x86_cpu *cpu, u64 gva, unsigned size, bool write)
 {
 	struct windows *w = soft_of(cpu)->windows;
 	struct window_space *s = current(w);
+	u64 pages = ((gva & (PAGE_SIZE - 1)) + size + PAGE_SIZE - 1) / PAGE_SIZE;
 	bool filled = true;
 
 	if (!s->hot)
 		return true;
 	if (!s->open)
 		settle(w, s);
-	for (u64 page = gva & PAGE_MASK; page < gva + size && !w->broken; page += PAGE_SIZE)
-		filled &= window_map_page(w, cpu->tlb_context, page, write);
+	for (u64 i = 0; i < pages && !w->broken; i++)
+		filled &= window_map_page(w, cpu->tlb_context, gva + i * PAGE_SIZE, write);
 	if (!filled)
 		s->credit--;
 	if (s->credit < 0 && !w->always && !w->broken)

@@ -191,6 +191,8 @@ static u64 hostile(struct machine *m)
 		return next(m->rng) >> below(m->rng, 64);
 	if (chance(m->rng, 6))
 		return below(m->rng, 256) - 128ull;
+	if (chance(m->rng, 12)) /* what tables by bits 32 and up take for something else */
+		return edges[below(m->rng, sizeof(edges) / sizeof(edges[0]))] ^ next(m->rng) << (56 + below(m->rng, 8));
 	return edges[below(m->rng, sizeof(edges) / sizeof(edges[0]))] + below(m->rng, 160) - 128;
 }
 

@@ -68,10 +68,16 @@ u64 odd_number(struct rng *r)
 /* ---- guarded memory --------------------------------------------------------------------------------------
  */
 
+/* Only shared memory can be mapped in windows as well (engine/soft/window.c). */
+static int sharing(void)
+{
+	return getenv("ANYKVM_WINDOWS") ? MAP_SHARED : MAP_PRIVATE;
+}
+
 void ram_create(struct ram *m, size_t size)
 {
 	m->size = size;
-	m->mapping = mmap(NULL, size + 6 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	m->mapping = mmap(NULL, size + 6 * PAGE, PROT_NONE, sharing() | MAP_ANONYMOUS, -1, 0);
 	if (m->mapping == MAP_FAILED || mprotect(m->mapping + PAGE, size + 4 * PAGE, PROT_READ | PROT_WRITE))
 		fuzz_fail("no memory");
 	memset(m->mapping + PAGE, CANARY, size + 4 * PAGE);
@@ -129,10 +135,14 @@ static void *watch(void *arg)
 void fuzz_watch(unsigned seconds)
 {
 	pthread_t thread;
+	sigset_t all, old;
 
 	patience = seconds;
+	sigfillset(&all); /* alarms are for the thread that runs the guest, even while it has them blocked */
+	pthread_sigmask(SIG_BLOCK, &all, &old);
 	if (pthread_create(&thread, NULL, watch, NULL))
 		fuzz_fail("pthread_create");
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 int kvm_open(void)
