@@ -48,6 +48,8 @@ struct engine_ops {
 	void (*kick)(struct vcpu *vcpu);
 	/* optional: the VMM is about to look at registers: what the engine keeps of them goes to vcpu->cpu. v held. */
 	void (*sync)(struct vcpu *vcpu);
+	/* If vcpu->idle.period_ms: next to nothing was done for that long. What is there for speed alone may go. The same caller. */
+	void (*idle)(struct vcpu *vcpu);
 	/* A device outside has raised an interrupt: it may have written guest memory that it was told to. The same caller. */
 	void (*device_done)(struct vcpu *vcpu);
 };

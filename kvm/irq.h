@@ -53,12 +53,11 @@ void vcpu_irq_prepare(struct vcpu *vcpu);
  */
 bool vcpu_irq_exit(struct vcpu *vcpu);
 /*
- * When the LAPIC timer expires (monotonic), 0 if it is not armed. A thread that blocks in HLT may wait
- * until then and ask vcpu_irq_poll_timer() afterwards: that spares a switch to the timer thread and back.
- * Not needed for correctness.
+ * The vCPU's thread is about to sleep. When the LAPIC timer expires (monotonic), 0 if it is not armed: until then at most, as
+ * nobody else will see to that. That spares a switch to the timer thread and back. Afterwards: whether that moment has come.
  */
-u64 vcpu_irq_deadline_ns(struct vcpu *vcpu);
-void vcpu_irq_poll_timer(struct vcpu *vcpu);
+u64 vcpu_irq_fall_asleep(struct vcpu *vcpu);
+void vcpu_irq_wake_up(struct vcpu *vcpu, bool expired);
 /*
  * An external (8259) interrupt from userspace would be accepted: ready_for_interrupt_injection, IRQ window
  * exits.

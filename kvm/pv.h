@@ -14,7 +14,7 @@ struct vcpu_pv {
 	u64 pv_eoi;		/* MSR_KVM_PV_EOI_EN: gpa | 1 */
 	u64 steal_time;		/* MSR_KVM_STEAL_TIME: gpa | 1 */
 	u64 last_run_delay;	/* the thread's, when steal time was last written */
-	u64 last_steal_tsc;	/* when that was */
+	u64 last_steal_tsc;	/* when that was, moved on by what was slept since */
 	bool preempted;		/* the guest is told that the vCPU is away */
 	u32 tsc_generation;	/* of vm->clock when this TSC was set */
 };
@@ -26,6 +26,8 @@ enum x86_result vcpu_pv_rdmsr(struct vcpu *vcpu, u32 index, u64 *value, bool *ha
 enum x86_result vcpu_pv_wrmsr(struct vcpu *vcpu, u32 index, u64 value, bool *handled);
 /* steal.c; the MSR has KVM_MSR_ENABLED. Before the guest is entered: */
 void vcpu_steal_update(struct vcpu *vcpu);
+/* The thread has slept; nothing is stolen meanwhile. */
+void vcpu_steal_slept(struct vcpu *vcpu, u64 tsc);
 /* KVM_RUN ends at an instruction boundary, because of a signal. */
 void vcpu_steal_preempted(struct vcpu *vcpu);
 bool vcpu_set_steal_time(struct vcpu *vcpu, u64 value); /* WRMSR; false: #GP */

@@ -347,17 +347,55 @@ static void put_fpu(struct vcpu *vcpu)
 		x86_fpu_leave(&vcpu->cpu);
 }
 
-/* Sleeps until something is set in cpu.stop; a signal is one such thing. */
+#define IDLE_PATIENCE_MAX 128 /* periods */
+
+/*
+ * What an engine keeps for speed it gives up when the vCPU has done next to nothing for a while. It costs a busy guest dearly
+ * to have that back: one that is busy now and then is left alone for twice as long each time.
+ */
+static void note_sleep(struct vcpu *vcpu, u64 slept)
+{
+	u64 now = host_tsc(), length = now - vcpu->idle.since;
+
+	if (!vcpu->idle.period_ms)
+		return;
+	vcpu->idle.slept += slept;
+	if (likely(length < (u64)host_tsc_khz() * vcpu->idle.period_ms))
+		return;
+	vcpu->idle.periods = length - vcpu->idle.slept < length / 64 ? vcpu->idle.periods + 1 : 0;
+	vcpu->idle.since = now;
+	vcpu->idle.slept = 0;
+	if (vcpu->idle.periods <= vcpu->idle.patience)
+		return;
+	vcpu->idle.periods = 0;
+	vcpu->idle.patience = (u32)min_u64(vcpu->idle.patience * 2 + 1, IDLE_PATIENCE_MAX);
+	vcpu->vm->ops->idle(vcpu);
+}
+
+/* A signal sets something in cpu.stop; what comes by the LAPIC's timer is found when the vCPU looks. */
+static void wait_for_stop(struct vcpu *vcpu)
+{
+	u64 from = host_tsc(), slept, deadline = vcpu_irq_fall_asleep(vcpu);
+	int r;
+
+	atomic_xchg(&vcpu->blocked, 1);
+	r = host_wait(&vcpu->cpu.stop, 0, deadline);
+	if (r == -EINTR)
+		atomic_or(&vcpu->cpu.stop, X86_STOP_SIGNAL);
+	atomic_set(&vcpu->blocked, 0);
+	vcpu_irq_wake_up(vcpu, r == -ETIMEDOUT);
+	slept = host_tsc() - from;
+	vcpu_steal_slept(vcpu, slept);
+	note_sleep(vcpu, slept);
+}
+
+/* Sleeps until something is set in cpu.stop or the LAPIC's timer expires. */
 static int vcpu_sleep(struct vcpu *vcpu)
 {
 	put_fpu(vcpu);
 	vcpu_guest_leave(vcpu);
-	if (!halt_poll(vcpu)) {
-		atomic_xchg(&vcpu->blocked, 1);
-		if (host_wait(&vcpu->cpu.stop, 0, 0) == -EINTR)
-			atomic_or(&vcpu->cpu.stop, X86_STOP_SIGNAL);
-		atomic_set(&vcpu->blocked, 0);
-	}
+	if (!halt_poll(vcpu))
+		wait_for_stop(vcpu);
 	vcpu_guest_enter(vcpu);
 	if (atomic_read(&vcpu->cpu.stop) & X86_STOP_SIGNAL) {
 		vcpu->run->exit_reason = KVM_EXIT_INTR;

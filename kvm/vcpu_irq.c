@@ -271,7 +271,7 @@ bool vcpu_irq_pending(struct vcpu *vcpu)
 	if (!vcpu->apic)
 		return vcpu->user_irq >= 0;
 	settle_pv_eoi(vcpu);
-	lapic_timer_poll(vcpu->apic, false);
+	lapic_timer_poll(vcpu->apic);
 	return extint_pending(vcpu) || lapic_pending(vcpu->apic) >= 0;
 }
 
@@ -306,15 +306,15 @@ int vcpu_irq_take(struct vcpu *vcpu)
 	return pic_acknowledge(&vcpu->vm->irqchip->pic);
 }
 
-u64 vcpu_irq_deadline_ns(struct vcpu *vcpu)
+u64 vcpu_irq_fall_asleep(struct vcpu *vcpu)
 {
-	return vcpu->apic ? lapic_timer_deadline_ns(vcpu->apic) : 0;
+	return vcpu->apic ? lapic_timer_hand_over(vcpu->apic) : 0;
 }
 
-void vcpu_irq_poll_timer(struct vcpu *vcpu)
+void vcpu_irq_wake_up(struct vcpu *vcpu, bool expired)
 {
 	if (vcpu->apic)
-		lapic_timer_poll(vcpu->apic, true);
+		lapic_timer_take_back(vcpu->apic, expired);
 }
 
 bool vcpu_irq_accepts_extint(struct vcpu *vcpu)
@@ -566,7 +566,7 @@ static long vcpu_get_lapic(void *object, unsigned long arg)
 	if (!vcpu->apic)
 		return -EINVAL;
 	settle_pv_eoi(vcpu);
-	lapic_timer_poll(vcpu->apic, false);
+	lapic_timer_poll(vcpu->apic);
 	lapic_get_state(vcpu->apic, &s, vcpu->vm->x2apic_ids32);
 	return host_copy_to_user(arg, &s, sizeof(s));
 }

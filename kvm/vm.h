@@ -233,6 +233,11 @@ struct vcpu {
 	bool debug_waits;		/* KVM_EXIT_DEBUG follows the MMIO write that userspace is being told of */
 	bool tpr_lowered;		/* CR8 written below its old value with the LAPIC in userspace: KVM_EXIT_SET_TPR */
 	bool smi_pending;
+	struct {
+		u32 period_ms;		/* c: by the engine; 0: it does not want to know */
+		u64 since, slept;	/* host TSC: when the period began; how long of it the thread has slept */
+		u32 periods, patience;	/* idle ones in a row; how many of them until the engine is told */
+	} idle;
 	bool keep_fpu;			/* the engine leaves the guest's FPU state live, as it will be entered again */
 	int user_irq;			/* KVM_INTERRUPT without in-kernel irqchip: vector or -1 */
 	u32 mp_state;			/* a: KVM_MP_STATE_* */

@@ -188,8 +188,13 @@ void lapic_timer_divide_changed(struct lapic *l);
 void lapic_timer_start(struct lapic *l, u32 remaining);
 u32 lapic_timer_count(struct lapic *l);
 /* If the timer has expired: delivers LVTT, arms the next period. Owner; cheap when it has not. */
-void lapic_timer_poll(struct lapic *l, bool look_at_clock);
-u64 lapic_timer_deadline_ns(const struct lapic *l);
+void lapic_timer_poll(struct lapic *l);
+/*
+ * The owner is about to sleep, until this moment at most: the timer thread need not look. 0: for as long as it likes. Then it
+ * says whether that moment has come.
+ */
+u64 lapic_timer_hand_over(struct lapic *l);
+void lapic_timer_take_back(struct lapic *l, bool expired);
 
 /* Delivers what an LVT entry says. */
 int lapic_deliver_local(struct lapic *l, unsigned reg);

@@ -132,11 +132,11 @@ u32 lapic_timer_count(struct lapic *l)
 	return (u32)(remaining_ns(l, host_monotonic_ns()) / l->timer.divide);
 }
 
-void lapic_timer_poll(struct lapic *l, bool look_at_clock)
+void lapic_timer_poll(struct lapic *l)
 {
 	u64 now, target = l->timer.target_ns;
 
-	if (!atomic_read(&l->timer.fired) && !look_at_clock)
+	if (!atomic_read(&l->timer.fired))
 		return;
 	atomic_xchg(&l->timer.fired, 0);
 	if (!target)
@@ -155,9 +155,20 @@ void lapic_timer_poll(struct lapic *l, bool look_at_clock)
 		arm(l, now + l->timer.period_ns - (now - target) % l->timer.period_ns, now);
 }
 
-u64 lapic_timer_deadline_ns(const struct lapic *l)
+u64 lapic_timer_hand_over(struct lapic *l)
 {
+	if (!l->timer.target_ns || l->timer.target_ns == ~0ull)
+		return 0;
+	host_timer_cancel(&l->timer.host);
 	return l->timer.target_ns;
+}
+
+void lapic_timer_take_back(struct lapic *l, bool expired)
+{
+	if (!l->timer.target_ns || l->timer.target_ns == ~0ull)
+		return;
+	if (expired || host_timer_arm(&l->timer.host, l->timer.target_ns))
+		atomic_set(&l->timer.fired, 1);
 }
 
 u64 lapic_get_tsc_deadline(struct lapic *l)

@@ -211,6 +211,18 @@ void block_flush_all(struct soft_vcpu *soft)
 	translate_flush(soft);
 }
 
+void block_release(struct soft_vcpu *soft)
+{
+	size_t used = soft->arena_used;
+
+	block_flush_all(soft);
+	host_zero_pages(soft->arena, used);
+	block_pages_release(soft);
+	host_zero_pages(soft->fetch, sizeof(soft->fetch));
+	host_zero_pages(soft->jump, sizeof(soft->jump));
+	translate_release(soft);
+}
+
 /* NULL: everything had to be thrown away. */
 static struct block *block_alloc(struct soft_vcpu *soft, size_t size)
 {

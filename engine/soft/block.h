@@ -154,6 +154,7 @@ bool block_page_compare(struct soft_vcpu *soft, struct block_page *page, u64 chu
 void block_page_close(struct soft_vcpu *soft, struct block_page *page);
 /* What others have posted is looked at; slots_changed: not, as memory may be gone. */
 void block_take_posts(struct soft_vcpu *soft, bool slots_changed);
-void block_pages_destroy(struct soft_vcpu *soft);
+/* The vCPU has no code of any page any more; none of its blocks is in use. */
+void block_pages_release(struct soft_vcpu *soft);
 
 #endif

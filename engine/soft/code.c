@@ -131,6 +131,13 @@ size_t code_commit(struct code_region *r, size_t offset)
 	return n;
 }
 
+void code_release(struct code_region *r)
+{
+	size_t from = (r->used + 4095) & ~(size_t)4095;
+
+	madvise(r->write + from, r->size - from, MADV_REMOVE);
+}
+
 u8 *code_alloc(struct code_region *r, size_t n)
 {
 	size_t start = (r->used + 15) & ~(size_t)15;

@@ -22,6 +22,8 @@ struct code_region {
  */
 int code_create(struct code_region *r, size_t size);
 void code_destroy(struct code_region *r);
+/* The memory of all that code_alloc() has not handed out is given back. */
+void code_release(struct code_region *r);
 /* Why the last code_create() of this process failed: one line, static storage; NULL if none did. */
 const char *code_error(void);
 

@@ -5,6 +5,8 @@
  * While it runs, the guest's x87/SSE/AVX state is in the host's registers and guest memory is accessed through plain
  * pointers; a host fault there (a slot whose hva is not accessible) unwinds to soft_run() and becomes -EFAULT.
  */
+#include <stdlib.h>
+
 #include "engine/soft/native.h"
 #include "engine/soft/soft.h"
 #include "engine/soft/translate.h"
@@ -282,6 +284,19 @@ static enum engine_exit soft_complete(struct vcpu *vcpu)
 	return guarded(vcpu, step_once);
 }
 
+#define IDLE_MS 10000
+/* What an idle guest does anyway takes less than this: nothing is gained by decoding it again. */
+#define IDLE_ROOM (6u << 20)
+
+/* ANYKVM_IDLE_MS; 0: whatever was decoded stays. */
+static u32 idle_period(void)
+{
+	const char *value = getenv("ANYKVM_IDLE_MS");
+	long ms = value ? atol(value) : IDLE_MS;
+
+	return ms < 0 || ms > 1000000000 ? IDLE_MS : (u32)ms;
+}
+
 static int soft_vcpu_create(struct vcpu *vcpu)
 {
 	struct soft_vcpu *soft = host_alloc_pages(sizeof(*soft));
@@ -303,6 +318,7 @@ static int soft_vcpu_create(struct vcpu *vcpu)
 	soft->stat = vcpu->stat;
 	vcpu->engine = soft;
 	vcpu->cpu.mem = &soft_mem_ops;
+	vcpu->idle.period_ms = idle_period();
 	soft_tlb_init(&vcpu->cpu);
 	translate_create(&vcpu->cpu, soft);
 	window_create(vcpu);
@@ -353,6 +369,16 @@ static void soft_device_done(struct vcpu *vcpu)
 	block_distrust_devices(vcpu->engine);
 }
 
+static void soft_idle(struct vcpu *vcpu)
+{
+	struct soft_vcpu *soft = vcpu->engine;
+
+	if (soft->arena_used < IDLE_ROOM && vcpu->idle.period_ms >= IDLE_MS)
+		return;
+	soft_tlb_release(&vcpu->cpu);
+	block_release(soft);
+}
+
 static const struct engine_ops engine_soft = {
 	.name = "soft",
 	.vcpu_guard = WINDOW_GUARD,
@@ -367,6 +393,7 @@ static const struct engine_ops engine_soft = {
 	.protect = soft_protect,
 	.memory_changed = soft_memory_changed,
 	.device_done = soft_device_done,
+	.idle = soft_idle,
 };
 
 const struct engine_ops *engine_select(void)

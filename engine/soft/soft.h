@@ -159,6 +159,8 @@ static inline struct soft_vcpu *soft_of(struct x86_cpu *cpu)
 extern const struct x86_mem_ops soft_mem_ops;
 void soft_tlb_init(struct x86_cpu *cpu);
 void soft_tlb_flush(struct x86_cpu *cpu, bool keep_global);
+/* A flush that leaves no memory in use for what was there. */
+void soft_tlb_release(struct x86_cpu *cpu);
 /* Takes away write rights to the page at hva from all entries: code is being decoded there. */
 void soft_tlb_protect(struct x86_cpu *cpu, u64 hva);
 /* The same for the pages that other vCPUs have posted. */
@@ -252,6 +254,8 @@ void block_distrust_devices(struct soft_vcpu *soft);
 /* Out of use, its memory to be used again; nothing leads to it. If it is executing, X86_STOP_CODE must be set. */
 void block_void(struct soft_vcpu *soft, struct block *b);
 void block_flush_all(struct soft_vcpu *soft);
+/* The same, and the memory is given back; nothing is being executed. */
+void block_release(struct soft_vcpu *soft);
 
 /* ---- step.c, run.c ---------------------------------------------------------------------------------------------------- */
 

@@ -182,6 +182,15 @@ void soft_tlb_flush(struct x86_cpu *cpu, bool keep_global)
 	block_flush_jumps(soft_of(cpu), keep_global);
 }
 
+void soft_tlb_release(struct x86_cpu *cpu)
+{
+	struct soft_tlb *tlb = &soft_of(cpu)->tlb;
+
+	soft_tlb_flush(cpu, false);
+	host_zero_pages(cpu->tlbs, tlb->sets * sizeof(cpu->tlbs[0]));
+	make_sets(cpu, 0, tlb->sets);
+}
+
 static void soft_flush_pcid(struct x86_cpu *cpu, unsigned pcid)
 {
 	struct soft_vcpu *soft = soft_of(cpu);

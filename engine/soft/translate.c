@@ -207,6 +207,16 @@ bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b,
 	return true;
 }
 
+static size_t targets_size(const struct jit *jit)
+{
+	return jit->nr_slots * sizeof(jit->target[0]);
+}
+
+static size_t extents_size(const struct jit *jit)
+{
+	return jit->max_extents * sizeof(jit->extent[0]);
+}
+
 void translate_flush(struct soft_vcpu *soft)
 {
 	struct jit *jit = soft->jit;
@@ -220,6 +230,19 @@ void translate_flush(struct soft_vcpu *soft)
 	jit->nr_extents = 0;
 	jit->link = 0;
 	atomic_or(&jit->cpu->stop, X86_STOP_CODE);
+}
+
+void translate_release(struct soft_vcpu *soft)
+{
+	struct jit *jit = soft->jit;
+
+	if (!jit)
+		return;
+	code_release(&jit->region);
+	host_zero_pages(jit->jump, sizeof(jit->jump));
+	host_zero_pages(jit->target, targets_size(jit));
+	host_zero_pages(jit->extent, extents_size(jit));
+	jit->committed = 0;
 }
 
 /* ---- host faults ----------------------------------------------------------------------------------- */
@@ -269,16 +292,6 @@ static bool asked_for(const char *variable)
 	const char *value = getenv(variable);
 
 	return value && value[0] == '1';
-}
-
-static size_t targets_size(const struct jit *jit)
-{
-	return jit->nr_slots * sizeof(jit->target[0]);
-}
-
-static size_t extents_size(const struct jit *jit)
-{
-	return jit->max_extents * sizeof(jit->extent[0]);
 }
 
 static void free_room(struct jit *jit)

@@ -28,6 +28,9 @@ void translate_unlink(struct soft_vcpu *soft, struct block *b);
 /* All blocks have been thrown away: so are their translations, and nothing of them runs any more. */
 void translate_flush(struct soft_vcpu *soft);
 
+/* After that: the memory is given back. */
+void translate_release(struct soft_vcpu *soft);
+
 /*
  * After a host fault: if it happened in translated code, brings the guest's registers back from f into
  * cpu, and finds the instruction (soft->insn).

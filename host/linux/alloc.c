@@ -54,6 +54,11 @@ void *host_alloc_dense(size_t size)
 	return host_alloc_pages(size);
 }
 
+void host_zero_pages(void *p, size_t size)
+{
+	memset(p, 0, size);
+}
+
 void *host_alloc_shared(size_t size)
 {
 	return host_alloc_pages(size);

@@ -18,6 +18,7 @@
 #endif
 
 #define ALLOC_ALIGN 64
+#define PAGE_BYTES 4096ull
 
 void *host_alloc(size_t size)
 {
@@ -74,6 +75,19 @@ void *host_alloc_dense(size_t size)
 	if (p)
 		sys_call3(SYS_madvise, (long)p, (long)size, MADV_HUGEPAGE);
 	return p;
+}
+
+void host_zero_pages(void *p, size_t size)
+{
+	u64 start = (u64)p, end = start + size, first = (start + PAGE_BYTES - 1) & ~(PAGE_BYTES - 1);
+	u64 last = end & ~(PAGE_BYTES - 1);
+
+	if (first < last && !sys_call3(SYS_madvise, (long)first, (long)(last - first), MADV_DONTNEED)) {
+		memset(p, 0, first - start);
+		memset((void *)last, 0, end - last);
+	} else {
+		memset(p, 0, size);
+	}
 }
 
 static u64 inode_of(int fd)

@@ -468,6 +468,56 @@ static void test_both_write_beside(void **state)
 	{ #f " (translator)", f, setup, teardown, (void *)"jit" }, \
 	{ #f " (both)", f, setup, teardown, (void *)"auto" }
 
+/* ---- a guest with little to do -------------------------------------------------------------------- */
+
+#define WRITE_MSR(index, value) "mov $" #index ", %ecx; mov $" #value ", %eax; xor %edx, %edx; wrmsr\n"
+
+/* A tick every 2 ms: x2APIC's timer. After each some work, by routines that call each other. */
+ROUTINE(dozing, WRITE_MSR(0x80f, 0x1ff) WRITE_MSR(0x83e, 0xb) WRITE_MSR(0x832, 0x20040) WRITE_MSR(0x838, 2000000)
+		"xor %ebx, %ebx; mov $40, %ebp; mov $0x20000, %edi; mov $0x24000, %esi\n"
+		"1: sti; hlt; cli; mov $100, %r8d\n"
+		"2: call *%rdi; add %eax, %ebx; call *%rsi; add %eax, %ebx; dec %r8d; jnz 2b\n"
+		"dec %ebp; jnz 1b; out %al, $0x10; hlt");
+ROUTINE(tick, "push %rax; push %rcx; push %rdx\n" WRITE_MSR(0x80b, 0) "pop %rdx; pop %rcx; pop %rax; iretq");
+
+/* What it has decoded is thrown away while it sleeps, if the processor is free enough for it to be idle. */
+static void test_idle(void **state)
+{
+	int own = anykvm_ioctl(kvm, KVM_CREATE_VM, 0), cpu;
+	struct kvm_regs r = { .rip = CODE, .rsp = STACK, .rflags = 2 };
+	struct kvm_run *exit;
+	struct kvm_sregs s;
+
+	(void)state;
+	api(own, KVM_CREATE_IRQCHIP, NULL);
+	api(own, KVM_SET_USER_MEMORY_REGION,
+	    &(struct kvm_userspace_memory_region){ .memory_size = RAM_SIZE, .userspace_addr = (uint64_t)ram });
+	LOAD(CODE, dozing);
+	LOAD(SUB, give_1);
+	LOAD(OTHER, give_2);
+	LOAD(FAULT + 0x100, tick);
+	word(0x5010, 0x00cf93000000ffffull);
+	word(IDT + 16 * 0x40, (FAULT + 0x100) | 8 << 16 | 0x8e00ull << 32);
+	setenv("ANYKVM_IDLE_MS", "3", 1);
+	cpu = anykvm_ioctl(own, KVM_CREATE_VCPU, 0);
+	unsetenv("ANYKVM_IDLE_MS");
+	assert_true(cpu >= 0);
+	exit = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, cpu, 0);
+	set_cpuid(cpu);
+	set_system(cpu, true);
+	api(cpu, KVM_GET_SREGS, &s);
+	s.apic_base |= 0xc00;
+	api(cpu, KVM_SET_SREGS, &s);
+	api(cpu, KVM_SET_REGS, &r);
+	api(cpu, KVM_RUN, NULL);
+	assert_int_equal(exit->exit_reason, KVM_EXIT_IO);
+	api(cpu, KVM_GET_REGS, &r);
+	assert_int_equal(r.rbx, 40 * 100 * 3);
+	munmap(exit, PAGE);
+	anykvm_close(cpu);
+	anykvm_close(own);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -486,6 +536,7 @@ int main(void)
 		BOTH(test_dma_without_paging),
 		BOTH(test_other_vcpu_writes),
 		BOTH(test_both_write_beside),
+		BOTH(test_idle),
 	};
 
 	alarm(600);

@@ -374,7 +374,7 @@ static unsigned ticks(u64 ns, u64 step)
 
 	for (u64 t = 0; t < ns; t += step) {
 		fake_advance(step);
-		lapic_timer_poll(&l, false);
+		lapic_timer_poll(&l);
 		if (lapic_take(&l) == 0x31) {
 			n++;
 			lapic_eoi(&l);
@@ -435,7 +435,10 @@ static void timer_deadline(void **state)
 	assert_int_equal(fake_armed(), 0);
 	lapic_set_tsc_deadline(&l, (fake_now + 3 * MS) * 2);
 	assert_true(lapic_get_tsc_deadline(&l) == (fake_now + 3 * MS) * 2);
-	assert_true(lapic_timer_deadline_ns(&l) == fake_now + 3 * MS);
+	assert_true(lapic_timer_hand_over(&l) == fake_now + 3 * MS);
+	assert_int_equal(fake_armed(), 0);
+	lapic_timer_take_back(&l, false);
+	assert_int_equal(fake_armed(), 1);
 	write_reg(APIC_REG_TMICT, 1000);
 	assert_int_equal(read_reg(APIC_REG_TMCCT), 0);
 	assert_int_equal(ticks(2 * MS, MS), 0);
@@ -443,7 +446,7 @@ static void timer_deadline(void **state)
 	assert_int_equal(lapic_get_tsc_deadline(&l), 0);
 	lapic_set_tsc_deadline(&l, 1); /* in the past: at once */
 	assert_int_equal(rechecks, 1);
-	lapic_timer_poll(&l, false);
+	lapic_timer_poll(&l);
 	assert_int_equal(lapic_take(&l), 0x31);
 	lapic_eoi(&l);
 	lapic_set_tsc_deadline(&l, ~0ull);
@@ -459,7 +462,7 @@ static void timer_late_callback(void **state)
 	write_reg(APIC_REG_TDCR, 0xb);
 	write_reg(APIC_REG_TMICT, 5000000);
 	l.timer.host.fire(&l.timer.host);
-	lapic_timer_poll(&l, false);
+	lapic_timer_poll(&l);
 	assert_int_equal(lapic_pending(&l), -1);
 	assert_int_equal(ticks(10 * MS, MS), 1);
 }
@@ -492,7 +495,7 @@ static void state_round_trip(void **state)
 	assert_true(last_eoi_level);
 	assert_int_equal(lapic_pending(&l), 0x45);
 	fake_advance(3 * MS);
-	lapic_timer_poll(&l, false);
+	lapic_timer_poll(&l);
 	assert_int_equal(l.regs[APIC_REG_IRR + 1] >> 17 & 1, 1);
 }
 
@@ -516,7 +519,8 @@ static void state_x2apic_ids(void **state)
 	memset(&s, 0xff, sizeof(s)); /* nonsense must do no harm */
 	assert_int_equal(lapic_set_state(&l, &s, false), 0);
 	assert_int_equal(l.regs[APIC_REG_LDR], (0xffu >> 4) << 16 | 1u << 15);
-	lapic_timer_poll(&l, true);
+	lapic_timer_take_back(&l, true);
+	lapic_timer_poll(&l);
 	assert_int_equal(lapic_take(&l), -1);
 	lapic_eoi(&l);
 	lapic_reset(&l, true, false, true);
