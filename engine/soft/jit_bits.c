@@ -8,11 +8,13 @@
 
 /* ---- bit tests --------------------------------------------------------------------------------------- */
 
-/* The linear address of the unit that holds the bit: the offset is signed. */
-static void unit_address(struct jit_block *t, const struct x86_insn *insn, unsigned size)
+#define UNITS 32 /* bytes that hold what the low 8 bits of an offset select */
+
+/* JIT_A: the operand's linear address, moved by the offset but for its low 8 bits. The offset is signed. */
+static void move_address(struct jit_block *t, const struct x86_insn *insn, unsigned size)
 {
-	unsigned log = (unsigned)__builtin_ctz(size), reg;
 	struct emit *e = &t->e;
+	unsigned reg;
 
 	jit_linear(t, insn);
 	reg = jit_get(t, insn->operand[1].reg, JIT_B);
@@ -20,56 +22,30 @@ static void unit_address(struct jit_block *t, const struct x86_insn *insn, unsig
 		emit_mov(e, 8, JIT_B, reg);
 	else
 		emit_op_reg(e, 8, size == 4 ? 0x63 : 0x0fbf, JIT_B, reg); /* MOVSXD, MOVSX */
-	emit_shift(e, EMIT_SAR, 8, JIT_B, 3 + log);
-	emit_lea(e, t->word, JIT_A, (struct emit_mem){ .base = JIT_A, .index = JIT_B, .scale = (u8)log });
+	emit_shift(e, EMIT_SAR, 8, JIT_B, 8);
+	emit_shift(e, EMIT_SHL, 8, JIT_B, 5);
+	emit_lea(e, t->word, JIT_A, EMIT_MEM_INDEX(JIT_A, JIT_B, 0));
 }
 
-/* Only CF is defined, the other flags stay. */
-static void test(struct jit_block *t, const struct x86_insn *insn, unsigned size, struct emit_mem m)
-{
-	jit_load_flags(t);
-	emit_load(&t->e, size, JIT_A, m);
-	emit_op_reg(&t->e, size, 0x0fa3, jit_get(t, insn->operand[1].reg, JIT_B), JIT_A);
-	jit_wrote_flags(t, insn);
-}
-
-/* AH of LAHF, in the second byte of cpu->cc, has CF as bit 0. */
-static void change(struct jit_block *t, const struct x86_insn *insn, unsigned size, struct emit_mem m)
-{
-	struct emit_mem ah = EMIT_GS((s32)offsetof(struct x86_cpu, cc) + 1);
-	struct emit *e = &t->e;
-
-	emit_mov(e, 4, JIT_B, jit_get(t, insn->operand[1].reg, JIT_B));
-	emit_alu_imm(e, EMIT_AND, 4, JIT_B, (s32)size * 8 - 1);
-	if (insn->prefix & X86_PFX_LOCK)
-		emit8(e, 0xf0);
-	emit_op_mem(e, size, 0x0fa3 + (unsigned)(insn->op - X86_OP_BT) * 8, JIT_B, m);
-	emit_setcc(e, JIT_IF_BELOW, JIT_B);
-	emit_op_mem(e, 1, 0x80, EMIT_AND, ah);
-	emit8(e, 0xfe);
-	emit_op_mem(e, 1, 0x08, JIT_B, ah); /* OR */
-	jit_flags_in_memory(t);
-}
-
+/* The host's own with an offset of 8 bits, which is had without touching flags: they stay but for CF. */
 static bool moved_bit_test(struct jit_block *t, const struct x86_insn *insn)
 {
 	unsigned size = insn->operand[0].size;
-	bool write = insn->op != X86_OP_BT;
+	struct emit *e = &t->e;
 	struct emit_mem m;
 
 	if (!jit_ea_possible(insn) || insn->asize != t->word || jit_may_be_limited(insn, t->word))
 		return false;
-	if (write)
-		jit_save_flags(t);
-	else
-		jit_risk_flags(t);
+	jit_risk_flags(t);
 	t->in_host = false;
-	unit_address(t, insn, size);
-	m = jit_operand_at(t, size, write);
-	if (write)
-		change(t, insn, size, m);
-	else
-		test(t, insn, size, m);
+	move_address(t, insn, size);
+	m = jit_operand_at(t, UNITS, insn->op != X86_OP_BT);
+	jit_load_flags(t);
+	emit_op_reg(e, 8, 0x0fb6, JIT_B, jit_get(t, insn->operand[1].reg, JIT_B)); /* MOVZX of a byte */
+	if (insn->prefix & X86_PFX_LOCK)
+		emit8(e, 0xf0);
+	emit_op_mem(e, size, 0x0fa3 + (unsigned)(insn->op - X86_OP_BT) * 8, JIT_B, m);
+	jit_wrote_flags(t, insn);
 	return true;
 }
 

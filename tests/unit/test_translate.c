@@ -343,11 +343,47 @@ static void bmi(void)
 	put8(0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
+/* MULX, ANDN, BZHI, BEXTR, BLSR of memory; high bytes; BT... with an offset of 16 bits in a register; CMPXCHG8B; XLAT, LODS... */
+static void various(void)
+{
+	static const uint8_t vex[][2] = { { 0xf6, 3 }, { 0xf2, 0 }, { 0xf5, 0 }, { 0xf7, 0 }, { 0xf3, 0 } };
+	static const uint8_t high[] = { 0x88, 0x8a, 0x02, 0x00, 0x10, 0x12, 0x38, 0x84 };
+	unsigned n = rnd(16), base = base_reg[rnd(3)];
+
+	if (n < 5) {
+		unsigned reg = n == 4 ? 1 : pick_reg();
+
+		put8(0xc4);
+		put8((~reg >> 3 & 1) << 7 | 0x40 | (~base >> 3 & 1) << 5 | 2);
+		put8(rnd(2) << 7 | (~pick_reg() & 15) << 3 | vex[n][1]);
+		put8(vex[n][0]);
+		put8(0x80 | (reg & 7) << 3 | (base & 7));
+		if ((base & 7) == 4)
+			put8(0x24);
+		put(rnd(0x800), 4);
+	} else if (n < 8) {
+		if (base >= 8 || base == 4)
+			return;
+		put8(high[rnd(8)]), put8(0x80 | (4 + rnd(4)) << 3 | base), put(rnd(0x800), 4);
+	} else if (n < 12) {
+		modrm_form(0x66, 1, 0xa3 + 8 * rnd(4), rnd(16), 0, true, 0);
+	} else if (n == 12) {
+		modrm_form(0, 1, 0xc7, 1, 0, true, 0);
+	} else if (n == 13) {
+		modrm_form(0, 0, 0x8c, rnd(6), 2, one_in(2), 0);
+	} else if (base == 3 || base == 6 || base == 7) {
+		static const uint8_t by_base[8][2] = { [3] = { 0xd7, 0xd7 }, [6] = { 0xac, 0xad }, [7] = { 0xaa, 0xab } };
+
+		put8(by_base[base][rnd(2)]);
+	}
+}
+
 static void one_instruction(void)
 {
 	static void (*const kinds[])(void) = {
 		alu, alu, alu, immediate, immediate, unary, unary, move, move, move, two_byte, two_byte,
 		two_byte_imm, short_form, lea, stack, call, jump, jump, vector, vector, bmi, divide, push_memory,
+		various, various,
 	};
 
 	kinds[rnd(sizeof(kinds) / sizeof(kinds[0]))]();
