@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The VM's interrupt controllers: creation, wiring of the chips to each other, delivery of messages to
- * LAPICs, and the ioctls that concern them.
+ * The VM's interrupt controllers: creation, wiring of the chips to each other, and the ioctls that concern
+ * them.
  *
- * The way of an interrupt: irq_set_gsi() -> routes -> PIC pin, IOAPIC pin or MSI -> irq_deliver() ->
+ * The way of an interrupt: irq_set_gsi() -> routes -> PIC pin, IOAPIC pin or MSI -> irq_deliver() (deliver.c) ->
  * lapic_accept() of the vCPUs that are named -> a bit in IRR and a kick. Back: EOI on the vCPU's thread ->
  * IOAPIC or PIC -> irq_acked() -> whoever waits for the GSI (PIT, resampling irqfds).
  */
@@ -13,133 +13,7 @@
 #include "kvm/irqchip.h"
 #include "kvm/xen.h"
 
-/* ---- delivery ----------------------------------------------------------------------------------- */
-
-static bool present(const struct vcpu *vcpu)
-{
-	return vcpu->apic && lapic_enabled_hw(vcpu->apic);
-}
-
-static int deliver_to(struct vcpu *vcpu, const struct apic_message *m)
-{
-	return lapic_accept(vcpu->apic, m);
-}
-
-/* Physical: the id leads to its vCPU unless the guest has renumbered its APICs. -1: look at all. */
-static int deliver_physical(struct vm *vm, const struct apic_message *m)
-{
-	struct vcpu *vcpu = vm_vcpu_by_id(vm, m->dest);
-
-	if (!vcpu || !present(vcpu) || !lapic_matches(vcpu->apic, m->dest, false, false))
-		return -1;
-	return deliver_to(vcpu, m);
-}
-
-/* Logical with all APICs in x2APIC mode: cluster and bit are the id. */
-static int deliver_cluster(struct vm *vm, const struct apic_message *m)
-{
-	u32 first = m->dest >> 16 << 4;
-	int r = 0;
-
-	for (u32 bits = m->dest & 0xffff; bits; bits &= bits - 1) {
-		struct vcpu *vcpu = vm_vcpu_by_id(vm, first + (u32)__builtin_ctz(bits));
-
-		if (vcpu && present(vcpu))
-			r += deliver_to(vcpu, m);
-	}
-	return r;
-}
-
-static bool named(struct vm *vm, const struct vcpu *vcpu, const struct lapic *source,
-		  const struct apic_message *m)
-{
-	if (!present(vcpu))
-		return false;
-	switch (m->shorthand) {
-	case APIC_ALL:
-		return true;
-	case APIC_OTHERS:
-		return vcpu->apic != source;
-	case APIC_SELF:
-		return vcpu->apic == source;
-	}
-	return lapic_matches(vcpu->apic, m->dest, m->logical, !source && !vm->x2apic_no_broadcast_quirk);
-}
-
-static int deliver_all(struct vm *vm, const struct lapic *source, const struct apic_message *m)
-{
-	struct vcpu *vcpu;
-	int r = -1;
-
-	for (u32 i = 0; (vcpu = vm_vcpu(vm, i)); i++) {
-		if (named(vm, vcpu, source, m))
-			r = (r < 0 ? 0 : r) + deliver_to(vcpu, m);
-	}
-	return r;
-}
-
-/*
- * Lowest priority goes, as in KVM, to a processor chosen by the vector among those that are named and
- * enabled.
- */
-static int deliver_lowest(struct vm *vm, const struct lapic *source, const struct apic_message *m)
-{
-	struct vcpu *vcpu, *chosen = NULL;
-	u32 n = 0, turn;
-
-	for (u32 i = 0; (vcpu = vm_vcpu(vm, i)); i++)
-		n += named(vm, vcpu, source, m) && lapic_enabled_sw(vcpu->apic);
-	if (!n)
-		return -1;
-	turn = m->vector % n;
-	for (u32 i = 0; (vcpu = vm_vcpu(vm, i)); i++) {
-		if (!named(vm, vcpu, source, m) || !lapic_enabled_sw(vcpu->apic))
-			continue;
-		chosen = vcpu;
-		if (!turn--)
-			break;
-	}
-	return chosen ? deliver_to(chosen, m) : -1;
-}
-
-int irq_deliver(struct vm *vm, struct lapic *source, const struct apic_message *m)
-{
-	bool lowest = m->delivery == APIC_LOWEST || m->redirect;
-	bool broadcast = m->dest == 0xff || m->dest == ~0u;
-	int r;
-
-	if (m->shorthand == APIC_SELF)
-		return source ? lapic_accept(source, m) : -1;
-	if (!m->shorthand && !broadcast && !m->logical) {
-		r = deliver_physical(vm, m);
-		if (r >= 0)
-			return r;
-	}
-	if (!m->shorthand && !broadcast && m->logical && !lowest && !atomic_read(&vm->irqchip->xapic_count))
-		return deliver_cluster(vm, m);
-	/* A physical broadcast is no lowest-priority message, whatever it says. */
-	if (lowest && (m->logical || m->shorthand || m->dest != 0xff))
-		return deliver_lowest(vm, source, m);
-	return deliver_all(vm, source, m);
-}
-
-int irq_deliver_msi(struct vm *vm, u64 address, u32 data)
-{
-	struct apic_message m = {
-		.dest = (u32)(address >> 12) & 0xff,
-		.vector = (u8)data,
-		.delivery = data >> 8 & 7,
-		.logical = address & BIT(2),
-		.redirect = address & BIT(3),
-		.level = data & BIT(15),
-		.assert = true,
-		.outside = true,
-	};
-
-	if (vm->x2apic_ids32)
-		m.dest |= (u32)(address >> 32) & 0xffffff00u;
-	return irq_deliver(vm, NULL, &m);
-}
+/* ---- routes -------------------------------------------------------------------------------------- */
 
 static int set_route(struct vm *vm, const struct irq_route *route, enum irq_source source, bool level,
 		     bool line_status)
@@ -246,7 +120,7 @@ static bool chip_ioapic_busy(struct ioapic *io, u32 dest, bool logical, u8 vecto
 	struct vcpu *vcpu;
 
 	for (u32 i = 0; (vcpu = vm_vcpu(vm, i)); i++) {
-		if (present(vcpu) && lapic_matches(vcpu->apic, dest, logical, quirk) &&
+		if (vcpu->apic && lapic_enabled_hw(vcpu->apic) && lapic_matches(vcpu->apic, dest, logical, quirk) &&
 		    lapic_vector_busy(vcpu->apic, vector))
 			return true;
 	}

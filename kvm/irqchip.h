@@ -80,13 +80,14 @@ static inline struct vcpu_lapic *vcpu_lapic_of(struct lapic *l)
 	return container_of(l, struct vcpu_lapic, lapic);
 }
 
-/* irq.c */
+/* deliver.c */
 /*
  * Sends a message to the LAPICs it names; source: the sender of an IPI. Number that took it, -1 if nobody
  * was named.
  */
 int irq_deliver(struct vm *vm, struct lapic *source, const struct apic_message *m);
 int irq_deliver_msi(struct vm *vm, u64 address, u32 data);
+/* irq.c */
 /*
  * Moves the line of a GSI through its routes: > 0 delivered, 0 coalesced, -1 ignored. Any thread, no lock
  * held.

@@ -197,6 +197,17 @@ static bool matches_logical(const struct lapic *l, u32 dest, bool x2apic)
 	}
 }
 
+bool lapic_has_id(const struct lapic *l, u32 id)
+{
+	return matches_physical(l, id, lapic_x2apic(l));
+}
+
+u8 lapic_logical_id(const struct lapic *l, bool *flat)
+{
+	*flat = get(l, APIC_REG_DFR) == DFR_FLAT;
+	return (u8)(get(l, APIC_REG_LDR) >> 24);
+}
+
 bool lapic_matches(const struct lapic *l, u32 dest, bool logical, bool broadcast_quirk)
 {
 	bool x2apic = lapic_x2apic(l);

@@ -138,6 +138,10 @@ static inline bool lapic_x2apic(const struct lapic *l)
 
 /* Any thread. Whether dest (in that mode) names this APIC; all_x2apic: 0xff is broadcast to x2APICs too. */
 bool lapic_matches(const struct lapic *l, u32 dest, bool logical, bool broadcast_quirk);
+/* Any thread. The same without broadcasts: whether the physical id is its. */
+bool lapic_has_id(const struct lapic *l, u32 id);
+/* Any thread; xAPIC mode: LDR's id, 0 none, and whether it is of the flat model. */
+u8 lapic_logical_id(const struct lapic *l, bool *flat);
 /* Any thread. Returns 1 accepted, 0 refused. */
 int lapic_accept(struct lapic *l, const struct apic_message *m);
 /* Any thread. The vector is requested or in service. */

@@ -37,4 +37,5 @@ void test_caps(void);
 void test_rings(void);
 void test_hyperv(void);
 void test_xen(void);
+void test_apic(void);
 #endif

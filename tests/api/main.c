@@ -105,7 +105,8 @@ int main(int argc, char **argv)
 		       { "caps", test_caps },
 		       { "rings", test_rings },
 		       { "hyperv", test_hyperv },
-		       { "xen", test_xen } };
+		       { "xen", test_xen },
+		       { "apic", test_apic } };
 	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
 	struct itimerval each = { { 0, 200000 }, { 0, 200000 } };
 
