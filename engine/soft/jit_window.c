@@ -104,7 +104,8 @@ static struct address explicit(struct jit_block *t, const struct x86_insn *insn)
 
 	if (is_simple(insn))
 		return simple(t, insn);
-	if (whole && insn->base == X86_REG_RIP) {
+	if (insn->base == X86_REG_RIP) {
+		a.disp = 0;
 		a.reg = sum(t, insn, (s32)(insn->disp + (s64)t->offset));
 		return a;
 	}
