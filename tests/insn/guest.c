@@ -191,8 +191,10 @@ static int add_slot(unsigned slot, u64 gpa, u64 size, u8 **host)
 	struct kvm_userspace_memory_region region = { .slot = slot,
 						      .guest_phys_addr = gpa,
 						      .memory_size = size };
+	int sharing = getenv("ANYKVM_WINDOWS") ? MAP_SHARED : MAP_PRIVATE;
 
-	*host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* Only shared memory can be mapped in windows as well (engine/soft/window.c). */
+	*host = mmap(NULL, size, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
 	region.userspace_addr = (u64)*host;
 	return api(vm, KVM_SET_USER_MEMORY_REGION, &region);
 }

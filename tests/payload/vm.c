@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The virtual machine of the payloads, by plain ioctls; the same processor everywhere. */
 #define _GNU_SOURCE 1
+#include <stdlib.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -92,9 +93,11 @@ static void add_slot(unsigned slot, unsigned flags, u64 gpa, u64 size, void *mem
 	must(vm_ioctl(vm_fd, KVM_SET_USER_MEMORY_REGION, &region), "KVM_SET_USER_MEMORY_REGION");
 }
 
+/* Only shared memory can be mapped in windows as well (engine/soft/window.c). */
 static void *allocate(size_t size)
 {
-	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int sharing = getenv("ANYKVM_WINDOWS") ? MAP_SHARED : MAP_PRIVATE;
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS, -1, 0);
 
 	if (p == MAP_FAILED)
 		err(2, "mmap");
