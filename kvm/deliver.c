@@ -6,7 +6,8 @@
  *    names nobody is delivered to none (0).
  *  - Lowest priority in logical modes chooses among the bits that are set, by the vector; if nobody has the chosen bit the
  *    message is lost. Else, and for shorthands, it chooses among those that are named and enabled.
- *  - Broadcasts, shorthands, and logical messages while processors differ in mode go to whoever matches (-1: nobody).
+ *  - Broadcasts, shorthands, logical messages while processors differ in mode, and all messages of a VM without vCPUs go to
+ *    whoever matches (-1: nobody).
  *
  * Nothing is locked: a guest that changes its APICs while messages are on the way gets the old or the new.
  */
@@ -232,7 +233,7 @@ int irq_deliver(struct vm *vm, struct lapic *source, const struct apic_message *
 
 	if (m->shorthand == APIC_SELF)
 		return source ? lapic_accept(source, m) : -1;
-	if (!m->shorthand && !is_broadcast(vm, source, m->dest)) {
+	if (!m->shorthand && atomic_read(&vm->nr_vcpus) && !is_broadcast(vm, source, m->dest)) {
 		if (!m->logical)
 			return deliver_to(find_physical(vm, m->dest), m);
 		if (deliver_logical(vm, m, lowest, &r))
