@@ -177,6 +177,113 @@ static void many(void)
 	printf("process/many: %u\n", n);
 }
 
+/* A VM of its own whose guest counts, in a thread. */
+static pthread_t start_counting(struct machine *m)
+{
+	static const uint8_t counting[] = { 0xfe, 0x06, 0x00, 0x01, 0xeb, 0xfa }; /* incb 0x100; jmp */
+	pthread_t thread;
+
+	*m = machine_open(false, true);
+	machine_ram(m);
+	machine_code(m, counting, sizeof(counting));
+	pthread_create(&thread, NULL, run_until_cancelled, m);
+	wait_for_guest(m);
+	return thread;
+}
+
+/* The process ends while its vCPU runs: by itself, with all closed before, or is killed. */
+static void count_and_end(unsigned how, int told)
+{
+	struct machine m;
+
+	start_counting(&m);
+	if (how == 1) {
+		close(m.vcpu);
+		close(m.vm);
+		close(m.kvm);
+	}
+	write(told, "x", 1);
+	if (how == 2)
+		pause();
+	_exit(7);
+}
+
+static void processes(void)
+{
+	pid_t child[50];
+	int ends[2], status;
+	unsigned exits = 0, kills = 0;
+	char c;
+
+	pipe(ends);
+	fflush(stdout);
+	for (unsigned i = 0; i < 50; i++) {
+		child[i] = fork();
+		if (!child[i])
+			count_and_end(i % 3, ends[1]);
+	}
+	for (unsigned i = 0; i < 50;)
+		i += read(ends[0], &c, 1) == 1;
+	for (unsigned i = 0; i < 50; i++) {
+		if (i % 3 == 2)
+			kill(child[i], SIGKILL);
+		while (waitpid(child[i], &status, 0) < 0)
+			;
+		exits += WIFEXITED(status) && WEXITSTATUS(status) == 7;
+		kills += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	}
+	printf("process/processes: exited=%u killed=%u\n", exits, kills);
+	close(ends[0]);
+	close(ends[1]);
+}
+
+/* While the vCPU runs: a child has no part in it, and goes; its descriptors are closed, and it runs on. */
+static void around_running(void)
+{
+	struct kvm_clock_data clock;
+	struct machine m;
+	pthread_t thread = start_counting(&m);
+	int status;
+
+	fflush(stdout);
+	if (!fork()) {
+		tell("process/child-of-running-vm", ask(m.vm, KVM_GET_CLOCK, &clock));
+		tell("process/child-of-running-vcpu", ask(m.vcpu, KVM_RUN, NULL));
+		own_vm("process/child-of-running-own");
+		fflush(stdout);
+		_exit(0);
+	}
+	while (wait(&status) < 0)
+		;
+	wait_for_guest(&m);
+	printf("process/runs-after-fork: 1\n");
+	close(m.vm);
+	close(m.kvm);
+	wait_for_guest(&m);
+	printf("process/runs-without-vm: 1\n");
+	pthread_cancel(thread);
+	pthread_join(thread, NULL);
+	run_halt(&m, "process/halts-without-vm");
+	m.vm = m.kvm = -1;
+	machine_close(&m);
+}
+
+static void without_memory(void)
+{
+	struct machine m = machine_open(false, true);
+	long r = run(m.vcpu);
+
+	printf("process/no-slot: %s", answer(r));
+	machine_ram(&m);
+	machine_code(&m, halt, sizeof(halt));
+	r = run(m.vcpu);
+	printf(" then %s exit=%u\n", answer(r), m.run->exit_reason);
+	machine_close(&m);
+	m = machine_open(true, true);
+	printf("process/no-slot+irqchip: %s\n", answer(run(m.vcpu)));
+	machine_close(&m);
+}
+
 static void close_one(struct machine *m, unsigned which)
 {
 	int *fd[] = { &m->kvm, &m->vm, &m->vcpu };
@@ -292,6 +399,9 @@ void test_process(void)
 	killed();
 	many();
 	closing();
+	processes();
+	around_running();
+	without_memory();
 	messages(&m);
 	run_halt(&m, "process/run-at-last");
 	machine_close(&m);
