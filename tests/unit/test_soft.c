@@ -14,6 +14,7 @@
 #include <string.h>
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -200,6 +201,17 @@ ROUTINE(write_beside, "xor %ebx, %ebx; xor %edx, %edx\n"
 		      "mov %dl, (%rdi); call *%rsi\n"
 		      "add %rax, %rbx; cmp %ecx, %edx; jne 1b; hlt");
 
+/* Of rcx pages from rdi on: writes to each; patches the subroutine at its start, and says so at rsi. */
+ROUTINE(touch_pages, "1: mov 1(%rdi), %al; mov %al, 1(%rdi); add $0x1000, %rdi; dec %ecx; jnz 1b; hlt");
+ROUTINE(patch_pages, "1: movb $0x22, 1(%rdi); add $0x1000, %rdi; dec %ecx; jnz 1b; movl $1, (%rsi); hlt");
+
+/* Calls them, says so at rsi + 4, and calls them once more when somebody has said something at rsi. */
+ROUTINE(call_pages, "xor %ebx, %ebx; mov %rdi, %r8; mov %ecx, %edx\n"
+		    "1: call *%rdi; add %rax, %rbx; add $0x1000, %rdi; dec %ecx; jnz 1b\n"
+		    "movl $1, 4(%rsi)\n"
+		    "2: pause; cmpl $0, (%rsi); je 2b\n"
+		    "3: call *%r8; add %rax, %rbx; add $0x1000, %r8; dec %edx; jnz 3b; hlt");
+
 ROUTINE(rep_stos1, "rep stosb; hlt");
 ROUTINE(rep_stos2, "rep stosw; hlt");
 ROUTINE(rep_stos4, "rep stosl; hlt");
@@ -333,6 +345,70 @@ static void test_patch_through_alias(void **state)
 {
 	(void)state;
 	patch(SUB, ALIAS + 2, sum(ROUNDS, 8, 0x11110011));
+}
+
+static void *run_in_thread(void *fd)
+{
+	anykvm_ioctl(*(int *)fd, KVM_RUN, 0);
+	return NULL;
+}
+
+/* As run_at(), by another vCPU. */
+static void run_other(int other, uint64_t rip, uint64_t rdi, uint64_t rsi)
+{
+	struct kvm_regs r = { .rip = rip, .rflags = 2, .rdi = rdi, .rsi = rsi, .rcx = regs.rcx };
+
+	api(other, KVM_SET_REGS, &r);
+	api(other, KVM_RUN, NULL);
+	api(other, KVM_GET_REGS, &r);
+	assert_int_equal(r.rcx, 0);
+}
+
+/*
+ * A vCPU that could write to n pages is outside while another one makes code of them; the second does not leave KVM_RUN
+ * while the first one, inside again, patches them all.
+ */
+static void patch_from_outside(int other, unsigned n)
+{
+	const uint64_t flags = DATA + 0x100, at = CODE + 0x800;
+	pthread_t thread;
+
+	for (unsigned i = 0; i < n; i++)
+		LOAD(ram + SUB + i * PAGE, give);
+	store(ram + flags, 0);
+	regs.rcx = n;
+	LOAD(ram + at, touch_pages);
+	run_other(other, at, SUB, 0);
+	LOAD(ram + CODE, call_pages);
+	regs.rip = CODE;
+	regs.rsp = STACK + 0x800;
+	regs.rflags = 2;
+	regs.rdi = SUB;
+	regs.rsi = flags;
+	api(vcpu, KVM_SET_REGS, &regs);
+	pthread_create(&thread, NULL, run_in_thread, &vcpu);
+	while (!*(volatile uint32_t *)(ram + flags + 4))
+		sched_yield();
+	LOAD(ram + at, patch_pages);
+	run_other(other, at, SUB, flags);
+	pthread_join(thread, NULL);
+	api(vcpu, KVM_GET_REGS, &regs);
+	assert_true(regs.rbx == n * (0x11111111ull + 0x11111122ull));
+}
+
+static void test_patch_by_other(void **state)
+{
+	int first = vcpu, other = anykvm_ioctl(vm, KVM_CREATE_VCPU, 1);
+
+	(void)state;
+	assert_true(other >= 0);
+	vcpu = other;
+	set_cpuid();
+	set_system();
+	vcpu = first;
+	patch_from_outside(other, 3);
+	patch_from_outside(other, 12);
+	anykvm_close(other);
 }
 
 static void test_data_beside_code(void **state)
@@ -877,6 +953,7 @@ int main(void)
 		BOTH(test_patch_over_page_end),
 		BOTH(test_patch_by_crossing_write),
 		BOTH(test_patch_through_alias),
+		BOTH(test_patch_by_other),
 		BOTH(test_data_beside_code),
 		BOTH(test_outside_write),
 		BOTH(test_outside_write_during_exit),
