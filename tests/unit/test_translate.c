@@ -1142,10 +1142,118 @@ static void test_interrupts(void **state)
 
 /* ---- at CPL 3 ------------------------------------------------------------------------------------------ */
 
+#define AREAS 5u
+#define AREA_TABLES 0x80000u /* a PD and a PT for each area */
+
+/* The data in each of the first few 4 GiB, its pages in another order. */
+static void map_areas(void)
+{
+	for (unsigned area = 1; area < AREAS; area++) {
+		unsigned pd = AREA_TABLES + area * 0x2000, pt = pd + 0x1000;
+
+		word(PAGE_TABLES + 0x1000 + 8 * 4 * area, pd | 7);
+		word(pd, pt | 7);
+		for (unsigned i = 0; i < 4; i++)
+			word(pt + 8 * ((DATA >> 12) + i), (DATA + ((i + area) & 3) * 0x1000) | 0x67);
+	}
+}
+
+/* rbx, rbp, rsi and rdi: what they are. */
+static int64_t area_base[8];
+
+/* op r8..r15, [base + disp32] in some page of some area that the displacement reaches. */
+static void area_access(void)
+{
+	static const uint8_t ops[] = { 0x8b, 0x89, 0x01, 0x03, 0x2b, 0x33, 0x3b, 0x13 };
+	static const uint8_t bases[] = { 3, 5, 6, 7 };
+	unsigned base = bases[rnd(4)];
+	int64_t disp = (int64_t)rnd(AREAS) * (1ll << 32) + DATA + 8 * rnd(0x7ff) - area_base[base];
+
+	if (disp != (int32_t)disp)
+		disp = (int64_t)((area_base[base] + 0x80000000ll) >> 32) * (1ll << 32) + DATA + 8 * rnd(0x7ff) - area_base[base];
+	if (disp != (int32_t)disp)
+		disp = 0;
+	put8(0x4c), put8(ops[rnd(sizeof(ops))]), put8(0x80 | rnd(8) << 3 | base), put((uint64_t)disp, 4);
+}
+
+/* mov, lea, add, sub, inc, dec, push, pop: a base moves, by much or little, or becomes another's copy. */
+static void area_move(void)
+{
+	static const uint8_t bases[] = { 3, 5, 6, 7 };
+	static const int32_t steps[] = { 0x7ffffff8, -0x7ffffff8, 0x40000000, -0x40000000, 0x3ffff000, 0x1000, -8, 16 };
+	unsigned a = bases[rnd(4)], b = bases[rnd(4)];
+	int32_t by = steps[rnd(8)];
+
+	put8(0x48);
+	switch (rnd(6)) {
+	case 0:
+		put8(0x89), put8(0xc0 | b << 3 | a); /* mov a, b */
+		area_base[a] = area_base[b];
+		break;
+	case 1:
+		put8(0x8d), put8(0x80 | a << 3 | b), put((uint64_t)by, 4); /* lea a, [b + by] */
+		area_base[a] = area_base[b] + by;
+		break;
+	case 2:
+		put8(0x81), put8(0xc0 | a), put((uint64_t)by, 4); /* add a, by */
+		area_base[a] += by;
+		break;
+	case 3:
+		put8(0x81), put8(0xe8 | a), put((uint64_t)by, 4); /* sub a, by */
+		area_base[a] -= by;
+		break;
+	case 4:
+		put8(0xff), put8(0xc0 | a); /* inc a */
+		area_base[a]++;
+		break;
+	default: /* movabs a, ... */
+		area_base[a] = (int64_t)rnd(AREAS) * (1ll << 32) + DATA + 8 * rnd(0x200);
+		put8(0xb8 | a), put((uint64_t)area_base[a], 8);
+	}
+}
+
+static void area_stack(void)
+{
+	static const char pushes[][3] = { "\x41\x50", "\x41\x58", "\x53\x90", "\x41\x57" }; /* push r8, pop r8, push rbx, push r15 */
+	int64_t top = (int64_t)rnd(AREAS) * (1ll << 32) + DATA + 0x800;
+
+	put8(0x48), put8(0xbc), put((uint64_t)top, 8); /* movabs rsp, ... */
+	for (unsigned n = 1 + rnd(4); n--;)
+		code(pushes[rnd(4)], 2);
+}
+
+/* Windows are of 4 GiB: bases that move from one into another, and displacements that reach there. */
+static void make_areas(void)
+{
+	unsigned n = 4 + rnd(24);
+	uint8_t *top;
+
+	map_areas();
+	at = ram + CODE + 16;
+	BYTES("\xb9"), put(20 + rnd(40), 4); /* mov ecx, ... */
+	top = at;
+	for (unsigned base = 3; base < 8; base++) {
+		if (base == 4)
+			continue;
+		area_base[base] = (int64_t)rnd(AREAS) * (1ll << 32) + DATA + 8 * rnd(0x200);
+		put8(0x48), put8(0xb8 | base), put((uint64_t)area_base[base], 8);
+	}
+	while (n--) {
+		if (one_in(8))
+			area_stack();
+		else if (one_in(3))
+			area_move();
+		else
+			area_access();
+	}
+	BYTES("\xff\xc9\x0f\x85"), put((uint64_t)(top - (at + 4)), 4); /* dec ecx; jnz top */
+	put8(0xf4);
+}
+
 static unsigned user_programs(const char *mode, unsigned n)
 {
 	return compare_programs(mode, make_program, 20000, n) + compare_programs(mode, make_sweep, 20000, n) +
-	       compare_programs(mode, make_floats, 20000, n);
+	       compare_programs(mode, make_floats, 20000, n) + compare_programs(mode, make_areas, 20000, n);
 }
 
 /* Memory by probes, and through windows (engine/soft/window.c). */
