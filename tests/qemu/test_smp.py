@@ -34,8 +34,16 @@ def test_litmus(litmus_guest, processors):
             raise Failure(f"{wrong or found}")
 
 
-@pytest.mark.parametrize("processors", [8, 64] if LONG else [8])
-def test_boot_processors(guest, processors):
-    with boot(guest, processors, append="guest=demo") as machine:
-        machine.wait_serial("GUEST-DEMO-OK", 900)
+@pytest.fixture(scope="session")
+def counting_guest(guest, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("counting")
+    (folder / "job").write_text('echo "CPUS-ONLINE $(cat /sys/devices/system/cpu/online)"\n')
+    return job_guest(guest, folder, folder / "job")
+
+
+@pytest.mark.parametrize("processors", [8, 64])
+def test_boot_processors(counting_guest, processors):
+    with boot(counting_guest, processors) as machine:
+        line = machine.wait_serial("CPUS-ONLINE", 900)
+        assert line == f"CPUS-ONLINE 0-{processors - 1}", line
         assert machine.wait_exit(120) == 0
