@@ -262,6 +262,7 @@ struct jit_block {
 	unsigned word;		/* bytes of addresses, RIP and what PUSH and CALL push: 8, or 4 in 32-bit code */
 	struct jit_loop loop;
 	u8 in_a, next_in_a;	/* window whose host address is in JIT_A: for this instruction, for the next */
+	bool took_a;		/* the instruction at hand has used JIT_A for something else */
 	u32 based, next_based;	/* registers whose address's delta is there instead (jit_window.c) */
 	u64 drift;		/* by how much they have moved since */
 	unsigned nr_turns, nr_cold, nr_exits, nr_leaves, nr_refusals;

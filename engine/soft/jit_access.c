@@ -61,8 +61,10 @@ static void ea_plus(struct jit_block *t, const struct x86_insn *insn, unsigned d
 		m.base = (u8)dst;
 		m.disp += (s32)t->offset;
 	} else {
-		m.base = insn->base == X86_REG_ZERO ? EMIT_NO_BASE : (u8)jit_get(t, insn->base, JIT_A);
+		m.base = insn->base == X86_REG_ZERO ? EMIT_NO_BASE :
+						      (u8)jit_get(t, insn->base, m.index == JIT_B ? JIT_A : JIT_B);
 	}
+	t->took_a |= m.base == JIT_A || dst == JIT_A;
 	emit_lea(e, size, dst, m);
 }
 

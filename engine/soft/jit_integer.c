@@ -244,11 +244,13 @@ static void with_registers(struct jit_block *t, const struct x86_insn *insn)
 {
 	bool ext = reg_is_opcode(insn);
 	unsigned g = modrm_reg(insn), m = modrm_rm(insn);
-	unsigned reg = ext ? g & 7 : get_operand(t, insn, g, JIT_A), rm = 0;
 	bool mem = rm_may_be_memory(insn, m) && (ext || g != m);
+	bool both = !mem && g != m && jit_host(m) == JIT_IN_MEMORY;
+	unsigned reg = ext ? g & 7 : get_operand(t, insn, g, both ? JIT_A : JIT_B), rm = 0;
 
 	if (!mem)
 		rm = !ext && g == m ? reg : get_operand(t, insn, m, implies_ax(insn) ? JIT_A : JIT_B);
+	t->took_a |= reg == JIT_A || rm == JIT_A;
 	if (implies_ax(insn))
 		emit_mov(&t->e, 8, X86_RAX, JIT_AX);
 	encode(&t->e, insn, reg, mem, rm, JIT_REG(m));
@@ -362,8 +364,8 @@ static bool lea(struct jit_block *t, const struct x86_insn *insn)
 	}
 	if (insn->osize == 2)
 		return false;
-	jit_ea(t, insn, JIT_A, insn->osize);
-	emit_store(&t->e, 8, JIT_REG(reg), JIT_A);
+	jit_ea(t, insn, JIT_B, insn->osize);
+	emit_store(&t->e, 8, JIT_REG(reg), JIT_B);
 	return true;
 }
 
@@ -396,10 +398,10 @@ static bool mov_imm(struct jit_block *t, const struct x86_insn *insn)
 		with_immediate(t, insn, insn->operand[0].size == 1 ? 0xc6 : 0xc7, 0);
 		return true;
 	}
-	emit_mov_imm(&t->e, host == JIT_IN_MEMORY ? (unsigned)JIT_A : host,
+	emit_mov_imm(&t->e, host == JIT_IN_MEMORY ? (unsigned)JIT_B : host,
 		     insn->operand[0].size == 4 ? (u32)insn->imm : insn->imm);
 	if (host == JIT_IN_MEMORY)
-		emit_store(&t->e, 8, JIT_REG(reg), JIT_A);
+		emit_store(&t->e, 8, JIT_REG(reg), JIT_B);
 	return true;
 }
 
@@ -412,18 +414,18 @@ static void xchg_ax(struct jit_block *t, const struct x86_insn *insn)
 		emit_op_reg(&t->e, size, 0x87, JIT_AX, host);
 		return;
 	}
-	emit_load(&t->e, 8, JIT_A, JIT_REG(reg));
-	emit_op_reg(&t->e, size, 0x87, JIT_AX, JIT_A);
-	emit_store(&t->e, 8, JIT_REG(reg), JIT_A);
+	emit_load(&t->e, 8, JIT_B, JIT_REG(reg));
+	emit_op_reg(&t->e, size, 0x87, JIT_AX, JIT_B);
+	emit_store(&t->e, 8, JIT_REG(reg), JIT_B);
 }
 
 static void bswap(struct jit_block *t, const struct x86_insn *insn)
 {
-	unsigned reg = insn->operand[0].reg, host = jit_get(t, reg, JIT_A);
+	unsigned reg = insn->operand[0].reg, host = jit_get(t, reg, JIT_B);
 
 	emit_bswap(&t->e, insn->osize, host);
-	if (host == JIT_A)
-		emit_store(&t->e, 8, JIT_REG(reg), JIT_A);
+	if (host == JIT_B)
+		emit_store(&t->e, 8, JIT_REG(reg), JIT_B);
 }
 
 /* MOV of rAX and an absolute address. */
@@ -555,9 +557,10 @@ bool jit_integer(struct jit_block *t, const struct x86_insn *insn)
 		return cmpxchg_pair(t, insn);
 	if (insn->op == X86_OP_NOP || insn->op == X86_OP_PREFETCH)
 		return jit_kept_a(t), true;
+	t->took_a = false;
 	if (!runs_as_itself(t, insn) || !transform(t, insn))
 		return false;
-	if (!jit_has_mem(insn) && !jit_names_memory(insn))
+	if ((!jit_has_mem(insn) || insn->op == X86_OP_LEA) && !t->took_a)
 		jit_kept_a(t);
 	if (insn->desc->flags_written)
 		jit_wrote_flags(t, insn);
