@@ -73,10 +73,11 @@ static void refusals(struct jit_block *t)
 
 /* ---- instructions ---------------------------------------------------------------------------------- */
 
-/* Behind these the loop must look at the machine again, unless they changed nothing but data rights. */
+/* Behind these the loop must look at the machine again, unless they changed nothing but data rights, or flags. */
 static bool ends_in_loop(const struct x86_insn *last)
 {
-	return (last->desc->flags & X86_F_END) && last->op != X86_OP_STAC && last->op != X86_OP_CLAC;
+	return (last->desc->flags & X86_F_END) && last->op != X86_OP_STAC && last->op != X86_OP_CLAC &&
+	       last->op != X86_OP_POPF;
 }
 
 /* true: it leaves the block in any case. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* PUSH, PUSHF, POP and LEAVE. */
+/* PUSH, PUSHF, POP, LEAVE; PUSHA and POPA. POPF: jit_system.c. */
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
 
@@ -95,6 +95,42 @@ static bool leave(struct jit_block *t, const struct x86_insn *insn)
 	return true;
 }
 
+#define ALL_BYTES 32 /* EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI; the last one lowest */
+
+static struct emit_mem all_operand(struct jit_block *t, s32 disp, bool write)
+{
+	jit_risk_flags(t);
+	t->in_host = false;
+	emit_lea(&t->e, 4, JIT_A, EMIT_MEM(JIT_SP, disp));
+	return jit_operand_at(t, ALL_BYTES, write);
+}
+
+static s32 place_of(unsigned reg)
+{
+	return 4 * (X86_RDI - (s32)reg);
+}
+
+static bool pusha(struct jit_block *t)
+{
+	struct emit_mem m = all_operand(t, -ALL_BYTES, true);
+
+	for (unsigned reg = X86_RAX; reg <= X86_RDI; reg++)
+		emit_store(&t->e, 4, EMIT_MEM(m.base, m.disp + place_of(reg)), jit_host(reg));
+	emit_lea(&t->e, 4, JIT_SP, EMIT_MEM(JIT_SP, -ALL_BYTES));
+	return true;
+}
+
+static bool popa(struct jit_block *t)
+{
+	struct emit_mem m = all_operand(t, 0, false);
+
+	for (unsigned reg = X86_RAX; reg <= X86_RDI; reg++)
+		if (reg != X86_RSP)
+			emit_load(&t->e, 4, jit_host(reg), EMIT_MEM(m.base, m.disp + place_of(reg)));
+	emit_lea(&t->e, 4, JIT_SP, EMIT_MEM(JIT_SP, ALL_BYTES));
+	return true;
+}
+
 bool jit_stack(struct jit_block *t, const struct x86_insn *insn)
 {
 	if (insn->osize != t->word)
@@ -108,6 +144,10 @@ bool jit_stack(struct jit_block *t, const struct x86_insn *insn)
 		return pop(t, insn);
 	case X86_OP_LEAVE:
 		return leave(t, insn);
+	case X86_OP_PUSHA:
+		return pusha(t);
+	case X86_OP_POPA:
+		return popa(t);
 	default:
 		return false;
 	}

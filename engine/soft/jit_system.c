@@ -101,6 +101,52 @@ static bool sti(struct jit_block *t, const struct x86_insn *insn)
 	return true;
 }
 
+/* ---- POPF ------------------------------------------------------------------------------------------------ */
+
+/* JIT_B, as flags in their places in RFLAGS, to cpu->cc. JIT_A is lost. */
+static void status_from_b(struct jit_block *t)
+{
+	struct emit *e = &t->e;
+
+	emit_mov(e, 4, JIT_A, JIT_B);
+	emit_shift(e, EMIT_SHR, 4, JIT_A, 11);
+	emit_alu_imm(e, EMIT_AND, 4, JIT_A, 1);
+	emit_shift(e, EMIT_SHL, 4, JIT_B, 8);
+	emit_alu_imm(e, EMIT_AND, 4, JIT_B, 0xff00);
+	emit_alu(e, EMIT_OR, 4, JIT_B, JIT_A);
+	emit_store(e, 4, JIT_FIELD(cc), JIT_B);
+	jit_flags_in_memory(t);
+}
+
+/* That changes nothing but the status flags, DF, and at CPL 0 IF, with nobody waiting for that. */
+static bool popf(struct jit_block *t, const struct x86_insn *insn)
+{
+	u32 may = X86_FLAGS_STATUS | X86_DF | (is_user(t) ? 0 : X86_IF);
+	struct emit *e = &t->e;
+
+	if (insn->osize != t->word)
+		return false;
+	jit_risk_flags(t);
+	t->in_host = false;
+	if (!is_user(t)) {
+		demand_cpl0(t);
+		emit_op_mem(e, 1, 0x80, EMIT_CMP, JIT_FIELD(window));
+		emit8(e, 0);
+		jit_slow_if(t, IF_NOT_ZERO);
+	}
+	emit_mov(e, t->word, JIT_A, JIT_SP);
+	emit_load(e, 4, JIT_B, jit_operand_at(t, t->word, false));
+	emit_mov(e, 4, JIT_A, JIT_B);
+	emit_alu_load(e, EMIT_XOR, 4, JIT_A, JIT_FIELD(rflags));
+	emit_test_imm(e, 4, JIT_A, (s32)~may);
+	jit_slow_if(t, IF_NOT_ZERO);
+	emit_alu_imm(e, EMIT_AND, 4, JIT_A, (s32)(may & ~X86_FLAGS_STATUS));
+	emit_op_mem(e, 4, 0x31, JIT_A, JIT_FIELD(rflags)); /* XOR */
+	status_from_b(t);
+	emit_lea(e, t->word, JIT_SP, EMIT_MEM(JIT_SP, (s32)t->word));
+	return true;
+}
+
 /* ---- STAC, CLAC ------------------------------------------------------------------------------------ */
 
 /* Another set of the TLB for data: the one that is shared by all address spaces, or this one's own. */
@@ -209,6 +255,8 @@ bool jit_system(struct jit_block *t, const struct x86_insn *insn)
 		return set_df(t, insn->op == X86_OP_STD);
 	if (insn->op == X86_OP_RDTSC || insn->op == X86_OP_RDTSCP)
 		return rdtsc(t, insn);
+	if (insn->op == X86_OP_POPF)
+		return popf(t, insn);
 	if (insn->op == X86_OP_MOV_SEG)
 		return mov_from_segment(t, insn);
 	if (is_user(t))

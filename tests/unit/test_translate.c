@@ -343,6 +343,12 @@ static void bmi(void)
 	put8(0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
+static void code(const char *bytes, unsigned n)
+{
+	memcpy(at, bytes, n);
+	at += n;
+}
+
 /* MULX, ANDN, BZHI, BEXTR, BLSR of memory; high bytes; BT... with an offset of 16 bits in a register; CMPXCHG8B; XLAT, LODS... */
 static void various(void)
 {
@@ -369,6 +375,14 @@ static void various(void)
 		modrm_form(0x66, 1, 0xa3 + 8 * rnd(4), rnd(16), 0, true, 0);
 	} else if (n == 12) {
 		modrm_form(0, 1, 0xc7, 1, 0, true, 0);
+	} else if (n == 13 && one_in(2)) {
+		put8(0x6a), put8(rnd(64)), put8(0x9d); /* push flags that are now and then all there is; popf */
+		put8(0x9c), put8(0x80), put8(0x34), put8(0x24), put8(rnd(256) & 0xd5), put8(0x9d); /* pushf; xor byte [rsp]; popf */
+		for (unsigned i = 0; i < 2; i++) { /* IF, and back: pushf; xor byte [rsp + 1], 2; popf; lea rdx, [rdx] */
+			static const uint8_t toggle[] = { 0x9c, 0x80, 0x74, 0x24, 0x01, 0x02, 0x9d, 0x48, 0x8d, 0x12 };
+
+			code((const char *)toggle, sizeof(toggle));
+		}
 	} else if (n == 13) {
 		modrm_form(0, 0, 0x8c, rnd(6), 2, one_in(2), 0);
 	} else if (base == 3 || base == 6 || base == 7) {
@@ -643,12 +657,6 @@ static unsigned compare_programs(const char *mode, make_fn *make, uint64_t first
 	if (!user)
 		print_message("%u of %u programs went to their end\n", ended, n);
 	return bad;
-}
-
-static void code(const char *bytes, unsigned n)
-{
-	memcpy(at, bytes, n);
-	at += n;
 }
 
 #define BYTES(s) code(s, sizeof(s) - 1)
