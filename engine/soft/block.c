@@ -127,6 +127,12 @@ static struct fetch_entry *fetch_slot(struct soft_vcpu *soft, u64 linear, unsign
 	return &soft->fetch[((linear >> 12) + context * 97) & (ARRAY_SIZE(soft->fetch) - 1)];
 }
 
+/* Where the page at linear is looked up now: supervisor code is the same in all address spaces as long as it is global. */
+static struct fetch_entry *fetch_slot_now(struct soft_vcpu *soft, u64 linear, enum block_class class)
+{
+	return fetch_slot(soft, linear, class == BLOCK_KERNEL && !soft->kernel_local ? 0 : soft->context);
+}
+
 static u64 *fetched_word(struct soft_vcpu *soft, u64 linear, u64 page_size, u64 *bit)
 {
 	u64 n = ((linear & -page_size) ^ page_size) * 0x9e3779b97f4a7c15ull >> (64 - BLOCK_FETCHED_BITS);
@@ -304,7 +310,7 @@ static struct fetch_entry *fetch_load(struct vcpu *vcpu, u64 linear, enum block_
 	struct x86_cpu *cpu = &vcpu->cpu;
 	struct soft_vcpu *soft = vcpu->engine;
 	enum block_class class = block_class(block_key(cpu));
-	struct fetch_entry *e = fetch_slot(soft, linear, soft->context);
+	struct fetch_entry *e = fetch_slot_now(soft, linear, class);
 	struct x86_translation t;
 	struct memslot *slot;
 	const u8 *host;
@@ -335,10 +341,10 @@ static struct fetch_entry *fetch_load(struct vcpu *vcpu, u64 linear, enum block_
 static struct fetch_entry *fetch_page(struct vcpu *vcpu, u64 linear, enum block_miss *miss)
 {
 	struct soft_vcpu *soft = vcpu->engine;
-	struct fetch_entry *e = fetch_slot(soft, linear, soft->context);
+	enum block_class class = block_class(block_key(&vcpu->cpu));
+	struct fetch_entry *e = fetch_slot_now(soft, linear, class);
 
-	if (likely(e->linear == (linear & PAGE_MASK) &&
-		   e->number == soft->now.map[block_class(block_key(&vcpu->cpu))]))
+	if (likely(e->linear == (linear & PAGE_MASK) && e->number == soft->now.map[class]))
 		return e;
 	return fetch_load(vcpu, linear, miss);
 }

@@ -67,9 +67,10 @@ struct block;
  * what memory was when it was last looked at; no block stays whose bytes differ from it.
  */
 struct block_page {
+	struct block_page *next;	/* of the vCPU's, by hash */
+	u64 hva;			/* the record's */
 	struct code_page *record;
 	struct soft_vcpu *owner;	/* c */
-	struct block_page *next;	/* of the vCPU's, by hash */
 	struct block_page *next_user;	/* L: of the record's */
 	struct block_page *next_posted;	/* L: of the owner's */
 	bool posted;			/* L: somebody has written its code, or taken the page for data */

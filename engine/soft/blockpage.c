@@ -118,7 +118,7 @@ struct block_page *block_page_find(struct soft_vcpu *soft, u64 hva)
 {
 	struct block_page *p = *bucket(soft, hva);
 
-	while (p && p->record->hva != hva)
+	while (p && p->hva != hva)
 		p = p->next;
 	return p;
 }
@@ -137,7 +137,7 @@ void block_page_close(struct soft_vcpu *soft, struct block_page *page)
 /* The page's room is wanted for another. */
 static void evict(struct soft_vcpu *soft, struct block_page *page)
 {
-	struct block_page **link = bucket(soft, page->record->hva);
+	struct block_page **link = bucket(soft, page->hva);
 
 	for (unsigned c = 0; c < CODE_CHUNKS; c++) {
 		while (page->first[c])
@@ -179,6 +179,7 @@ struct block_page *block_page_get(struct vcpu *vcpu, u64 hva)
 		return NULL;
 	page = page_room(soft);
 	page->record = record;
+	page->hva = hva;
 	page->owner = soft;
 	page->chunks = 0;
 	page->arming = 0;
