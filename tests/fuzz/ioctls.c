@@ -78,6 +78,12 @@ static const unsigned long requests[NR_KINDS][64] = {
 		 KVM_SET_TSC_KHZ,
 		 KVM_GET_TSC_KHZ,
 		 KVM_SET_PMU_EVENT_FILTER,
+		 KVM_HYPERV_EVENTFD,
+		 KVM_RESET_DIRTY_RINGS,
+		 KVM_XEN_HVM_CONFIG,
+		 KVM_XEN_HVM_SET_ATTR,
+		 KVM_XEN_HVM_GET_ATTR,
+		 KVM_XEN_HVM_EVTCHN_SEND,
 		 KVM_MEMORY_ENCRYPT_OP,
 		 KVM_RUN,
 		 0x4321 },
@@ -126,6 +132,9 @@ static const unsigned long requests[NR_KINDS][64] = {
 		   KVM_SET_DEVICE_ATTR,
 		   KVM_GET_NESTED_STATE,
 		   KVM_SET_NESTED_STATE,
+		   KVM_GET_SUPPORTED_HV_CPUID,
+		   KVM_XEN_VCPU_SET_ATTR,
+		   KVM_XEN_VCPU_GET_ATTR,
 		   KVM_CREATE_VM,
 		   0x7777 },
 	[OTHER] = { KVM_RUN, KVM_GET_REGS, KVM_SET_DEVICE_ATTR, KVM_GET_API_VERSION },
@@ -258,12 +267,18 @@ static void any_ioctl(struct arena *a, struct rng *r)
 	static __thread u8 buffer[32768] __attribute__((aligned(64)));
 	struct handle h = pick(a, r, below(r, 3));
 	unsigned kind = chance(r, 10) ? below(r, NR_KINDS) : h.kind, n = 0;
+	unsigned long request;
+	void *arg;
 
 	while (n < 64 && requests[kind][n])
 		n++;
 	if (h.fd < 0 || !n)
 		return;
-	ioctl(h.fd, requests[kind][below(r, n)], argument(r, buffer, chance(r, 3) ? 64 : 4096));
+	request = requests[kind][below(r, n)];
+	arg = argument(r, buffer, chance(r, 3) ? 64 : 4096);
+	if (request == KVM_SET_SIGNAL_MASK) /* SIGALRM stays free, or KVM_RUN would not end */
+		((struct kvm_signal_mask *)buffer)->sigset[(SIGALRM - 1) / 8] &= (u8)~(1u << (SIGALRM - 1) % 8);
+	ioctl(h.fd, request, arg);
 }
 
 static void any_pair(struct arena *a, struct rng *r)
@@ -362,11 +377,45 @@ static void any_event(struct arena *a, struct rng *r)
 	close(fd);
 }
 
+/* Xen's shared pages in the slots, and events that go there by every way. */
+static void any_xen(struct arena *a, struct rng *r)
+{
+	struct handle vm = pick(a, r, VM), vcpu = pick(a, r, VCPU);
+	u64 gpa = (u64)below(r, 20) << 12;
+	struct kvm_xen_hvm_config config = { .flags = KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL | KVM_XEN_HVM_CONFIG_EVTCHN_SEND,
+					     .msr = 0x40000000 };
+	struct kvm_xen_hvm_attr attr = { .type = (u16)below(r, 6) };
+	struct kvm_xen_vcpu_attr own = { .type = (u16)below(r, 10), .u.gpa = chance(r, 8) ? ~0ull : gpa + below(r, 64) * 64 };
+	struct kvm_irq_routing_xen_evtchn event = { below(r, 70), below(r, 3), KVM_IRQ_ROUTING_XEN_EVTCHN_PRIO_2LEVEL };
+
+	if (attr.type == KVM_XEN_ATTR_TYPE_SHARED_INFO)
+		attr.u.shared_info.gfn = chance(r, 4) ? ~0ull : gpa >> 12;
+	else if (attr.type == KVM_XEN_ATTR_TYPE_EVTCHN)
+		random_struct(r, (u8 *)&attr.u, 24);
+	else
+		attr.u.vector = (u8)next(r);
+	if (own.type == KVM_XEN_VCPU_ATTR_TYPE_TIMER) {
+		own.u.timer.port = below(r, 70);
+		own.u.timer.priority = event.priority;
+		own.u.timer.expires_ns = next(r) >> below(r, 64);
+	}
+	ioctl(vm.fd, KVM_XEN_HVM_CONFIG, &config);
+	ioctl(vm.fd, KVM_XEN_HVM_SET_ATTR, &attr);
+	ioctl(vcpu.fd, KVM_XEN_VCPU_SET_ATTR, &own);
+	for (unsigned i = 0; i < 4; i++) {
+		event.port = below(r, 70);
+		ioctl(vm.fd, KVM_XEN_HVM_EVTCHN_SEND, &event);
+	}
+}
+
 static void steps(struct arena *a, struct rng *r)
 {
 	kick_every(2000000);
 	for (unsigned i = 0; i < STEPS; i++) {
-		switch (below(r, 10)) {
+		switch (below(r, 11)) {
+		case 10:
+			any_xen(a, r);
+			break;
 		case 0 ... 2:
 			any_ioctl(a, r);
 			break;
