@@ -177,9 +177,10 @@ bool host_eventfd_same(const struct host_eventfd *a, const struct host_eventfd *
 void host_eventfd_signal(struct host_eventfd *e, u64 n); /* [run] */
 /*
  * Calls notify(arg) on a thread of the host layer after every signal of e (consuming its counter,
- * also when it is non-zero already), until unlisten, which waits for a running callback.
+ * also when it is non-zero already), until unlisten, which waits for a running callback. now (or NULL) may be asked
+ * before, where the signal happens, even in an interrupt: it takes no lock; true: that was all, notify need not come.
  */
-int host_eventfd_listen(struct host_eventfd *e, void (*notify)(void *arg), void *arg);
+int host_eventfd_listen(struct host_eventfd *e, bool (*now)(void *arg), void (*notify)(void *arg), void *arg);
 void host_eventfd_unlisten(struct host_eventfd *e, void (*notify)(void *arg), void *arg);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * irqfds (KVM document, KVM_IRQFD): a signal on an eventfd becomes an interrupt on a GSI. The host layer
- * calls us on a thread of its own after each signal.
+ * calls us on a thread of its own after each signal, unless it could ask us at once and the interrupt was a message.
  *
  * A plain irqfd is an edge. One with a resamplefd is a level: the line stays high until the guest
  * acknowledges the GSI; then all resamplers of the GSI lower it once and signal their resamplefds, so that
@@ -40,6 +40,14 @@ static void irqfd_signalled(void *arg)
 	}
 	irq_set_gsi(vm, IRQ_SOURCE_USER, f->gsi, true, false);
 	irq_set_gsi(vm, IRQ_SOURCE_USER, f->gsi, false, false);
+}
+
+/* What comes from a device goes to LAPICs, without locks. */
+static bool irqfd_signalled_now(void *arg)
+{
+	struct irqfd *f = arg;
+
+	return !f->resampler && irq_try_msi(f->ic->vm, f->gsi);
 }
 
 /* ---- resamplers (changed with ic->irqfd_lock held) ---------------------------------------------- */
@@ -152,7 +160,7 @@ static int irqfd_start(struct irqchip *ic, struct irqfd *f)
 			return r;
 		ioapic_rescan(&ic->ioapic);
 	}
-	r = host_eventfd_listen(f->event, irqfd_signalled, f);
+	r = host_eventfd_listen(f->event, irqfd_signalled_now, irqfd_signalled, f);
 	if (!r) {
 		f->next = ic->irqfds;
 		ic->irqfds = f;

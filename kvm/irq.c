@@ -49,6 +49,20 @@ int irq_set_gsi(struct vm *vm, enum irq_source source, u32 gsi, bool level, bool
 	return r;
 }
 
+bool irq_try_msi(struct vm *vm, u32 gsi)
+{
+	struct irq_route route[IRQ_CHIPS];
+	unsigned n = irq_routes_of_gsi(vm->irqchip, gsi, route);
+
+	for (unsigned i = 0; i < n; i++) {
+		if (route[i].type != KVM_IRQ_ROUTING_MSI)
+			return false;
+	}
+	for (unsigned i = 0; i < n; i++)
+		set_route(vm, &route[i], IRQ_SOURCE_USER, true, false);
+	return true;
+}
+
 /* ---- wiring of the chips ------------------------------------------------------------------------ */
 
 static void irq_acked(struct irqchip *ic, u32 chip, u32 pin)

@@ -93,6 +93,8 @@ int irq_deliver_msi(struct vm *vm, u64 address, u32 data);
  * held.
  */
 int irq_set_gsi(struct vm *vm, enum irq_source source, u32 gsi, bool level, bool line_status);
+/* From any context: all that the GSI leads to, if that is nothing but messages. False: nothing is done. */
+bool irq_try_msi(struct vm *vm, u32 gsi);
 void vm_irq_stop(struct vm *vm);
 
 /* routing.c */

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Eventfds of the VMM's, by their own wait queue: a signal takes the counter where it happens and lets a worker call
- * the listener. The file is held, so nobody has to learn that the VMM has closed it.
+ * Eventfds of the VMM's, by their own wait queue: a signal takes the counter where it happens, maybe in an interrupt, and
+ * asks the listener there; what that cannot do at once a worker lets it do. The file is held, so nobody has to learn that the VMM has closed it.
  */
 #include <linux/eventfd.h>
 #include <linux/file.h>
 #include <linux/poll.h>
-#include <linux/slab.h>
 #include "host/host.h"
 #include "host/linux/module.h"
 
 struct listener {
+	bool (*now)(void *arg);
 	void (*notify)(void *arg);
 	void *arg;
 	struct host_eventfd *event;
@@ -35,7 +35,7 @@ int host_eventfd_get(int fd, struct host_eventfd **out)
 
 	if (IS_ERR(file))
 		return PTR_ERR(file);
-	e = kzalloc(sizeof(*e), GFP_KERNEL_ACCOUNT);
+	e = host_alloc(sizeof(*e));
 	if (!e) {
 		fput(file);
 		return -ENOMEM;
@@ -50,7 +50,7 @@ void host_eventfd_put(struct host_eventfd *e)
 {
 	eventfd_ctx_put(e->ctx);
 	fput(e->file);
-	kfree(e);
+	host_free(e);
 }
 
 bool host_eventfd_same(const struct host_eventfd *a, const struct host_eventfd *b)
@@ -71,7 +71,8 @@ static void take(struct listener *l)
 	u64 count;
 
 	eventfd_ctx_do_read(l->event->ctx, &count);
-	queue_work(host_workqueue, &l->work);
+	if (!l->now || !l->now(l->arg))
+		queue_work(host_workqueue, &l->work);
 }
 
 static int woken(struct wait_queue_entry *wait, unsigned int mode, int sync, void *key)
@@ -96,12 +97,13 @@ static void queue_listener(struct file *file, struct wait_queue_head *queue, pol
 	add_wait_queue_priority(queue, &l->wait);
 }
 
-int host_eventfd_listen(struct host_eventfd *e, void (*notify)(void *arg), void *arg)
+int host_eventfd_listen(struct host_eventfd *e, bool (*now)(void *arg), void (*notify)(void *arg), void *arg)
 {
-	struct listener *l = kzalloc(sizeof(*l), GFP_KERNEL_ACCOUNT);
+	struct listener *l = host_alloc(sizeof(*l));
 
 	if (!l)
 		return -ENOMEM;
+	l->now = now;
 	l->notify = notify;
 	l->arg = arg;
 	l->event = e;
@@ -129,5 +131,5 @@ void host_eventfd_unlisten(struct host_eventfd *e, void (*notify)(void *arg), vo
 	*p = l->next;
 	remove_wait_queue(l->queue, &l->wait);
 	cancel_work_sync(&l->work);
-	kfree(l);
+	host_free(l);
 }

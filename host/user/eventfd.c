@@ -215,11 +215,13 @@ void host_eventfd_ready(void *tag)
 	}
 }
 
-int host_eventfd_listen(struct host_eventfd *e, void (*notify)(void *arg), void *arg)
+/* Signals happen in other processes, too: all are heard of on the service thread. */
+int host_eventfd_listen(struct host_eventfd *e, bool (*now)(void *arg), void (*notify)(void *arg), void *arg)
 {
 	struct listener *l;
 	int r = host_service_start();
 
+	(void)now;
 	if (r)
 		return r;
 	l = host_alloc(sizeof(*l));

@@ -527,9 +527,9 @@ static void test_eventfd_listen(void **state)
 	(void)state;
 	assert_int_equal(host_eventfd_get(fd, &e), 0);
 	assert_int_equal(host_eventfd_get(fd, &again), 0);
-	assert_int_equal(host_eventfd_listen(e, count_event, &first), 0);
+	assert_int_equal(host_eventfd_listen(e, NULL, count_event, &first), 0);
 	wait_for(&first, 1);
-	assert_int_equal(host_eventfd_listen(again, count_event, &second), 0);
+	assert_int_equal(host_eventfd_listen(again, NULL, count_event, &second), 0);
 	for (u32 i = 1; i <= 1000; i++) {
 		assert_int_equal(write(fd, &one, 8), 8);
 		wait_for(&second, i);
@@ -585,7 +585,7 @@ static void test_eventfd_churn(void **state)
 		u32 calls = atomic_read(&c.calls);
 
 		atomic_set(&c.listening, 1);
-		assert_int_equal(host_eventfd_listen(c.e, check_listening, &c), 0);
+		assert_int_equal(host_eventfd_listen(c.e, NULL, check_listening, &c), 0);
 		if (i % 2)
 			wait_for(&c.calls, calls + 1);
 		host_eventfd_unlisten(c.e, check_listening, &c);

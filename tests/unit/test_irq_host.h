@@ -192,6 +192,7 @@ static inline unsigned fake_armed(void)
 struct host_eventfd {
 	int refs;
 	u64 count;
+	bool (*now)(void *arg);
 	void (*notify)(void *arg);
 	void *arg;
 };
@@ -225,9 +226,10 @@ void host_eventfd_signal(struct host_eventfd *e, u64 n)
 	e->count += n;
 }
 
-int host_eventfd_listen(struct host_eventfd *e, void (*notify)(void *arg), void *arg)
+int host_eventfd_listen(struct host_eventfd *e, bool (*now)(void *arg), void (*notify)(void *arg), void *arg)
 {
 	assert_null(e->notify);
+	e->now = now;
 	e->notify = notify;
 	e->arg = arg;
 	return 0;

@@ -511,6 +511,31 @@ static void irqfd_edge(void **state)
 	assert_non_null(fake_events[0].notify); /* the teardown takes this one */
 }
 
+/* In an interrupt: messages alone, and nothing is half done. */
+static void irqfd_at_once(void **state)
+{
+	struct kvm_irqfd message = { .fd = 100, .gsi = 100 }, line = { .fd = 101, .gsi = 4 };
+	struct kvm_irqfd level = { .fd = 102, .gsi = 5, .flags = KVM_IRQFD_FLAG_RESAMPLE, .resamplefd = 103 };
+	struct routes r = { .head.nr = 2 };
+
+	(void)state;
+	enable_apics();
+	r.e[0] = (struct kvm_irq_routing_entry){ .gsi = 100, .type = KVM_IRQ_ROUTING_MSI,
+						 .u.msi = { .address_lo = 0xfee01000, .data = 0x61 } };
+	r.e[1] = (struct kvm_irq_routing_entry){ .gsi = 4, .type = KVM_IRQ_ROUTING_IRQCHIP,
+						 .u.irqchip = { KVM_IRQCHIP_IOAPIC, 4 } };
+	assert_int_equal(vm_call(KVM_SET_GSI_ROUTING, &r), 0);
+	ioapic_entry(4, 0x41, 1);
+	assert_int_equal(vm_call(KVM_IRQFD, &message), 0);
+	assert_int_equal(vm_call(KVM_IRQFD, &line), 0);
+	assert_int_equal(vm_call(KVM_IRQFD, &level), 0);
+	assert_true(fake_events[0].now(fake_events[0].arg));
+	assert_int_equal(takers(0x61), 2);
+	assert_false(fake_events[1].now(fake_events[1].arg));
+	assert_int_equal(takers(0x41), 0);
+	assert_false(fake_events[2].now(fake_events[2].arg));
+}
+
 static void irqfd_resample(void **state)
 {
 	struct kvm_irqfd a = { .fd = 100, .gsi = 10, .flags = KVM_IRQFD_FLAG_RESAMPLE, .resamplefd = 102 };
@@ -794,7 +819,7 @@ int main(void)
 		T(ipi_xapic, kernel_vm), T(ipi_lowest, kernel_vm), T(ipi_x2apic, kernel_vm),
 		T(init_sipi, kernel_vm), T(line_through_pic, kernel_vm), T(line_through_ioapic, kernel_vm),
 		T(msi, kernel_vm), T(routing, kernel_vm), T(pit_through_ioapic, kernel_vm),
-		T(split, split_vm), T(no_irqchip, bare_vm), T(irqfd_edge, kernel_vm),
+		T(split, split_vm), T(no_irqchip, bare_vm), T(irqfd_edge, kernel_vm), T(irqfd_at_once, kernel_vm),
 		T(irqfd_resample, kernel_vm), T(irqfd_resample_edge_and_split, kernel_vm),
 		T(ioeventfd_matching, bare_vm), T(ioeventfd_errors, bare_vm), T(coalesced, bare_vm),
 		T(pv_eoi, kernel_vm), T(tpr_access_and_vapic, kernel_vm), T(irqchip_state, kernel_vm),
