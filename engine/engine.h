@@ -20,6 +20,7 @@ enum engine_exit {
 	ENGINE_EXIT_SHUTDOWN,	/* triple fault */
 	ENGINE_EXIT_DEBUG,	/* guest debug event for the VMM: cpu.pending_dr6, exception in cpu.fault */
 	ENGINE_EXIT_EMULATION,	/* cannot go on: instruction fetch from what is not memory */
+	ENGINE_EXIT_FAIL_ENTRY,	/* the processor refuses the guest's state: vcpu->entry_failure says why */
 	ENGINE_EXIT_HOST_FAULT,	/* a slot's hva could not be accessed: KVM_RUN returns -EFAULT */
 };
 
@@ -46,7 +47,10 @@ struct engine_ops {
 	void (*inject)(struct vcpu *vcpu, bool nmi, u8 vector);
 	/* optional: cpu.stop was set by another thread or an interrupt; a vCPU in the guest must come out and look. */
 	void (*kick)(struct vcpu *vcpu);
-	/* optional: the VMM is about to look at registers: what the engine keeps of them goes to vcpu->cpu. v held. */
+	/*
+	 * optional: the VMM, or a handler within run(), is about to look at registers: what the engine keeps of them
+	 * goes to vcpu->cpu. v held.
+	 */
 	void (*sync)(struct vcpu *vcpu);
 	/* If vcpu->idle.period_ms: next to nothing was done for that long. What is there for speed alone may go. The same caller. */
 	void (*idle)(struct vcpu *vcpu);

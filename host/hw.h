@@ -17,6 +17,21 @@ void *host_frames_alloc(unsigned order);
 void host_frames_free(void *p, unsigned order);
 u64 host_frames_phys(const void *p);	/* [atomic] */
 void *host_frames_virt(u64 phys);	/* [atomic] */
+/* One zeroed page that the kernel counts as page table. */
+void *host_table_alloc(void);
+void host_table_free(void *p);	/* [atomic] */
+
+/*
+ * The kernel is short of memory: how many pages could scan() give back, and the order to do so (at least that many, if
+ * there are; returns how many). Any thread that asks for memory may call both.
+ */
+struct host_shrinker {
+	u64 (*count)(void);
+	u64 (*scan)(u64 pages);
+	u64 opaque[16];
+};
+int host_shrinker_add(struct host_shrinker *s);
+void host_shrinker_remove(struct host_shrinker *s);
 
 /* ---- processors ------------------------------------------------------------------------------------ */
 
@@ -51,6 +66,8 @@ void host_resched(void); /* cond_resched(), and the rest of what host_work_pendi
 /* The thread is about to execute / has executed guest code: accounting, context tracking, RCU. Interrupts off. [atomic] */
 void host_guest_enter(void);
 void host_guest_leave(void);
+/* Another guest's code ran here last: what predictors have learnt from it goes. [atomic] */
+void host_guest_switch(void);
 void host_machine_check(void); /* the guest was left by #MC: the kernel handles it. [atomic] */
 
 /*

@@ -62,8 +62,11 @@ struct vp_set {
 
 static void read_xmm(struct x86_cpu *cpu, u64 out[NR_XMM_WORDS])
 {
+	const struct engine_ops *ops = vcpu_of(cpu)->vm->ops;
 	const struct x86_xsave *image = cpu->xsave;
 
+	if (ops->sync)
+		ops->sync(vcpu_of(cpu));
 	if (cpu->fpu_live) {
 		x86_fpu_save(x86_fpu_scratch(cpu, 0));
 		image = x86_fpu_scratch(cpu, 0);

@@ -438,6 +438,14 @@ static int exit_shutdown(struct vcpu *vcpu)
 	return RUN_USER;
 }
 
+static int exit_fail_entry(struct vcpu *vcpu)
+{
+	vcpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
+	vcpu->run->fail_entry.hardware_entry_failure_reason = vcpu->entry_failure;
+	vcpu->run->fail_entry.cpu = host_cpu_number();
+	return RUN_USER;
+}
+
 static int exit_debug(struct vcpu *vcpu)
 {
 	struct kvm_debug_exit_arch *arch = &vcpu->run->debug.arch;
@@ -526,6 +534,8 @@ static int handle_exit(struct vcpu *vcpu, enum engine_exit exit)
 		return exit_debug(vcpu);
 	case ENGINE_EXIT_EMULATION:
 		return emulation_failure(vcpu);
+	case ENGINE_EXIT_FAIL_ENTRY:
+		return exit_fail_entry(vcpu);
 	case ENGINE_EXIT_HOST_FAULT:
 		return -EFAULT;
 	}

@@ -231,6 +231,7 @@ struct vcpu {
 	u32 nmi_queued;			/* a: NMIs of VCPU_REQ_NMI not yet counted into nmi_pending */
 	bool nmi_injected;
 	bool debug_waits;		/* KVM_EXIT_DEBUG follows the MMIO write that userspace is being told of */
+	u64 entry_failure;		/* ENGINE_EXIT_FAIL_ENTRY: the processor's reason */
 	bool tpr_lowered;		/* CR8 written below its old value with the LAPIC in userspace: KVM_EXIT_SET_TPR */
 	bool smi_pending;
 	struct {

@@ -21,6 +21,7 @@ struct svm_cpu {
 	u64 generation;
 	u32 next_asid;
 	u64 tsc_ratio;
+	u64 guest;		/* svm_vcpu.id of the one that ran here last */
 	bool enabled;
 };
 
@@ -187,9 +188,13 @@ static void set_tsc_ratio(const struct vcpu *vcpu, struct svm_cpu *c)
 static void thread_in(struct host_preempt *p)
 {
 	struct svm_vcpu *svm = container_of(p, struct svm_vcpu, preempt);
+	struct svm_cpu *c = this_cpu();
 
 	__asm__ volatile("vmsave %%rax" : : "a"(svm_host_area()) : "memory");
-	set_tsc_ratio(svm->vcpu, this_cpu());
+	set_tsc_ratio(svm->vcpu, c);
+	if (c->guest != svm->id)
+		host_guest_switch();
+	c->guest = svm->id;
 	if (svm_features.rdtscp) {
 		svm->host_tsc_aux = svm_rdmsr(MSR_TSC_AUX);
 		svm->tsc_aux = svm->vcpu->cpu.msr.tsc_aux;

@@ -7,6 +7,8 @@
  * on entry and on return. From CLGI to STGI nothing interrupts this processor; RFLAGS.IF is set at VMRUN, as
  * with V_INTR_MASKING it is the host's IF that lets a physical interrupt end the guest (APM vol. 2, 15.21.1).
  */
+#include "host/linux/entry.h"
+
 	.section .text, "ax"
 	.globl	svm_enter
 	.type	svm_enter, @function
@@ -38,6 +40,7 @@ svm_enter:
 	mov	112(%rsi), %r14
 	mov	120(%rsi), %r15
 	mov	48(%rsi), %rsi
+	HOST_BEFORE_GUEST
 	vmrun	%rax
 	vmsave	%rax
 	cli
@@ -65,6 +68,7 @@ svm_enter:
 	add	$32 * 8, %rsp
 	pop	%rax		/* host_phys */
 	vmload	%rax
+	HOST_AFTER_GUEST
 	xor	%ecx, %ecx
 	xor	%edx, %edx
 	xor	%esi, %esi
@@ -80,7 +84,6 @@ svm_enter:
 	pop	%rbx
 	pop	%rbp
 	stgi
-	ret
-	int3
+	RET
 	.size	svm_enter, . - svm_enter
 	.section .note.GNU-stack, "", @progbits

@@ -7,7 +7,12 @@
  * takes the page. A fault looks at mm_sequence, asks for the frame (which may sleep), and maps it, under the lock, only if
  * no change came in between. Likewise for slots: what was found in one generation is mapped only into a tree of that generation.
  *
- * Tables are freed after every vCPU that was in the guest has left it once and is to flush (sync_vcpus).
+ * Tables are freed after every vCPU that was in the guest has left it once and is to flush (sync_vcpus). Until then they
+ * hang on entries that are not present any more but still have their address.
+ *
+ * Slots that come, go or move take with them what was mapped through them; the rest of the tree stays. Tables can be made
+ * again by faults at any time, so the kernel gets them back when memory is scarce (shrink_scan), and a VM has no more of
+ * them than KVM_SET_NR_MMU_PAGES says.
  *
  * Dirty log: pages of logged slots are mapped one by one, writable only if their bit is set.
  */
@@ -48,8 +53,14 @@ struct visit {
 	u64 first, last; /* gpa, inclusive */
 	void (*leaf)(struct visit *v, u64 *entry, unsigned level, u64 gpa);
 	struct memslot *slot;
+	bool detach; /* of tables that lie in the range as a whole, only the entry is visited */
 	bool changed;
 };
+
+static bool covers(const struct visit *v, u64 gpa, u64 size)
+{
+	return v->first <= gpa && gpa + (size - 1) <= v->last;
+}
 
 static void visit_table(struct visit *v, u64 *table, unsigned level, u64 base)
 {
@@ -61,10 +72,14 @@ static void visit_table(struct visit *v, u64 *table, unsigned level, u64 base)
 
 		if (!(entry & NPTE_P))
 			continue;
-		if (is_leaf(entry, level))
+		if (is_leaf(entry, level)) {
 			v->leaf(v, &table[i], level, base + i * size);
-		else
+		} else if (v->detach && covers(v, base + i * size, size)) {
+			atomic_xchg(&table[i], entry & NPTE_ADDR);
+			v->changed = true;
+		} else {
 			visit_table(v, table_of(entry), level - 1, base + i * size);
+		}
 	}
 }
 
@@ -97,19 +112,44 @@ static void protect_leaf(struct visit *v, u64 *entry, unsigned level, u64 gpa)
 
 /* ---- tables ------------------------------------------------------------------------------------------------------------ */
 
-static void free_tables(u64 *table, unsigned level)
+static u64 total_tables; /* a: of all VMs */
+
+static void count_tables(struct svm_vm *vm, u64 change)
+{
+	atomic_add(&vm->nr_tables, change);
+	atomic_add(&total_tables, change);
+}
+
+static void free_tables(struct svm_vm *vm, u64 *table, unsigned level)
 {
 	for (unsigned i = 0; level > 1 && i < 512; i++) {
 		if ((table[i] & NPTE_P) && !is_leaf(table[i], level))
-			free_tables(table_of(table[i]), level - 1);
+			free_tables(vm, table_of(table[i]), level - 1);
 	}
-	host_frames_free(table, 0);
+	host_table_free(table);
+	count_tables(vm, -1ull);
+}
+
+static void free_detached(struct svm_vm *vm, u64 *table, unsigned level, u64 base, u64 first, u64 last)
+{
+	u64 size = 1ull << shift_of(level);
+	unsigned i = first > base ? (unsigned)((first - base) >> shift_of(level)) : 0;
+
+	for (; level > 1 && i < 512 && base + i * size <= last; i++) {
+		if (table[i] & NPTE_P) {
+			if (!is_leaf(table[i], level))
+				free_detached(vm, table_of(table[i]), level - 1, base + i * size, first, last);
+		} else if (table[i]) {
+			free_tables(vm, table_of(table[i]), level - 1);
+			atomic_set(&table[i], 0);
+		}
+	}
 }
 
 static bool fill_cache(struct svm_vcpu *svm)
 {
 	while (svm->nr_cache < NPT_CACHE) {
-		u64 *table = host_frames_alloc(0);
+		u64 *table = host_table_alloc();
 
 		if (!table)
 			return false;
@@ -121,7 +161,7 @@ static bool fill_cache(struct svm_vcpu *svm)
 void npt_cache_free(struct svm_vcpu *svm)
 {
 	while (svm->nr_cache)
-		host_frames_free(svm->cache[--svm->nr_cache], 0);
+		host_table_free(svm->cache[--svm->nr_cache]);
 }
 
 /* ---- the vCPUs' TLBs ----------------------------------------------------------------------------------------------------- */
@@ -207,7 +247,8 @@ static struct npt_range *copy_ranges(struct vm *vm, unsigned as, u64 generation,
 	const struct memslot *s = NULL;
 
 	while (range && i < n && (s = memslot_above(vm, as, s ? s->base_gfn + s->npages : 0)))
-		range[i++] = (struct npt_range){ .hva = s->hva, .gpa = s->base_gfn << 12, .size = s->npages << 12 };
+		range[i++] = (struct npt_range){ .hva = s->hva, .gpa = s->base_gfn << 12, .size = s->npages << 12,
+						 .readonly = s->flags & KVM_MEM_READONLY };
 	*nr = i;
 	if (vm_slots_generation(vm, as) == generation)
 		return range;
@@ -220,36 +261,57 @@ static bool current_for(const struct npt *npt, u64 generation)
 	return atomic_read(&npt->generation) > generation;
 }
 
-/* Begins anew for a generation of slots; the old tree goes when nobody can be in it any more. */
-static void rebuild(struct svm_vm *vm, unsigned as, u64 generation)
+/* Nothing of the range stays mapped, nor do tables that serve nothing else. Caller holds the lock. */
+static void drop(struct svm_vm *vm, struct npt *npt, u64 first, u64 last)
+{
+	struct visit v = { .first = first, .last = last, .leaf = unmap_leaf, .detach = true };
+
+	visit(npt, &v);
+	if (!v.changed)
+		return;
+	sync_vcpus(vm);
+	free_detached(vm, npt->root, svm_features.npt_levels, 0, first, last);
+}
+
+static bool same_range(const struct npt_range *a, const struct npt_range *b)
+{
+	return a->hva == b->hva && a->gpa == b->gpa && a->size == b->size && a->readonly == b->readonly;
+}
+
+/* Both lists are sorted. Caller holds the lock. */
+static void drop_stale(struct svm_vm *vm, struct npt *npt, const struct npt_range *range, u32 nr)
+{
+	u32 k = 0;
+
+	for (u32 i = 0; i < npt->nr_ranges; i++) {
+		const struct npt_range *old = &npt->range[i];
+
+		while (k < nr && range[k].gpa < old->gpa)
+			k++;
+		if (k == nr || !same_range(&range[k], old))
+			drop(vm, npt, old->gpa, old->gpa + old->size - 1);
+	}
+}
+
+/* Follows the slots to a generation of theirs. */
+static void renew(struct svm_vm *vm, unsigned as, u64 generation)
 {
 	struct npt *npt = &vm->npt[as];
 	u32 nr;
-	struct npt_range *range = copy_ranges(vm->vm, as, generation, &nr), *old_range;
-	u64 *old = host_frames_alloc(0);
+	struct npt_range *range = copy_ranges(vm->vm, as, generation, &nr), *stale = range;
 
-	if (!range || !old) { /* faults will ask again */
-		host_free(range);
-		if (old)
-			host_frames_free(old, 0);
-		return;
-	}
 	host_spin_lock(&vm->lock);
-	old_range = range;
-	if (!current_for(npt, generation)) { /* nobody was faster */
-		/* The root stays where it is: VMCBs point to it. */
-		memcpy(old, npt->root, PAGE_SIZE);
-		for (unsigned i = 0; i < 512; i++)
-			atomic_set(&npt->root[i], 0);
-		old_range = npt->range;
+	if (!range) {
+		drop_stale(vm, npt, NULL, 0); /* and faults will ask again */
+	} else if (!current_for(npt, generation)) { /* nobody was faster */
+		drop_stale(vm, npt, range, nr);
+		stale = npt->range;
 		npt->range = range;
 		npt->nr_ranges = nr;
 		atomic_set(&npt->generation, generation + 1);
-		sync_vcpus(vm);
 	}
 	host_spin_unlock(&vm->lock);
-	free_tables(old, svm_features.npt_levels);
-	host_free(old_range);
+	host_free(stale);
 }
 
 static bool protect_logged(struct svm_vm *vm, unsigned as)
@@ -273,10 +335,8 @@ void npt_slots_changed(struct vcpu *vcpu)
 	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
 		u64 generation = vm_slots_generation(vcpu->vm, as);
 
-		if (!current_for(&vm->npt[as], generation)) {
-			rebuild(vm, as, generation);
-			continue;
-		}
+		if (!current_for(&vm->npt[as], generation))
+			renew(vm, as, generation);
 		host_spin_lock(&vm->lock);
 		if (protect_logged(vm, as))
 			sync_vcpus(vm);
@@ -295,6 +355,88 @@ void npt_unmap_page(struct svm_vm *vm, u64 gpa)
 	if (v.changed)
 		sync_vcpus(vm);
 	host_spin_unlock(&vm->lock);
+}
+
+/* ---- giving memory back ------------------------------------------------------------------------------------------------ */
+
+static struct host_spin vms_lock; /* outer to svm_vm.lock */
+static struct svm_vm *vms;	  /* vms_lock */
+
+/* What one table of leaves' tables maps: that much goes at a time. */
+#define SHRINK_SPAN (1ull << 30)
+
+static u64 shrink_range(struct svm_vm *vm, struct npt *npt, const struct npt_range *range, u64 pages)
+{
+	u64 before = atomic_read(&vm->nr_tables), end = range->gpa + range->size, freed = 0;
+
+	for (u64 gpa = range->gpa & ~(SHRINK_SPAN - 1); gpa < end && freed < pages; gpa += SHRINK_SPAN) {
+		drop(vm, npt, gpa, gpa + SHRINK_SPAN - 1);
+		freed = before - atomic_read(&vm->nr_tables);
+	}
+	return freed;
+}
+
+static u64 shrink_vm(struct svm_vm *vm, u64 pages)
+{
+	u64 freed = 0;
+
+	host_spin_lock(&vm->lock);
+	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
+		struct npt *npt = &vm->npt[as];
+
+		for (u32 i = 0; i < npt->nr_ranges && freed < pages; i++)
+			freed += shrink_range(vm, npt, &npt->range[i], pages - freed);
+	}
+	host_spin_unlock(&vm->lock);
+	return freed;
+}
+
+static u64 shrink_count(void)
+{
+	return atomic_read(&total_tables);
+}
+
+static u64 shrink_scan(u64 pages)
+{
+	u64 freed = 0;
+
+	host_spin_lock(&vms_lock);
+	for (struct svm_vm *vm = vms; vm && freed < pages; vm = vm->next)
+		freed += shrink_vm(vm, pages - freed);
+	host_spin_unlock(&vms_lock);
+	return freed;
+}
+
+static struct host_shrinker shrinker = { .count = shrink_count, .scan = shrink_scan };
+
+int npt_init(void)
+{
+	return host_shrinker_add(&shrinker);
+}
+
+void npt_exit(void)
+{
+	host_shrinker_remove(&shrinker);
+}
+
+static void enlist(struct svm_vm *vm)
+{
+	host_spin_lock(&vms_lock);
+	vm->next = vms;
+	vms = vm;
+	host_spin_unlock(&vms_lock);
+}
+
+static void delist(struct svm_vm *vm)
+{
+	struct svm_vm **link = &vms;
+
+	host_spin_lock(&vms_lock);
+	while (*link && *link != vm)
+		link = &(*link)->next;
+	if (*link)
+		*link = vm->next;
+	host_spin_unlock(&vms_lock);
 }
 
 /* ---- faults ------------------------------------------------------------------------------------------------------------ */
@@ -320,6 +462,12 @@ static unsigned leaf_level(const struct vcpu *vcpu, const struct memslot *slot, 
 	return level;
 }
 
+static void add_table(struct svm_vcpu *svm, u64 *entry)
+{
+	atomic_set(entry, host_frames_phys(svm->cache[--svm->nr_cache]) | NPTE_TABLE);
+	count_tables(svm->vm, 1);
+}
+
 /* The entry of that level for gpa, with tables made on the way; a larger leaf in the way is where it ends. */
 static u64 *walk_to(struct svm_vcpu *svm, struct npt *npt, u64 gpa, unsigned *level)
 {
@@ -334,7 +482,7 @@ static u64 *walk_to(struct svm_vcpu *svm, struct npt *npt, u64 gpa, unsigned *le
 			return entry;
 		}
 		if (!(*entry & NPTE_P))
-			atomic_set(entry, host_frames_phys(svm->cache[--svm->nr_cache]) | NPTE_TABLE);
+			add_table(svm, entry);
 		table = table_of(*entry);
 	}
 	return entry_of(table, l, gpa);
@@ -397,7 +545,7 @@ static enum npt_result map_frame(struct vcpu *vcpu, struct memslot *slot, u64 ge
 	host_spin_unlock(&vm->lock);
 	host_frame_put(&frame);
 	if (replaced)
-		free_tables(replaced, level - 1);
+		free_tables(vm, replaced, level - 1);
 	return NPT_MAPPED;
 }
 
@@ -416,7 +564,9 @@ enum npt_result npt_fault(struct vcpu *vcpu, u64 gpa, bool write)
 	if (!fill_cache(svm))
 		return NPT_BAD;
 	if (!current_for(&svm->vm->npt[as], generation))
-		rebuild(svm->vm, as, generation);
+		renew(svm->vm, as, generation);
+	if (unlikely(atomic_read(&svm->vm->nr_tables) >= atomic_read(&vcpu->vm->nr_mmu_pages)))
+		shrink_vm(svm->vm, ~0ull);
 	return map_frame(vcpu, slot, generation, gpa, write);
 }
 
@@ -427,24 +577,27 @@ int npt_create(struct svm_vm *vm)
 	int r;
 
 	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
-		vm->npt[as].root = host_frames_alloc(0);
+		vm->npt[as].root = host_table_alloc();
 		if (!vm->npt[as].root)
 			return -ENOMEM;
+		count_tables(vm, 1);
 	}
 	vm->watch.begin = mm_begin;
 	vm->watch.end = mm_end;
 	r = host_mm_watch(&vm->watch);
 	vm->watching = !r;
+	enlist(vm);
 	return r;
 }
 
 void npt_destroy(struct svm_vm *vm)
 {
+	delist(vm);
 	if (vm->watching)
 		host_mm_unwatch(&vm->watch);
 	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
 		if (vm->npt[as].root)
-			free_tables(vm->npt[as].root, svm_features.npt_levels);
+			free_tables(vm, vm->npt[as].root, svm_features.npt_levels);
 		host_free(vm->npt[as].range);
 	}
 }

@@ -187,6 +187,10 @@ static bool enter(struct vcpu *vcpu)
 		settle_work(vcpu);
 		return false;
 	}
+	if (unlikely((u32)svm->vmcb->control.exit_code == (u32)SVM_EXIT_INVALID)) {
+		svm->pulled = true; /* what was refused; TCG has put something else into the VMCB */
+		return true;
+	}
 	svm_pull_basic(vcpu);
 	svm_events_finish(vcpu);
 	return true;
@@ -244,6 +248,10 @@ static enum svm_next handle(struct vcpu *vcpu, enum engine_exit *exit)
 		svm_pull(vcpu);
 		svm->event = 0;
 		return svm_leave(exit, ENGINE_EXIT_SHUTDOWN);
+	case SVM_EXIT_INVALID:
+	case (u32)SVM_EXIT_INVALID: /* TCG's */
+		vcpu->entry_failure = (u32)code;
+		return svm_leave(exit, ENGINE_EXIT_FAIL_ENTRY);
 	default:
 		return svm_leave(exit, ENGINE_EXIT_EMULATION);
 	}
@@ -318,7 +326,13 @@ static enum engine_exit svm_complete(struct vcpu *vcpu)
 
 static void svm_sync(struct vcpu *vcpu)
 {
-	svm_fpu_get(vcpu->engine);
+	struct svm_vcpu *svm = vcpu->engine;
+
+	if (svm->fpu_loaded)
+		host_fpu_put(svm->fpu);
+	svm_fpu_get(svm);
+	if (svm->fpu_loaded)
+		svm_fpu_load(svm);
 }
 
 static void svm_kick(struct vcpu *vcpu)
@@ -385,6 +399,7 @@ static void close_tlb(struct x86_cpu *cpu)
 
 static int svm_vcpu_create(struct vcpu *vcpu)
 {
+	static u64 last_id;
 	struct svm_vcpu *svm = host_alloc(sizeof(*svm));
 
 	if (!svm)
@@ -399,6 +414,7 @@ static int svm_vcpu_create(struct vcpu *vcpu)
 	svm->vmcb_phys = host_frames_phys(svm->vmcb);
 	svm->vcpu = vcpu;
 	svm->vm = vcpu->vm->engine;
+	svm->id = atomic_add(&last_id, 1) + 1;
 	svm->fpu_in_image = true;
 	svm->pulled = true;
 	svm->cpu_seen = ~0u;
@@ -516,12 +532,21 @@ int svm_init(void)
 		return r;
 	r = svm_cpus_create();
 	if (r)
-		svm_maps_destroy();
+		goto no_cpus;
+	r = npt_init();
+	if (r)
+		goto no_npt;
+	return 0;
+no_npt:
+	svm_cpus_destroy();
+no_cpus:
+	svm_maps_destroy();
 	return r;
 }
 
 void svm_exit(void)
 {
+	npt_exit();
 	svm_cpus_destroy();
 	svm_maps_destroy();
 }

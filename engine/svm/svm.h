@@ -55,6 +55,7 @@ static inline bool svm_has(u32 feature)
 /* Part of a slot, as the notifier of the VMM's mappings needs it: slots themselves may be gone when it comes. */
 struct npt_range {
 	u64 hva, gpa, size;
+	bool readonly;
 };
 
 struct npt {
@@ -69,6 +70,8 @@ struct svm_vm {
 	struct host_spin lock;
 	struct npt npt[VM_ADDRESS_SPACES];
 	struct svm_vcpu *vcpus;		/* n */
+	struct svm_vm *next;		/* of all VMs, under a lock of npt.c's */
+	u64 nr_tables;			/* a */
 	u64 mm_sequence;		/* n: moves when a change of the VMM's mappings ends */
 	u32 mm_changes;			/* n: changes in progress */
 	bool watching;
@@ -100,6 +103,7 @@ struct svm_vcpu {
 	struct host_preempt preempt;
 	struct vcpu *vcpu;
 	struct svm_vm *vm;
+	u64 id;				/* no two ever have the same */
 	struct svm_vcpu *next;		/* n */
 	struct vmcb *vmcb;
 	u64 vmcb_phys;
@@ -209,6 +213,8 @@ bool svm_is_apic_page(const struct vcpu *vcpu, u64 gpa);
 
 /* ---- npt.c ----------------------------------------------------------------------------------------------------------- */
 
+int npt_init(void);
+void npt_exit(void);
 int npt_create(struct svm_vm *vm);
 void npt_destroy(struct svm_vm *vm);
 enum npt_result { NPT_MAPPED, NPT_MMIO, NPT_INTERRUPTED, NPT_BAD };

@@ -2,13 +2,36 @@
 /* Memory of the core's own. All of it is charged to the memory cgroup of the thread that asks. */
 #include <linux/gfp.h>
 #include <linux/log2.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
+#include <linux/moduleparam.h>
+#include <linux/shrinker.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include "host/host.h"
 #include "host/hw.h"
 
 #define HOST_ALIGN 64
+
+#ifdef ANYKVM_FAULTS
+/* For tests (make module FAULTS=1): the n-th allocation from now on fails. */
+static int fail_alloc;
+module_param(fail_alloc, int, 0600);
+
+static bool fails(void)
+{
+	int n = READ_ONCE(fail_alloc);
+
+	while (n > 0 && !try_cmpxchg(&fail_alloc, &n, n - 1))
+		;
+	return n == 1;
+}
+#else
+static bool fails(void)
+{
+	return false;
+}
+#endif
 
 void *host_alloc(size_t size)
 {
@@ -17,7 +40,7 @@ void *host_alloc(size_t size)
 		size = roundup_pow_of_two(max_t(size_t, size, HOST_ALIGN));
 	else
 		size = PAGE_ALIGN(size);
-	if (size > INT_MAX)
+	if (size > INT_MAX || fails())
 		return NULL;
 	return kvzalloc(size, GFP_KERNEL_ACCOUNT);
 }
@@ -29,7 +52,7 @@ void host_free(void *p)
 
 void *host_alloc_pages(size_t size)
 {
-	return __vmalloc(size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	return fails() ? NULL : __vmalloc(size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 }
 
 void host_free_pages(void *p, size_t size)
@@ -71,12 +94,27 @@ void host_free_shared(void *p, size_t size)
 
 void *host_frames_alloc(unsigned int order)
 {
-	return (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, order);
+	return fails() ? NULL : (void *)__get_free_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO, order);
 }
 
 void host_frames_free(void *p, unsigned int order)
 {
 	free_pages((unsigned long)p, order);
+}
+
+void *host_table_alloc(void)
+{
+	void *p = host_frames_alloc(0);
+
+	if (p)
+		mod_lruvec_page_state(virt_to_page(p), NR_SECONDARY_PAGETABLE, 1);
+	return p;
+}
+
+void host_table_free(void *p)
+{
+	mod_lruvec_page_state(virt_to_page(p), NR_SECONDARY_PAGETABLE, -1);
+	host_frames_free(p, 0);
 }
 
 u64 host_frames_phys(const void *p)
@@ -88,6 +126,41 @@ void *host_frames_virt(u64 phys)
 {
 	return __va(phys);
 }
+
+/* ---- giving back ------------------------------------------------------------------------------------- */
+
+static struct host_shrinker *shrinker_of(struct shrinker *s)
+{
+	return container_of((u64 *)s, struct host_shrinker, opaque[0]);
+}
+
+static unsigned long shrinker_count(struct shrinker *s, struct shrink_control *control)
+{
+	return shrinker_of(s)->count() ?: SHRINK_EMPTY;
+}
+
+static unsigned long shrinker_scan(struct shrinker *s, struct shrink_control *control)
+{
+	return shrinker_of(s)->scan(control->nr_to_scan) ?: SHRINK_STOP;
+}
+
+int host_shrinker_add(struct host_shrinker *s)
+{
+	struct shrinker *shrinker = (struct shrinker *)s->opaque;
+
+	BUILD_BUG_ON(sizeof(*shrinker) > sizeof(s->opaque));
+	shrinker->count_objects = shrinker_count;
+	shrinker->scan_objects = shrinker_scan;
+	shrinker->seeks = DEFAULT_SEEKS * 10; /* what goes comes back by faults, one by one */
+	return register_shrinker(shrinker, "anykvm");
+}
+
+void host_shrinker_remove(struct host_shrinker *s)
+{
+	unregister_shrinker((struct shrinker *)s->opaque);
+}
+
+/* ---- counters ---------------------------------------------------------------------------------------- */
 
 /* Nobody finds it from outside: what a VM counts is read from its descriptors. */
 void *host_publish(struct host_published *out, const char *name, size_t size, size_t head)

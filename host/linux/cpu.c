@@ -7,12 +7,14 @@
 #include <linux/kvm_host.h>
 #include <linux/preempt.h>
 #include <linux/reboot.h>
-#include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/syscore_ops.h>
 #include <asm/debugreg.h>
 #include <asm/fpu/api.h>
 #include <asm/msr.h>
+#include <asm/nospec-branch.h>
+#include <asm/processor.h>
+#include "host/host.h"
 #include "host/hw.h"
 
 unsigned int host_cpu_limit(void)
@@ -159,14 +161,24 @@ void host_resched(void)
 		cond_resched();
 }
 
+void host_guest_switch(void)
+{
+	if (!cpu_feature_enabled(X86_FEATURE_IBPB_ON_VMEXIT))
+		indirect_branch_prediction_barrier();
+}
+
+/* What is to come between guest and host besides is in entry.h. */
 void host_guest_enter(void)
 {
+	amd_clear_divider();
 	guest_timing_enter_irqoff();
 	guest_context_enter_irqoff();
 }
 
 void host_guest_leave(void)
 {
+	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
+		this_cpu_write(x86_ibpb_exit_to_user, true);
 	context_tracking_guest_exit();
 	guest_timing_exit_irqoff();
 }
@@ -225,10 +237,10 @@ struct host_fpu {
 
 struct host_fpu *host_fpu_create(void)
 {
-	struct host_fpu *f = kzalloc(sizeof(*f), GFP_KERNEL_ACCOUNT);
+	struct host_fpu *f = host_alloc(sizeof(*f));
 
 	if (f && !fpu_alloc_guest_fpstate(&f->guest)) {
-		kfree(f);
+		host_free(f);
 		return NULL;
 	}
 	return f;
@@ -237,7 +249,7 @@ struct host_fpu *host_fpu_create(void)
 void host_fpu_destroy(struct host_fpu *f)
 {
 	fpu_free_guest_fpstate(&f->guest);
-	kfree(f);
+	host_free(f);
 }
 
 void host_fpu_load(struct host_fpu *f)

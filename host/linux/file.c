@@ -7,7 +7,6 @@
 #include <linux/file.h>
 #include <linux/mm.h>
 #include <linux/module.h>
-#include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include "host/host.h"
 
@@ -69,8 +68,8 @@ static int file_mmap(struct file *file, struct vm_area_struct *vma)
 
 static void host_file_destroy(struct host_file *f)
 {
-	vfree(f->mapping);
-	kfree(f);
+	host_free_pages(f->mapping, f->mapping_size);
+	host_free(f);
 }
 
 static int file_release(struct inode *inode, struct file *file)
@@ -94,7 +93,7 @@ static const struct file_operations host_file_fops = {
 
 static struct host_file *host_file_new(const struct host_file_ops *ops, void *object, size_t mapping_size)
 {
-	struct host_file *f = kzalloc(sizeof(*f), GFP_KERNEL_ACCOUNT);
+	struct host_file *f = host_alloc(sizeof(*f));
 
 	if (!f)
 		return NULL;
@@ -102,9 +101,9 @@ static struct host_file *host_file_new(const struct host_file_ops *ops, void *ob
 	f->object = object;
 	f->mapping_size = mapping_size;
 	if (mapping_size) {
-		f->mapping = __vmalloc(mapping_size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+		f->mapping = host_alloc_pages(mapping_size);
 		if (!f->mapping) {
-			kfree(f);
+			host_free(f);
 			return NULL;
 		}
 	}
