@@ -25,12 +25,13 @@
 
 #define PAGE 4096ul
 #define PAGES 64ul
-#define SECONDS 2
+#define SECONDS 1
 
 struct machine {
 	int kvm, vm, vcpu;
 	unsigned char *memory;
 	struct kvm_run *run;
+	pthread_t runner;
 };
 
 static int failures;
@@ -151,20 +152,19 @@ static void *run_for_ever(void *arg)
 static void while_running(const char *name, void (*change)(struct machine *m, unsigned n))
 {
 	struct machine m;
-	pthread_t thread;
 	double end;
 
 	if (!machine_create(&m)) {
 		result(false, name, "no machine");
 		return;
 	}
-	pthread_create(&thread, NULL, run_for_ever, &m);
+	pthread_create(&m.runner, NULL, run_for_ever, &m);
 	end = now() + SECONDS;
 	for (unsigned n = 0; now() < end; n++)
 		change(&m, n);
 	m.run->immediate_exit = 2;
-	pthread_kill(thread, SIGALRM);
-	pthread_join(thread, NULL);
+	pthread_kill(m.runner, SIGALRM);
+	pthread_join(m.runner, NULL);
 	machine_destroy(&m);
 	result(true, name, "");
 }
@@ -258,8 +258,8 @@ static void change_state(struct machine *m, unsigned n)
 
 	for (unsigned i = 0; i < sizeof(junk); i++)
 		junk[i] = (unsigned char)(rand() >> 4);
-	pthread_kill(pthread_self(), 0);
 	m->run->immediate_exit = 1; /* so that the others get a word in */
+	pthread_kill(m->runner, SIGALRM);
 	if (n & 1)
 		ioctl(m->vcpu, KVM_GET_SREGS, &sregs);
 	else
