@@ -2,11 +2,13 @@
 /*
  * Which pages hold code, VM-wide, and what writing to them does.
  *
- * A page from which a vCPU has decoded code has a record, and no TLB entry of any vCPU carries a write tag for it. So each
- * write by a vCPU comes to code_page_written(), once the bytes are there. One that meets a chunk with code voids the
- * writer's own blocks at once; for each other vCPU that has code of the page it is posted, with X86_STOP_CODE, before the
- * writer's next instruction. So whoever has seen anything that the writer did afterwards finds the bit set when it next
- * looks. (Cross-modifying code must let a serializing instruction follow there anyway: SDM vol. 3, 8.1.3.)
+ * A page from which a vCPU has decoded code has a record, and no TLB entry of any vCPU carries a write tag for it:
+ * who makes the first block of a page tells the others which page it is, and waits until they know
+ * (VCPU_REQ_PROTECT). So each write by a vCPU comes to code_page_written(), once the bytes are there. One that meets
+ * a chunk with code voids the writer's own blocks at once; for each other vCPU that has code of the page it is
+ * posted, with X86_STOP_CODE, before the writer's next instruction. So whoever has seen anything that the writer did
+ * afterwards finds the bit set when it next looks. (Cross-modifying code must let a serializing instruction follow
+ * there anyway: SDM vol. 3, 8.1.3.)
  *
  * A write beside code costs a slow path and nothing else; but when many of them come, the page is taken for data: its
  * chunks are cleared, writes become fast again, and users learn by the same post that their blocks must be armed anew.

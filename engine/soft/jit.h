@@ -83,6 +83,7 @@ struct jit {
 	bool declined;		/* a block's preconditions do not hold: interpret it */
 	size_t code_size;
 	size_t committed;	/* of it */
+	size_t committed_cells;	/* of the region: those behind the code, up to here */
 	u32 nr_slots, used_slots; /* cells */
 	u32 nr_links;
 	/* fixed code, executable addresses */

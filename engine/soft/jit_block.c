@@ -20,6 +20,8 @@ void *jit_take_cells(struct jit *jit, size_t size)
 	if (jit->nr_slots - jit->used_slots < words)
 		return NULL;
 	jit->used_slots += words;
+	while (jit->code_size + jit->used_slots * sizeof(u64) > jit->committed_cells)
+		jit->committed_cells += code_commit(&jit->region, jit->committed_cells);
 	return cells;
 }
 

@@ -243,6 +243,7 @@ void translate_release(struct soft_vcpu *soft)
 	host_zero_pages(jit->target, targets_size(jit));
 	host_zero_pages(jit->extent, extents_size(jit));
 	jit->committed = 0;
+	jit->committed_cells = jit->code_size;
 }
 
 /* ---- host faults ----------------------------------------------------------------------------------- */
@@ -305,7 +306,7 @@ static void free_room(struct jit *jit)
 
 static int make_room(struct jit *jit, size_t size)
 {
-	jit->code_size = size;
+	jit->code_size = jit->committed_cells = size;
 	jit->nr_slots = (u32)(size / JIT_CELL_SHARE);
 	jit->max_extents = (u32)(size / JIT_CODE_SHARE);
 	jit->target = host_alloc_dense(targets_size(jit));
