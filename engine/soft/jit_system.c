@@ -310,5 +310,7 @@ unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn)
 		return r;
 	if (r != X86_BRANCH)
 		cpu->regs[X86_REG_RIP] += insn->next;
+	if (unlikely(soft->awaited) && cpu->cpl == 3)
+		window_fill_awaited(soft);
 	return JIT_GO_ON + jit_way(block_key(cpu));
 }

@@ -44,7 +44,11 @@ enum soft_next soft_deliver_fault(struct vcpu *vcpu, enum engine_exit *exit)
 	struct x86_cpu *cpu = &vcpu->cpu;
 
 	vcpu->stat->exceptions++;
-	vcpu->stat->pf_guest += cpu->fault.vector == X86_PF_VECTOR;
+	if (cpu->fault.vector == X86_PF_VECTOR) {
+		vcpu->stat->pf_guest++;
+		if (cpu->cpl == 3 && cpu->user_key)
+			((struct soft_vcpu *)vcpu->engine)->awaited = cpu->fault.payload;
+	}
 	if (unlikely(cpu->fault.vector == X86_DB) &&
 	    (cpu->guest_debug & (KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_USE_HW_BP)))
 		return leave(exit, ENGINE_EXIT_DEBUG);

@@ -108,6 +108,7 @@ struct soft_vcpu {
 	struct lockstep *lockstep;	/* NULL: off */
 	struct jit *jit;		/* NULL: the interpreter alone */
 	struct windows *windows;	/* NULL: none (window.h) */
+	u64 awaited;			/* linear address of a page fault of code that runs through windows; 0: none */
 	const struct x86_insn *insn;	/* the one being executed; for faults of the host */
 	struct x86_cpu *cpu;
 	/* ways to blocks */

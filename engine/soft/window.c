@@ -22,10 +22,11 @@
  * outside KVM_RUN too, where guest memory must not be looked at. Only when slots change is all unmapped at once, since the VMM
  * may unmap it next. Code loads the delta anew for each access, or after whatever may close a space: no delta outlives one.
  *
- * When. A space becomes hot when interrupts have hit its user code now and then: it computes, and does not make or replace
- * itself all the time. Each space has a credit, in pages, for what windows cost it beyond filling; when that is used up it
- * becomes cold, for a longer time each time. Cold and hot code are different blocks (BLOCK_KEY_WINDOWS): either is right at
- * any time.
+ * When. To map a page costs ten times what the TLB takes to learn of it. So a space becomes hot when interrupts have hit its
+ * user code a few times with hardly any page faults of the guest's in between: it computes on memory that it has. It rests
+ * while there are many. Each space has a credit, in pages, for what windows cost it beyond filling; when that is used up
+ * it becomes cold for a longer time each time. Cold and hot code are different blocks (BLOCK_KEY_WINDOWS): either is right
+ * at any time.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -43,6 +44,9 @@
 #define FIRST_TICKS 2u
 #define MOST_TICKS 256u
 #define TICK_CREDIT 100
+/* The guest's page faults between two ticks: so few are needed to become hot, so many are too much for the hot. */
+#define FAULTS_CALM 25
+#define FAULTS_STORM 80
 #define ENTRIES_PER_PAGE (PAGE_SIZE / sizeof(u64))
 
 /* ---- the table -------------------------------------------------------------------------------------------------- */
@@ -133,6 +137,15 @@ static void cool(struct windows *w)
 	set_hot(w, false);
 }
 
+/* It makes itself new memory: that is cheaper without windows. What is mapped may be of use later. */
+static void rest(struct windows *w, struct window_space *s)
+{
+	close_space(w, s);
+	s->ticks = 0;
+	w->soft->stat->windows_cooled++;
+	set_hot(w, false);
+}
+
 void window_break(struct windows *w)
 {
 	w->broken = true;
@@ -170,24 +183,33 @@ static void fill_from_tlb(struct windows *w)
 	}
 }
 
+static void heat(struct windows *w, struct window_space *s)
+{
+	w->soft->stat->windows_heated++;
+	s->credit = WINDOW_CREDIT;
+	set_hot(w, true);
+	w->fill_ahead = true;
+}
+
 void window_tick(struct soft_vcpu *soft)
 {
 	struct windows *w = soft->windows;
 	struct window_space *s;
+	u64 faults;
 
 	if (!w || soft->cpu->cpl != 3 || soft->cpu->code_bits != 64)
 		return;
 	s = current(w);
-	if (s->hot) {
-		s->credit = (int)min_u64((u64)(s->credit + TICK_CREDIT), WINDOW_CREDIT);
+	faults = soft->stat->pf_guest - w->faults;
+	w->faults = soft->stat->pf_guest;
+	if (!s->hot) {
+		if (faults < FAULTS_CALM && may_heat(w) && ++s->ticks >= s->ticks_wanted)
+			heat(w, s);
 		return;
 	}
-	if (!may_heat(w) || ++s->ticks < s->ticks_wanted)
-		return;
-	soft->stat->windows_heated++;
-	s->credit = WINDOW_CREDIT;
-	set_hot(w, true);
-	w->fill_ahead = true;
+	s->credit = (int)min_u64((u64)(s->credit + TICK_CREDIT), WINDOW_CREDIT);
+	if (faults > FAULTS_STORM && !w->always)
+		rest(w, s);
 }
 
 /* ---- invalidation --------------------------------------------------------------------------------------------------- */
@@ -312,6 +334,20 @@ bool window_fill(struct x86_cpu *cpu, u64 gva, unsigned size, bool write)
 	if (s->credit < 0 && !w->always && !w->broken)
 		cool(w);
 	return filled;
+}
+
+void window_fill_awaited(struct soft_vcpu *soft)
+{
+	struct windows *w = soft->windows;
+	u64 gva = soft->awaited;
+
+	soft->awaited = 0;
+	if (!w || !current(w)->hot)
+		return;
+	if (!current(w)->open)
+		settle(w, current(w));
+	if (!w->broken)
+		window_map_page(w, soft->cpu->tlb_context, gva, false);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------- */

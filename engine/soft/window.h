@@ -33,6 +33,9 @@ u64 window_delta(struct x86_cpu *cpu, u64 linear);
  */
 bool window_fill(struct x86_cpu *cpu, u64 gva, unsigned size, bool write);
 
+/* The guest goes on in user code behind a page fault (soft_vcpu.awaited): it has the page now, as a rule. [run] */
+void window_fill_awaited(struct soft_vcpu *soft);
+
 /* tlb.c: nothing of this is used unseen any more. From the address space `from` to the current one; fresh: it is void. */
 void window_switch(struct soft_vcpu *soft, unsigned from, bool fresh);
 void window_flush_space(struct soft_vcpu *soft, unsigned n);

@@ -40,7 +40,7 @@ struct window {
 };
 
 #define WINDOW_DOUBTS 16u
-#define WINDOW_CREDIT 2000
+#define WINDOW_CREDIT 1000
 #define WINDOW_WRITTEN_BITS 16
 
 /* An address space of tlb.c's. */
@@ -68,6 +68,7 @@ struct windows {
 	bool fill_ahead;	/* the current space has just become hot */
 	u32 vmas_max;
 	u64 moves;
+	u64 faults;		/* vcpu_stat.pf_guest at the last tick */
 	struct host_fault_detour detour;
 	u8 ready[2 * WINDOW_AREAS * sizeof(u64) / 4096]; /* pages of the table that can be accessed */
 	struct window_space space[SOFT_CONTEXTS];
