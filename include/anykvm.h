@@ -39,8 +39,8 @@ bool anykvm_owns(int fd);
  * midst of KVM_RUN finds a GS base that is not the program's; it is again when the call returns. */
 void anykvm_interrupt(void);
 /* Allows AnyKVM to map this memory at further addresses as long as it is a guest's, which makes guests faster: one shared
- * mapping (MAP_SHARED) of whole pages, without userfaultfd, not replaced meanwhile. size 0 takes it back; no machine uses it
- * by then. ENOSPC when there are too many of them. */
+ * mapping (MAP_SHARED) of whole pages, without userfaultfd, not replaced meanwhile. To be called before the machine's vCPUs
+ * are made; size 0 takes it back when no machine uses it any more. ENOSPC when there are too many of them. */
 int anykvm_alias_memory(void *start, size_t size);
 /* Name of the engine that runs guests: "soft". Static storage. */
 const char *anykvm_engine(void);

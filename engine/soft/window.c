@@ -47,7 +47,10 @@
 /* The guest's page faults between two ticks: so few are needed to become hot, so many are too much for the hot. */
 #define FAULTS_CALM 25
 #define FAULTS_STORM 80
+#define ARENAS_MAX 64u /* a quarter of a process's address space */
 #define ENTRIES_PER_PAGE (PAGE_SIZE / sizeof(u64))
+
+static u32 arenas; /* a */
 
 /* ---- the table -------------------------------------------------------------------------------------------------- */
 
@@ -169,7 +172,7 @@ static void start_space(struct windows *w, struct window_space *s, u64 root)
 
 static bool may_heat(const struct windows *w)
 {
-	return !w->broken && w->soft->jit->window_miss && (w->ask || host_alias_any());
+	return !w->broken && w->soft->jit->window_miss;
 }
 
 /* What the TLB has: it has been used. */
@@ -300,11 +303,25 @@ void window_switch(struct soft_vcpu *soft, unsigned from, bool fresh)
 
 /* ---- filling ---------------------------------------------------------------------------------------------------------- */
 
+/* What lies at guest-physical addresses depends on more than slots: system-management mode, the LAPIC's page. */
+static void check_memory(struct windows *w)
+{
+	u64 apic_base = vcpu_of(w->cpu)->apic_base;
+
+	if (w->smm == w->cpu->smm && w->apic_base == apic_base)
+		return;
+	for (unsigned n = 0; n < SOFT_CONTEXTS; n++)
+		window_purge(w, n);
+	w->smm = w->cpu->smm;
+	w->apic_base = apic_base;
+}
+
 /* What is mapped is right, as far as an access made just now can tell. */
 static void settle(struct windows *w, struct window_space *s)
 {
 	unsigned n = (unsigned)(s - w->space);
 
+	check_memory(w);
 	if (s->all_doubted)
 		window_check_space(w, n);
 	for (unsigned i = 0; i < s->nr_doubts && !s->all_doubted; i++)
@@ -413,14 +430,17 @@ static enum mode configured(void)
 
 static struct windows *make(struct vcpu *vcpu)
 {
-	long arena = sys_mmap(NULL, WINDOW_ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	struct windows *w;
+	struct windows *w = NULL;
+	long arena = -1;
 
-	if (sys_failed(arena))
-		return NULL;
-	w = host_alloc_pages(sizeof(*w));
+	if (atomic_add(&arenas, 1) < ARENAS_MAX)
+		arena = sys_mmap(NULL, WINDOW_ARENA, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!sys_failed(arena))
+		w = host_alloc_pages(sizeof(*w));
 	if (!w) {
-		sys_munmap((void *)arena, WINDOW_ARENA);
+		if (!sys_failed(arena))
+			sys_munmap((void *)arena, WINDOW_ARENA);
+		atomic_add(&arenas, -1u);
 		return NULL;
 	}
 	w->cpu = &vcpu->cpu;
@@ -437,7 +457,7 @@ void window_create(struct vcpu *vcpu)
 	enum mode mode = configured();
 	struct windows *w;
 
-	if (!soft->jit || !soft->jit->rorx || !vcpu->guard || mode == MODE_OFF)
+	if (!soft->jit || !soft->jit->rorx || !vcpu->guard || mode == MODE_OFF || (mode == MODE_AUTO && !host_alias_any()))
 		return;
 	w = make(vcpu);
 	if (!w)
@@ -468,5 +488,6 @@ void window_destroy(struct soft_vcpu *soft)
 	if (!w->broken)
 		sys_munmap((void *)w->arena, WINDOW_ARENA);
 	host_free_pages(w, sizeof(*w));
+	atomic_add(&arenas, -1u);
 	soft->windows = NULL;
 }

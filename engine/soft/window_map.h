@@ -68,6 +68,8 @@ struct windows {
 	bool fill_ahead;	/* the current space has just become hot */
 	u32 vmas_max;
 	u64 moves;
+	bool smm;		/* under which state of the processor pages were mapped ... */
+	u64 apic_base;		/* ... in all spaces */
 	u64 faults;		/* vcpu_stat.pf_guest at the last tick */
 	struct host_fault_detour detour;
 	u8 ready[2 * WINDOW_AREAS * sizeof(u64) / 4096]; /* pages of the table that can be accessed */
