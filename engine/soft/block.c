@@ -673,6 +673,7 @@ static void note_place(struct soft_vcpu *soft, struct block_page *page, enum blo
 
 	if (place->number == soft->now.link[class] && place->linear != linear && !page->many_places) {
 		page->many_places = true;
+		translate_unlink_far(soft, page);
 		block_expire_links(soft);
 	}
 	*place = (struct code_place){ soft->now.link[class], linear };

@@ -163,6 +163,19 @@ void translate_unlink(struct soft_vcpu *soft, struct block *b)
 	}
 }
 
+/* No code, so that jit.find_far does not make them good again. */
+void translate_unlink_far(struct soft_vcpu *soft, const struct block_page *page)
+{
+	struct jit *jit = soft->jit;
+
+	for (u32 n = 0; jit && n < jit->nr_links; n++) {
+		struct jit_far *cells = jit->target[n].page == page ? jit->target[n].cells : NULL;
+
+		if (cells)
+			cells->code = cells->number = 0;
+	}
+}
+
 void translate_select(struct soft_vcpu *soft)
 {
 	for (unsigned way = 0; way < JIT_WAYS; way++) {

@@ -25,6 +25,9 @@ void translate_select(struct soft_vcpu *soft);
 /* Nothing leads to the block's translation any more. */
 void translate_unlink(struct soft_vcpu *soft, struct block *b);
 
+/* Nothing leads from the page's translations straight to other pages. */
+void translate_unlink_far(struct soft_vcpu *soft, const struct block_page *page);
+
 /* All blocks have been thrown away: so are their translations, and nothing of them runs any more. */
 void translate_flush(struct soft_vcpu *soft);
 

@@ -1357,6 +1357,77 @@ static void test_self_modifying(void **state)
 	}
 }
 
+#define FIRST 0xa000u	/* a page at two places, where different ones follow: */
+#define NEXT 0xb000u
+#define OTHER_NEXT 0xd000u
+#define PLACE 0x40000u
+#define OTHER_PLACE 0x50000u
+
+static void map(unsigned linear, unsigned page)
+{
+	word(PAGE_TABLES + 0x3000 + 8 * (linear >> 12), page | 0x67);
+}
+
+/* FIRST goes on, and calls, in the page that follows, which adds something to eax. The loops are a hundred rounds. */
+static void start_pages(void)
+{
+	map(PLACE, FIRST);
+	map(PLACE + 0x1000, NEXT);
+	map(OTHER_PLACE, FIRST);
+	map(OTHER_PLACE + 0x1000, OTHER_NEXT);
+	at = ram + FIRST;
+	BYTES("\xe9\xfb\x0f\x00\x00");		/* jmp the next page */
+	at = ram + FIRST + 16;
+	BYTES("\xe8\xeb\x0f\x00\x00\xc3");		/* call it; ret */
+	at = ram + NEXT;
+	BYTES("\x83\xc0\x01\xc3");			/* add eax, 1; ret */
+	at = ram + OTHER_NEXT;
+	BYTES("\x05\x00\x00\x01\x00\xc3");		/* add eax, 0x10000; ret */
+	at = ram + CODE + 16;
+	BYTES("\x31\xc0\x31\xff\x6a\x00\x9d"		/* xor eax, eax; xor edi, edi; push 0; popf */
+	      "\xbb\x00\x00\x04\x00"			/* mov ebx, PLACE */
+	      "\xba\x00\x00\x05\x00"			/* mov edx, OTHER_PLACE */
+	      "\xb9\x64\x00\x00\x00"			/* mov ecx, 100 */
+	      "\xff\xd3\xff\xc9\x75\xfa");		/* 1: call rbx; dec ecx; jnz 1b */
+}
+
+static void make_two_places(void)
+{
+	start_pages();
+	BYTES("\xb9\xe8\x03\x00\x00"			/* mov ecx, 1000 */
+	      "\xff\xd3\xff\xd2"			/* 1: call rbx; call rdx */
+	      "\x48\x8d\x73\x10\xff\xd6"		/* lea rsi, [rbx + 16]; call rsi */
+	      "\x48\x8d\x72\x10\xff\xd6"		/* lea rsi, [rdx + 16]; call rsi */
+	      "\xff\xc9\x75\xec\xf4");			/* dec ecx; jnz 1b; hlt */
+	at = ram + CODE + 16;
+}
+
+/* The page that follows becomes another one. */
+static void make_moved(void)
+{
+	start_pages();
+	BYTES("\x48\xc7\x04\x25\x08\x42\x00\x00\x67\xd0\x00\x00" /* mov qword [its entry], OTHER_NEXT | 0x67 */
+	      "\x0f\x01\x3c\x25\x00\x10\x04\x00"	/* invlpg [PLACE + 0x1000] */
+	      "\xb9\x64\x00\x00\x00"			/* mov ecx, 100 */
+	      "\xff\xd3\xff\xc9\x75\xfa\xf4");		/* 1: call rbx; dec ecx; jnz 1b; hlt */
+	at = ram + CODE + 16;
+}
+
+/* Branches between pages go where the page tables say, at whichever place they are. */
+static void test_linked_pages(void **state)
+{
+	static const char *const modes[] = { "interp", "jit", "auto" };
+	struct outcome o;
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		run(modes[i], 1, make_two_places, 0, &o);
+		assert_int_equal(o.regs.rax, 2100 + 2000 * 0x10000);
+		run(modes[i], 1, make_moved, 0, &o);
+		assert_int_equal(o.regs.rax, 100 + 100 * 0x10000);
+	}
+}
+
 static void make_endless(void)
 {
 	at = ram + CODE + 16;
@@ -1431,6 +1502,7 @@ int main(void)
 		cmocka_unit_test(test_user),
 		cmocka_unit_test(test_compat),
 		cmocka_unit_test(test_self_modifying),
+		cmocka_unit_test(test_linked_pages),
 		cmocka_unit_test(test_gs_base),
 		cmocka_unit_test(test_kick),
 		cmocka_unit_test(test_perf_map),
