@@ -266,6 +266,8 @@ struct jit_block {
 	bool took_a;		/* the instruction at hand has used JIT_A for something else */
 	u32 based, next_based;	/* registers whose address's delta is there instead (jit_window.c) */
 	u64 drift;		/* by how much they have moved since */
+	bool stack_b, next_stack_b; /* the delta of rSP is in JIT_B: now, for the next instruction */
+	u64 stack_drift;
 	unsigned nr_turns, nr_cold, nr_exits, nr_leaves, nr_refusals;
 	u8 *inner;		/* behind the entry's look at cpu->stop */
 	u8 *stack_full, *stack_back; /* of the CALL at its end */
@@ -403,6 +405,7 @@ struct emit_mem jit_operand_at(struct jit_block *t, unsigned size, bool write);
 void jit_linear(struct jit_block *t, const struct x86_insn *insn);
 /* The same for the word that PUSH, CALL, POP, RET or LEAVE access. */
 struct emit_mem jit_stack_operand(struct jit_block *t, const struct x86_insn *insn);
+struct emit_mem jit_stack_operand_b(struct jit_block *t, const struct x86_insn *insn);
 /* Of what an instruction accesses on the stack: from rSP (LEAVE: rBP). */
 s32 jit_stack_disp(const struct jit_block *t, const struct x86_insn *insn);
 /* The slow path of a window's first access. */
@@ -420,6 +423,8 @@ void jit_demand_aligned(struct jit_block *t, struct emit_mem m, u32 mask);
 void jit_close_windows(struct jit_block *t);
 /* Instructions do not disturb JIT_A unless they say so: this one, which used it for an operand, did not. */
 void jit_kept_a(struct jit_block *t);
+/* The same of JIT_B, which nothing but flags has disturbed. */
+void jit_kept_b(struct jit_block *t);
 /* A jump to the handler of the instruction at hand, if condition cond. */
 void jit_slow_if(struct jit_block *t, unsigned cond);
 /* The same by a branch that is there already. */
@@ -470,15 +475,15 @@ unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn);
 /* jit_window.c: whether the instruction at hand accesses memory without a probe. */
 bool jit_direct(const struct jit_block *t);
 /* Its operands then. Flags stay where they are; what follows must not write guest registers before the access. */
-struct emit_mem jit_direct_operand(struct jit_block *t, const struct x86_insn *insn);
-struct emit_mem jit_direct_stack(struct jit_block *t, const struct x86_insn *insn);
+struct emit_mem jit_direct_operand(struct jit_block *t, const struct x86_insn *insn, bool free_b);
+struct emit_mem jit_direct_stack(struct jit_block *t, const struct x86_insn *insn, bool free_b);
 /* The same operand without JIT_B. */
 struct emit_mem jit_free_b(struct jit_block *t, struct emit_mem m);
 /* Behind the instruction: what JIT_A is still good for. */
 void jit_direct_after(struct jit_block *t, const struct x86_insn *insn);
 /* From which register JIT_A can be made where the instruction at hand begins. */
 u8 jit_direct_base(const struct jit_block *t);
-/* After a fault at cpu->window_pc; X86_OK: on at cpu->code_temp[0] with JIT_A = code_temp[1]. [run] */
+/* After a fault at cpu->window_pc; X86_OK: on at cpu->code_temp[0] with JIT_A = code_temp[1], JIT_B = window_flags. [run] */
 #define JIT_NO_PLACE 0x200u
 unsigned jit_window_miss(struct x86_cpu *cpu);
 

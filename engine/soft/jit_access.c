@@ -299,6 +299,7 @@ static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn,
 	struct jit_window *w = a->window == JIT_NO_WINDOW ? NULL : &t->plan.window[a->window];
 
 	t->based = 0;
+	t->stack_b = false;
 	if (jit_may_be_limited(insn, t->word) && which == JIT_EXPLICIT)
 		demand_flat(t, insn->seg);
 	if (w && t->loop.inside && which == JIT_EXPLICIT && (t->loop.paged >> a->window & 1) && !w->known) {
@@ -331,6 +332,7 @@ struct emit_mem jit_operand_at(struct jit_block *t, unsigned size, bool write)
 	add_cold(t, probe(t, size, write));
 	t->in_a = JIT_NO_WINDOW;
 	t->based = 0;
+	t->stack_b = false;
 	return EMIT_MEM(JIT_A, 0);
 }
 
@@ -342,20 +344,27 @@ void jit_linear(struct jit_block *t, const struct x86_insn *insn)
 struct emit_mem jit_operand_b(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write)
 {
 	if (jit_direct(t))
-		return jit_direct_operand(t, insn);
+		return jit_direct_operand(t, insn, true);
 	return operand(t, insn, JIT_EXPLICIT, size, write);
 }
 
 struct emit_mem jit_operand(struct jit_block *t, const struct x86_insn *insn, unsigned size, bool write)
 {
-	return jit_free_b(t, jit_operand_b(t, insn, size, write));
+	if (jit_direct(t))
+		return jit_free_b(t, jit_direct_operand(t, insn, false));
+	return operand(t, insn, JIT_EXPLICIT, size, write);
 }
 
 struct emit_mem jit_stack_operand(struct jit_block *t, const struct x86_insn *insn)
 {
 	if (jit_direct(t))
-		return jit_direct_stack(t, insn);
+		return jit_direct_stack(t, insn, false);
 	return operand(t, insn, JIT_STACK, t->word, jit_stack_disp(t, insn));
+}
+
+struct emit_mem jit_stack_operand_b(struct jit_block *t, const struct x86_insn *insn)
+{
+	return jit_direct(t) ? jit_direct_stack(t, insn, true) : jit_stack_operand(t, insn);
 }
 
 bool jit_aligned(struct jit_block *t, struct emit_mem m, u32 mask)
@@ -378,6 +387,11 @@ void jit_kept_a(struct jit_block *t)
 
 	t->next_in_a = handled ? JIT_NO_WINDOW : t->in_a;
 	t->next_based = handled ? 0 : t->based;
+}
+
+void jit_kept_b(struct jit_block *t)
+{
+	t->next_stack_b = t->stack_b && !may_be_handled(t);
 }
 
 void jit_close_windows(struct jit_block *t)

@@ -109,6 +109,7 @@ static bool body(struct jit_block *t)
 
 	t->in_a = t->next_in_a = JIT_NO_WINDOW;
 	t->next_based = 0;
+	t->next_stack_b = false;
 	for (t->now = t->piece->first; t->now < end; t->now++) {
 		const struct x86_insn *insn = &t->b->insn[t->now];
 
@@ -119,6 +120,8 @@ static bool body(struct jit_block *t)
 		t->next_in_a = JIT_NO_WINDOW;
 		t->based = t->next_based;
 		t->next_based = 0;
+		t->stack_b = t->next_stack_b;
+		t->next_stack_b = false;
 		t->piece->at[t->now - t->piece->first].based = jit_direct_base(t);
 		jit_flags_before(t, insn);
 		left = jit_branch(t, insn) && insn->op != X86_OP_JCC;

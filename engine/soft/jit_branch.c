@@ -123,6 +123,7 @@ static struct jit_target *far_guard(struct jit_block *t, s64 delta)
 	t->in_host = false;
 	t->in_a = JIT_NO_WINDOW;
 	t->based = 0;
+	t->stack_b = false;
 	if (!cells || !leave) {
 		t->e.overflow = true;
 		return NULL;
@@ -162,6 +163,7 @@ static void look_up(struct jit_block *t)
 	t->in_host = false;
 	t->in_a = JIT_NO_WINDOW;
 	t->based = 0;
+	t->stack_b = false;
 }
 
 static void go_to_found(struct jit_block *t)
@@ -300,6 +302,7 @@ static void ret(struct jit_block *t, const struct x86_insn *insn)
 static void jcc(struct jit_block *t, const struct x86_insn *insn)
 {
 	jit_kept_a(t);
+	jit_kept_b(t);
 	if (jit_loop_branch(t, insn))
 		return;
 	jit_load_flags(t);

@@ -109,6 +109,7 @@ void jit_save_flags(struct jit_block *t)
 		return;
 	jit_load_flags(t);
 	save(&t->e);
+	t->stack_b = t->next_stack_b = false;
 	t->in_mem = true;
 }
 
@@ -119,6 +120,7 @@ void jit_load_flags(struct jit_block *t)
 
 	if (t->in_host || lost(t))
 		return;
+	t->stack_b = t->next_stack_b = false;
 	if (t->recipe >= 0) {
 		redo(t, &t->b->insn[t->recipe]);
 	} else {

@@ -203,6 +203,7 @@ static void window_miss(struct emit *e, struct jit *jit)
 	emit_alu_imm(e, EMIT_ADD, 1, X86_RAX, 0x7f); /* overflows if AL is 1 */
 	emit_sahf(e);
 	emit_load(e, 8, JIT_A, JIT_FIELD(code_temp[1]));
+	emit_load(e, 8, JIT_B, JIT_FIELD(window_flags));
 	emit_jmp_mem(e, JIT_FIELD(code_temp[0]));
 	emit_patch(e, out);
 	leave(e);

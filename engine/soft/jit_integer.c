@@ -125,6 +125,7 @@ static void copy_with_ax(struct jit_block *t, const struct x86_insn *insn)
 	emit_mov(&t->e, 8, X86_RAX, JIT_AX);
 	emit_bytes(&t->e, insn->bytes, insn->len);
 	emit_mov(&t->e, 8, JIT_AX, X86_RAX);
+	t->stack_b = false;
 }
 
 /* ---- put together ---------------------------------------------------------------------------------- */
@@ -290,6 +291,8 @@ static void with_memory(struct jit_block *t, const struct x86_insn *insn)
 	if (!ext)
 		put_operand(t, insn, g, reg);
 	jit_kept_a(t);
+	if (keep_b && jit_direct(t))
+		jit_kept_b(t);
 }
 
 /* AH, CH, DH or BH, number reg, zero-extended in JIT_B; and back from there. No flag is touched. */
@@ -556,12 +559,14 @@ bool jit_integer(struct jit_block *t, const struct x86_insn *insn)
 	if (insn->op == X86_OP_CMPXCHG16B || insn->op == X86_OP_CMPXCHG8B)
 		return cmpxchg_pair(t, insn);
 	if (insn->op == X86_OP_NOP || insn->op == X86_OP_PREFETCH)
-		return jit_kept_a(t), true;
+		return jit_kept_a(t), jit_kept_b(t), true;
 	t->took_a = false;
 	if (!runs_as_itself(t, insn) || !transform(t, insn))
 		return false;
 	if ((!jit_has_mem(insn) || insn->op == X86_OP_LEA) && !t->took_a)
 		jit_kept_a(t);
+	if ((!jit_has_mem(insn) || insn->op == X86_OP_LEA) && !jit_names_memory(insn) && !implies_ax(insn))
+		jit_kept_b(t);
 	if (insn->desc->flags_written)
 		jit_wrote_flags(t, insn);
 	return true;

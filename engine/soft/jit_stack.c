@@ -12,6 +12,7 @@ static bool push_mem(struct jit_block *t, const struct x86_insn *insn)
 	if (!jit_ea_possible(insn))
 		return false;
 	emit_load(e, t->word, JIT_B, jit_operand_b(t, insn, t->word, false));
+	t->stack_b = false;
 	if (!jit_direct(t))
 		emit_store(e, 8, JIT_FIELD(code_temp[0]), JIT_B);
 	m = jit_stack_operand(t, insn);
@@ -28,18 +29,22 @@ static bool push(struct jit_block *t, const struct x86_insn *insn)
 	const struct x86_operand *o = &insn->operand[0];
 	struct emit *e = &t->e;
 	struct emit_mem m;
+	bool free_b;
 
 	if (o->kind == X86_OPD_MEM)
 		return push_mem(t, insn);
 	if (o->kind != X86_OPD_REG && (o->kind != X86_OPD_IMM || (t->word == 8 && insn->imm != (u64)(s32)insn->imm)))
 		return false;
-	m = jit_stack_operand(t, insn);
+	free_b = o->kind == X86_OPD_IMM || jit_host(o->reg) != JIT_IN_MEMORY;
+	m = free_b ? jit_stack_operand_b(t, insn) : jit_stack_operand(t, insn);
 	if (o->kind == X86_OPD_IMM)
 		emit_store_imm(e, t->word, m, (s32)insn->imm);
 	else
 		emit_store(e, t->word, m, jit_get(t, o->reg, JIT_B));
 	emit_lea(e, t->word, JIT_SP, EMIT_MEM(JIT_SP, -(s32)t->word));
 	jit_kept_a(t);
+	if (free_b && jit_direct(t))
+		jit_kept_b(t);
 	return true;
 }
 
@@ -73,14 +78,16 @@ static bool pop(struct jit_block *t, const struct x86_insn *insn)
 
 	if (o->kind != X86_OPD_REG)
 		return false;
-	m = jit_stack_operand(t, insn);
 	host = jit_host(o->reg);
+	m = host != JIT_IN_MEMORY ? jit_stack_operand_b(t, insn) : jit_stack_operand(t, insn);
 	emit_load(e, t->word, host == JIT_IN_MEMORY ? (unsigned)JIT_B : host, m);
 	if (host == JIT_IN_MEMORY)
 		emit_store(e, 8, JIT_REG(o->reg), JIT_B);
 	if (host != JIT_SP)
 		emit_lea(e, t->word, JIT_SP, EMIT_MEM(JIT_SP, (s32)t->word));
 	jit_kept_a(t);
+	if (host != JIT_IN_MEMORY && jit_direct(t))
+		jit_kept_b(t);
 	return true;
 }
 

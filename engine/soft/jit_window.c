@@ -11,6 +11,8 @@
  *
  * JIT_A is used again by the instructions that follow, as long as nothing else has been put there and the base has moved by
  * constants alone, which together are small ("drift"). After a miss it is made anew, from a register that the piece names.
+ * The delta of rSP is rather kept in JIT_B, which fewer instructions leave alone: those that say so (jit_kept_b()); and flags are
+ * saved and loaded through it.
  *
  * What misses again and again without a cure - devices, pages of code - is translated anew with a probe: block.probed.
  */
@@ -113,39 +115,62 @@ static struct address explicit(struct jit_block *t, const struct x86_insn *insn)
 	return a;
 }
 
+static void load_delta(struct jit_block *t, unsigned delta, unsigned reg)
+{
+	emit_rorx(&t->e, 8, delta, reg, 32);
+	emit_load_table(&t->e, delta, delta, WINDOW_TABLE_USER);
+}
+
 /* Of absolute addresses the window is known: below 2 GiB the first, and above, next to 2^64, none. */
-static void load_delta(struct jit_block *t, const struct address *a)
+static void delta_in_a(struct jit_block *t, const struct address *a)
 {
 	if (a->based & t->based)
 		return;
-	if (a->reg == EMIT_NO_INDEX) {
+	t->drift = 0;
+	if (a->based == BIT(X86_RSP) && t->stack_b) {
+		emit_mov(&t->e, 8, JIT_A, JIT_B);
+		t->drift = t->stack_drift;
+	} else if (a->reg == EMIT_NO_INDEX) {
 		emit_load(&t->e, 8, JIT_A, EMIT_GS(WINDOW_TABLE_USER + GS_BIAS));
 	} else {
-		emit_rorx(&t->e, 8, JIT_A, a->reg, 32);
-		emit_load_table(&t->e, JIT_A, JIT_A, WINDOW_TABLE_USER);
+		load_delta(t, JIT_A, a->reg);
 	}
 	t->based = a->based;
-	t->drift = 0;
 }
 
-static struct emit_mem operand(struct jit_block *t, struct address a)
+/* For rSP JIT_B is taken, if that is free, so that other bases do not displace it. */
+static struct emit_mem stack_by_b(struct jit_block *t, const struct address *a)
+{
+	if (!t->stack_b) {
+		load_delta(t, JIT_B, a->reg);
+		t->stack_b = true;
+		t->stack_drift = 0;
+	}
+	return EMIT_MEM_INDEX(JIT_B, (u8)a->reg, a->disp);
+}
+
+static struct emit_mem operand(struct jit_block *t, struct address a, bool free_b)
 {
 	t->in_a = JIT_NO_WINDOW;
-	load_delta(t, &a);
 	t->piece->at[t->now - t->piece->first].flags = (s8)jit_flags_source(t);
+	if (a.reg == JIT_B)
+		t->stack_b = false;
+	if (a.based == BIT(X86_RSP) && free_b && (t->stack_b || !(t->based & a.based)))
+		return stack_by_b(t, &a);
+	delta_in_a(t, &a);
 	return EMIT_MEM_INDEX(JIT_A, (u8)a.reg, a.disp);
 }
 
-struct emit_mem jit_direct_stack(struct jit_block *t, const struct x86_insn *insn)
+struct emit_mem jit_direct_stack(struct jit_block *t, const struct x86_insn *insn, bool free_b)
 {
 	unsigned base = insn->op == X86_OP_LEAVE ? X86_RBP : X86_RSP;
 
-	return operand(t, (struct address){ jit_host(base), BIT(base), jit_stack_disp(t, insn) });
+	return operand(t, (struct address){ jit_host(base), BIT(base), jit_stack_disp(t, insn) }, free_b);
 }
 
-struct emit_mem jit_direct_operand(struct jit_block *t, const struct x86_insn *insn)
+struct emit_mem jit_direct_operand(struct jit_block *t, const struct x86_insn *insn, bool free_b)
 {
-	return operand(t, explicit(t, insn));
+	return operand(t, explicit(t, insn), free_b);
 }
 
 struct emit_mem jit_free_b(struct jit_block *t, struct emit_mem m)
@@ -206,6 +231,34 @@ static void after_move(struct jit_block *t, unsigned to, unsigned from, u64 by)
 		t->next_based = 0;
 }
 
+static bool pushes_or_pops(const struct x86_insn *insn)
+{
+	const struct x86_operand *o = insn->operand;
+
+	return insn->op == X86_OP_PUSH || insn->op == X86_OP_PUSHF ||
+	       (insn->op == X86_OP_POP && (o[0].kind != X86_OPD_REG || o[0].reg != X86_RSP));
+}
+
+static void after_stack(struct jit_block *t, const struct x86_insn *insn)
+{
+	const struct x86_operand *o = insn->operand;
+	unsigned from = X86_RSP;
+	s64 by = -1;
+
+	if (!t->next_stack_b)
+		return;
+	if (insn->nr_operands && o[0].kind == X86_OPD_REG && o[0].size == 8 && o[0].reg == X86_RSP)
+		by = moves(insn, &from);
+	if (by >= 0 && from == X86_RSP)
+		t->stack_drift += (u64)by;
+	else if (pushes_or_pops(insn))
+		t->stack_drift += 8;
+	else if (jit_written(insn) & BIT(X86_RSP))
+		t->next_stack_b = false;
+	if (t->stack_drift > DRIFT_MAX)
+		t->next_stack_b = false;
+}
+
 void jit_direct_after(struct jit_block *t, const struct x86_insn *insn)
 {
 	const struct x86_operand *o = insn->operand;
@@ -213,6 +266,7 @@ void jit_direct_after(struct jit_block *t, const struct x86_insn *insn)
 	unsigned from;
 	s64 by;
 
+	after_stack(t, insn);
 	if (!t->next_based)
 		return;
 	if (insn->nr_operands && o[0].kind == X86_OPD_REG && o[0].size == 8 && (by = moves(insn, &from)) >= 0) {
@@ -222,8 +276,7 @@ void jit_direct_after(struct jit_block *t, const struct x86_insn *insn)
 	written = jit_written(insn);
 	if (written == ~0u && insn->op == X86_OP_PUSHF && insn->osize == 8)
 		written = BIT(X86_RSP);
-	if (insn->op == X86_OP_PUSH || insn->op == X86_OP_PUSHF ||
-	    (insn->op == X86_OP_POP && (o[0].kind != X86_OPD_REG || o[0].reg != X86_RSP))) {
+	if (pushes_or_pops(insn)) {
 		keep = BIT(X86_RSP);
 		t->drift += 8;
 	}
@@ -316,6 +369,7 @@ static void prepare_next(struct x86_cpu *cpu, const struct jit_place *at)
 
 	cpu->code_temp[0] = (u64)p->code + p->at[at->index + 1].offset;
 	cpu->code_temp[1] = window_delta(cpu, base_value(cpu, p->at[at->index + 1].based));
+	cpu->window_flags = window_delta(cpu, cpu->regs[X86_RSP]);
 }
 
 unsigned jit_window_miss(struct x86_cpu *cpu)
