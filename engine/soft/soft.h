@@ -77,6 +77,15 @@ struct tlb_space {
 	u64 left;		/* tlb.moves when it was left */
 };
 
+/* A page of devices' registers, as an access through set has found it. */
+struct tlb_device {
+	u64 page, gpa;
+	u64 flushes;		/* soft_vcpu.flushes then: holds until that moves, which is sooner than it must */
+	const struct x86_tlb_entry *set;
+	bool written;		/* by a write, for which a page needs more */
+};
+#define TLB_DEVICES 4
+
 #define TLB_LARGE_BITS 16
 #define TLB_WRITABLE_BITS 16
 
@@ -87,6 +96,7 @@ struct soft_tlb {
 	struct tlb_use use[X86_TLB_SETS];
 	u64 large[(1u << TLB_LARGE_BITS) / 64]; /* bit by hash of the areas of which a large page may be in the TLB */
 	u64 writable[(1u << TLB_WRITABLE_BITS) / 64]; /* bit by hash of the host's pages that an entry may let write to */
+	struct tlb_device device[TLB_DEVICES];
 	struct x86_walk_cache walk;
 };
 

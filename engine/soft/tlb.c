@@ -397,19 +397,48 @@ static void fill(struct x86_cpu *cpu, unsigned access, const struct piece *p, co
 	}
 }
 
+static struct tlb_device *device_slot(struct x86_cpu *cpu, u64 gva)
+{
+	return &soft_of(cpu)->tlb.device[gva >> 12 & (TLB_DEVICES - 1)];
+}
+
+static void note_device(struct x86_cpu *cpu, unsigned access, const struct piece *p)
+{
+	*device_slot(cpu, p->gva) = (struct tlb_device){
+		.page = p->gva & PAGE_MASK, .gpa = p->gpa & PAGE_MASK, .flushes = soft_of(cpu)->flushes,
+		.set = set_for(cpu, access), .written = access & X86_ACCESS_WRITE,
+	};
+}
+
+static bool is_device(struct x86_cpu *cpu, unsigned access, const struct piece *p)
+{
+	const struct tlb_device *d = device_slot(cpu, p->gva);
+
+	return d->page == (p->gva & PAGE_MASK) && d->flushes == soft_of(cpu)->flushes && d->set == set_for(cpu, access) &&
+	       (d->written || !(access & (X86_ACCESS_WRITE | X86_ACCESS_RMW)));
+}
+
 static enum x86_result translate(struct x86_cpu *cpu, unsigned access, struct piece *p)
 {
 	struct x86_translation t;
 	enum x86_result r;
 
+	if (is_device(cpu, access, p)) {
+		p->gpa = device_slot(cpu, p->gva)->gpa | (p->gva & (PAGE_SIZE - 1));
+		p->host = NULL;
+		p->code = NULL;
+		return X86_OK;
+	}
 	r = x86_walk(cpu, p->gva, access, true, &t);
 	if (r)
 		return r;
 	p->gpa = t.gpa;
 	p->code = NULL;
 	p->host = (u8 *)soft_ram(cpu, t.gpa, &p->slot);
-	if (!p->host)
+	if (!p->host) {
+		note_device(cpu, access, p);
 		return X86_OK;
+	}
 	p->code = code_page_find(vcpu_of(cpu)->vm, (u64)p->host & PAGE_MASK);
 	if (access & X86_ACCESS_WRITE) {
 		if (p->slot->flags & KVM_MEM_READONLY) {
