@@ -2,10 +2,10 @@
 /*
  * Memory slots (KVM_SET_USER_MEMORY_REGION) and guest-physical access through them.
  *
- * A generation of slots is a sorted list in chunks, never changed once published. A change builds the next generation,
- * which shares all chunks but those that it touches (a VMM may have 30 000 slots), publishes it, waits until every vCPU
- * that is inside has dropped what it derived from the old one (vm_sync_vcpus), and frees what only that one had. Readers
- * take no lock.
+ * A generation of slots is a sorted list in chunks, never changed once published, but for a note of what was found last. A
+ * change builds the next generation, which shares all chunks but those that it touches (a VMM may have 30 000 slots),
+ * publishes it, waits until every vCPU that is inside has dropped what it derived from the old one (vm_sync_vcpus), and frees
+ * what only that one had. Readers take no lock.
  */
 #include "kvm/vm.h"
 
@@ -19,8 +19,12 @@ struct memslot_chunk {
 	struct memslot *slot[CHUNK_SLOTS];
 };
 
+#define RECENT_SHIFT 18 /* 1 GiB: where a guest has memory below and above 4 GiB each is remembered */
+#define RECENT_SLOTS 4
+
 struct memslots {
 	u64 generation;
+	struct memslot *recent[RECENT_SLOTS]; /* a: found last, by gfn: of this generation */
 	u32 count;
 	struct {
 		u64 end_gfn; /* of the chunk's last slot */
@@ -77,9 +81,17 @@ static struct memslot *slots_above(const struct memslots *s, u64 gfn)
 
 struct memslot *memslot_find(struct vm *vm, unsigned as_id, u64 gfn)
 {
-	struct memslot *slot = slots_above(atomic_read_acquire(&vm->slots[as_id]), gfn);
+	struct memslots *s = atomic_read_acquire(&vm->slots[as_id]);
+	struct memslot **recent = &s->recent[gfn >> RECENT_SHIFT & (RECENT_SLOTS - 1)];
+	struct memslot *slot = atomic_read(recent);
 
-	return slot && slot->base_gfn <= gfn ? slot : NULL;
+	if (likely(slot && gfn - slot->base_gfn < slot->npages))
+		return slot;
+	slot = slots_above(s, gfn);
+	if (!slot || slot->base_gfn > gfn)
+		return NULL;
+	atomic_set(recent, slot);
+	return slot;
 }
 
 struct memslot *memslot_above(struct vm *vm, unsigned as_id, u64 gfn)
@@ -117,6 +129,7 @@ static bool edit_begin(struct edit *e, const struct memslots *s)
 		return false;
 	memcpy(e->next, s, sizeof(*s) + s->count * sizeof(s->part[0]));
 	e->next->generation++;
+	memset(e->next->recent, 0, sizeof(e->next->recent));
 	return true;
 }
 
