@@ -35,6 +35,8 @@ struct engine_ops {
 	enum engine_exit (*run)(struct vcpu *vcpu);
 	/* Runs exactly one instruction's completion: the one whose request userspace has answered. */
 	enum engine_exit (*complete)(struct vcpu *vcpu);
+	/* optional, without keep_fpu: the caller has saved the FPU state that an exit left live: all registers are the program's. */
+	void (*rest)(struct vcpu *vcpu);
 	/* Registers were changed from outside (KVM_SET_*): derived state is stale. */
 	void (*state_changed)(struct vcpu *vcpu);
 	/* All cached translations of guest memory go (slots changed, dirty log armed). Caller: vCPU's thread. */

@@ -343,8 +343,10 @@ static bool halt_poll(struct vcpu *vcpu)
 
 static void put_fpu(struct vcpu *vcpu)
 {
-	if (unlikely(vcpu->cpu.fpu_live))
-		x86_fpu_leave(&vcpu->cpu);
+	if (likely(!vcpu->cpu.fpu_live))
+		return;
+	x86_fpu_leave(&vcpu->cpu);
+	vcpu->vm->ops->rest(vcpu);
 }
 
 #define IDLE_PATIENCE_MAX 128 /* periods */

@@ -239,7 +239,7 @@ struct vcpu {
 		u64 since, slept;	/* host TSC: when the period began; how long of it the thread has slept */
 		u32 periods, patience;	/* idle ones in a row; how many of them until the engine is told */
 	} idle;
-	bool keep_fpu;			/* the engine leaves the guest's FPU state live, as it will be entered again */
+	bool keep_fpu;			/* the engine may leave the guest's FPU state live, as it will be entered again */
 	int user_irq;			/* KVM_INTERRUPT without in-kernel irqchip: vector or -1 */
 	u32 mp_state;			/* a: KVM_MP_STATE_* */
 

@@ -15,6 +15,7 @@
 #include "x86/system.h"
 
 #define LEGACY_SIZE 576u /* FXSAVE area and XSAVE header */
+#define PLAIN (X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX)
 #define USABLE (X86_XCR0_X87 | X86_XCR0_SSE | X86_XCR0_AVX | X86_XCR0_AVX512 | X86_XCR0_PKRU)
 
 struct x86_fpu_host x86_fpu_host;
@@ -91,6 +92,7 @@ void x86_fpu_probe(void)
 	if ((h->xcr0 & X86_XCR0_AVX512) != X86_XCR0_AVX512)
 		h->xcr0 &= ~X86_XCR0_AVX512;
 	h->live = h->xcr0 & ~X86_XCR0_PKRU;
+	h->plain = h->xsave && (r[0] >> 2 & 1) && h->live == PLAIN;
 	probe_components(h);
 }
 
@@ -213,6 +215,39 @@ void x86_fpu_track(struct x86_cpu *cpu)
 	cpu->fpu_unmasked = unmasked;
 }
 
+static u64 in_use_now(void)
+{
+	u32 a, d;
+
+	__asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(1));
+	return (u64)d << 32 | a;
+}
+
+#define XMM(n) "movups 160+16*" #n "(%0), %%xmm" #n "\n\t"
+#define YMM(n) "vmovups 160+16*" #n "(%0), %%xmm" #n "\n\tvinsertf128 $1, 16*" #n "(%1), %%ymm" #n ", %%ymm" #n "\n\t"
+#define ALL(x) x(0) x(1) x(2) x(3) x(4) x(5) x(6) x(7) x(8) x(9) x(10) x(11) x(12) x(13) x(14) x(15)
+
+/*
+ * XRSTOR costs some 200 cycles whatever it loads. Where the x87 part is initial in the image and in the processor all else
+ * is 16 registers and MXCSR. False: not so.
+ */
+static bool load_plain(const struct x86_xsave *image)
+{
+	const u8 *high = (const u8 *)image + x86_fpu_host.offset[2];
+	u64 vectors = image->xstate_bv & (X86_XCR0_SSE | X86_XCR0_AVX);
+
+	if (!x86_fpu_host.plain || vectors == X86_XCR0_AVX || ((image->xstate_bv | in_use_now()) & X86_XCR0_X87))
+		return false;
+	if (!vectors)
+		__asm__ volatile("vzeroall");
+	else if (vectors == X86_XCR0_SSE)
+		__asm__ volatile("vzeroupper\n\t" ALL(XMM) : : "r"(image) : "memory");
+	else
+		__asm__ volatile(ALL(YMM) : : "r"(image), "r"(high) : "memory");
+	x86_fpu_set_mxcsr(image->fx.mxcsr);
+	return true;
+}
+
 /*
  * FXRSTOR has no init optimisation, so for hosts without XSAVE the image always has both components; with
  * XSAVE the pointers of a component that is not in the image are zero and harmless.
@@ -223,7 +258,8 @@ void x86_fpu_enter(struct x86_cpu *cpu)
 
 	s->mxcsr = x86_fpu_mxcsr();
 	s->fcw = x86_fpu_fcw();
-	x86_fpu_load(cpu->xsave);
+	if (!load_plain(cpu->xsave))
+		x86_fpu_load(cpu->xsave);
 	cpu->fpu_live = true;
 	x86_fpu_track(cpu);
 }

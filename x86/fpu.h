@@ -68,6 +68,7 @@ struct x86_fpu_host {
 	bool xsave;		/* the host has XSAVE (else FXSAVE) */
 	bool xsaveopt;		/* and XSAVEOPT, which leaves out what is initial or has not changed since it was loaded */
 	bool xsavec;		/* the host has XSAVEC and the compacted format */
+	bool plain;		/* the live components are x87, SSE and AVX, and XGETBV tells which are not initial */
 	bool amd;
 	bool fdp_exception_only; /* CPUID.7.0:EBX[6] */
 	bool no_fcs_fds;	/* CPUID.7.0:EBX[13] */

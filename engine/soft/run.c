@@ -236,6 +236,24 @@ static enum engine_exit step_once(struct vcpu *vcpu)
 	return exit;
 }
 
+/* The host's GS base is ours as long as the guest's FPU state is live. */
+static void load_registers(struct vcpu *vcpu)
+{
+	const struct soft_vcpu *soft = vcpu->engine;
+
+	if (soft->jit)
+		host_gs_borrow((u8 *)&vcpu->cpu + GS_BIAS);
+	x86_fpu_enter(&vcpu->cpu);
+}
+
+static void soft_rest(struct vcpu *vcpu)
+{
+	const struct soft_vcpu *soft = vcpu->engine;
+
+	if (soft->jit)
+		host_gs_return();
+}
+
 /* Runs body with the guest's FPU state live and host faults caught. */
 static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(struct vcpu *vcpu))
 {
@@ -246,10 +264,8 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 	soft->insn = NULL;
 	soft->debug_exit = false;
 	window_enter(soft);
-	if (soft->jit)
-		host_gs_borrow((u8 *)&vcpu->cpu + GS_BIAS);
 	if (!vcpu->cpu.fpu_live)
-		x86_fpu_enter(&vcpu->cpu);
+		load_registers(vcpu);
 	if (host_fault_guard(&frame) == 0) {
 		exit = body(vcpu);
 		host_fault_disarm(&frame);
@@ -264,10 +280,10 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 	if (exit == ENGINE_EXIT_STOP)
 		window_tick(soft);
 	doubt_pinned(soft);
-	if (!vcpu->keep_fpu)
+	if (!vcpu->keep_fpu) {
 		x86_fpu_leave(&vcpu->cpu);
-	if (soft->jit)
-		host_gs_return();
+		soft_rest(vcpu);
+	}
 	return exit;
 }
 
@@ -392,6 +408,7 @@ static const struct engine_ops engine_soft = {
 	.vcpu_destroy = soft_vcpu_destroy,
 	.run = soft_run,
 	.complete = soft_complete,
+	.rest = soft_rest,
 	.state_changed = soft_state_changed,
 	.flush_tlb = soft_flush,
 	.protect = soft_protect,
