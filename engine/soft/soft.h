@@ -61,7 +61,7 @@ struct fetch_entry {
 #define BLOCK_MAX_INSNS 32
 #define BLOCK_MAX_BYTES 512u
 #define BLOCK_MAX_UNITS ((sizeof(struct block) + (BLOCK_MAX_INSNS + 1) * sizeof(struct x86_insn)) / BLOCK_UNIT + 1)
-#define BLOCK_FETCHED_BITS 15
+#define BLOCK_FETCHED_BITS 18
 
 /* Which entries of a set are in use; others are known to be empty. */
 struct tlb_use {
