@@ -45,6 +45,9 @@ struct ram {
 	u8 *base, *mapping;
 	size_t size;
 };
+/* What stands beside slots, by address. */
+u8 fuzz_secret(const void *address);
+void fuzz_put_secret(void *at, size_t size);
 void ram_create(struct ram *m, size_t size);
 void ram_destroy(struct ram *m);
 void ram_check(const struct ram *m, const char *when);	/* ends the program if a canary changed */

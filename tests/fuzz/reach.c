@@ -34,7 +34,7 @@
 #define PML4 0x10000ul		/* and the other tables, 5 pages ... */
 #define TABLES 0x5000ul
 #define SEALED_GPA 0x400000ul	/* ... or in a slot that the guest cannot write */
-#define SECRET 0xa5		/* what stands beside the slots (support.c) */
+#define GONE 0xa5		/* race: what the host puts into memory that is its own again */
 
 struct machine {
 	int kvm, vm, vcpu;
@@ -378,19 +378,29 @@ static void set_regs(struct machine *m, u64 rip)
 	ioctl(m->vcpu, KVM_SET_REGS, &regs);
 }
 
-static bool tells(const void *data, size_t size)
+/* Four bytes of the secret, from any of them on. */
+static bool is_secret(const u8 *p)
 {
-	const u8 *p = data;
+	for (u8 first = 0; first < 4; first++) {
+		u8 n = 0;
 
-	for (size_t i = 0, run = 0; i < size; i++) {
-		run = p[i] == SECRET ? run + 1 : 0;
-		if (run == 4)
+		while (n < 4 && p[n] == fuzz_secret((void *)(uintptr_t)(first + n)))
+			n++;
+		if (n == 4)
 			return true;
 	}
 	return false;
 }
 
-/* Nothing that the guest was given has four of these bytes in a row. */
+static bool tells(const void *data, size_t size)
+{
+	for (size_t i = 0; i + 4 <= size; i++)
+		if (is_secret((const u8 *)data + i))
+			return true;
+	return false;
+}
+
+/* Nothing that the guest was given has four bytes of the secret. */
 static void check(struct machine *m)
 {
 	struct kvm_regs regs;
@@ -402,7 +412,7 @@ static void check(struct machine *m)
 	if (m->sealed)
 		ram_check(&m->tables, "reach");
 	for (size_t i = 0; i < sizeof(secret); i++)
-		if (secret[i] != SECRET)
+		if (secret[i] != fuzz_secret(&secret[i]))
 			fuzz_fail("the guest wrote to host memory");
 	ioctl(m->vcpu, KVM_GET_REGS, &regs);
 	ioctl(m->vcpu, KVM_GET_FPU, &fpu);
@@ -456,7 +466,7 @@ void fuzz_reach(u64 seed, u64 cases)
 	struct sigaction action = { .sa_handler = on_alarm };
 	u64 end = fuzz_case + cases;
 
-	memset(secret, SECRET, sizeof(secret));
+	fuzz_put_secret(secret, sizeof(secret));
 	sigaction(SIGALRM, &action, NULL);
 	for (fuzz_case &= ~63ull; fuzz_case < end;) {
 		struct rng rng = { (seed + 1) * 0x9e3779b97f4a7c15ull ^ (fuzz_case + 1) * 0xd1342543de82ef95ull };
@@ -536,7 +546,7 @@ static void race_check(const struct ram *gone)
 {
 	ram_check(gone, "race");
 	for (size_t i = 0; i < OTHER; i++)
-		if (gone->base[i] != SECRET)
+		if (gone->base[i] != GONE)
 			fuzz_fail("a vCPU wrote to memory of a slot that is gone");
 }
 
@@ -547,7 +557,7 @@ static void race_round(struct machine *m, struct ram *memory, struct ram *spare)
 	if (chance(m->rng, 4))
 		usleep(below(m->rng, 300));
 	set_slot(m->vm, 1, 0, OTHER_GPA, 0, NULL);
-	memset(memory->base, SECRET, OTHER);
+	memset(memory->base, GONE, OTHER);
 	for (unsigned i = below(m->rng, 20); i; i--)
 		sched_yield();
 	race_check(memory);
