@@ -22,6 +22,9 @@ struct machine {
 struct machine machine_open(bool irqchip, bool vcpu);
 void machine_ram(struct machine *m);	/* slot 0: RAM at 0 */
 void machine_code(struct machine *m, const uint8_t *code, size_t size); /* at 0, to run from there in real mode */
+/* The same as 32-bit code without paging, with these registers. */
+void machine_code32(struct machine *m, int vcpu, const uint8_t *code, size_t size, const struct kvm_regs *regs);
+long machine_run(struct machine *m);	/* the exit's reason, or -errno; not for signals */
 void machine_close(struct machine *m);
 const char *answer(long r);		/* "ok", or the error's name; r: 0 or more, or -1 with errno */
 long ask(int fd, unsigned long request, void *arg);	/* 0.. or -errno */

@@ -62,23 +62,6 @@ static void accepted_by_vcpu(void)
 
 /* ---- what they change ------------------------------------------------------------------------------ */
 
-/* 32-bit code without paging at 0. */
-static void start32(struct machine *m, const uint8_t *code, size_t size, const struct kvm_regs *regs)
-{
-	struct kvm_segment flat = { .limit = 0xffffffff, .present = 1, .s = 1, .db = 1, .g = 1, .type = 3, .selector = 16 };
-	struct kvm_sregs s;
-
-	memcpy(m->ram, code, size);
-	ask(m->vcpu, KVM_GET_SREGS, &s);
-	s.ds = s.es = s.ss = s.fs = s.gs = flat;
-	flat.type = 11;
-	flat.selector = 8;
-	s.cs = flat;
-	s.cr0 |= 1;
-	ask(m->vcpu, KVM_SET_SREGS, &s);
-	ask(m->vcpu, KVM_SET_REGS, (void *)regs);
-}
-
 static void run_and_tell(struct machine *m, const char *name)
 {
 	struct kvm_regs regs;
@@ -121,7 +104,7 @@ static void hypercalls(uint64_t disabled)
 		struct machine m = quirky(disabled);
 		long r;
 
-		start32(&m, calls[i], 4, &regs);
+		machine_code32(&m, m.vcpu, calls[i], 4, &regs);
 		do
 			r = ask(m.vcpu, KVM_RUN, NULL);
 		while (r == -EINTR);
@@ -138,7 +121,7 @@ static void out_7e(uint64_t disabled)
 	struct kvm_regs regs = { .rflags = 2, .rax = 0x55 };
 	struct machine m = quirky(disabled);
 
-	start32(&m, code, sizeof(code), &regs);
+	machine_code32(&m, m.vcpu, code, sizeof(code), &regs);
 	run_and_tell(&m, "caps/out-7e");
 	run_and_tell(&m, "caps/out-7f");
 	run_and_tell(&m, "caps/out-hlt");
@@ -151,7 +134,7 @@ static void mwait(uint64_t disabled)
 	struct kvm_regs regs = { .rflags = 2 };
 	struct machine m = quirky(disabled);
 
-	start32(&m, code, sizeof(code), &regs);
+	machine_code32(&m, m.vcpu, code, sizeof(code), &regs);
 	run_and_tell(&m, disabled ? "caps/mwait-ud" : "caps/mwait-nop");
 	machine_close(&m);
 }
@@ -164,7 +147,7 @@ static void misc_enable(uint64_t disabled, uint32_t value)
 	struct kvm_regs regs = { .rflags = 2, .rcx = 0x1a0, .rax = value };
 	struct machine m = quirky(disabled);
 
-	start32(&m, code, sizeof(code), &regs);
+	machine_code32(&m, m.vcpu, code, sizeof(code), &regs);
 	run_and_tell(&m, "caps/misc-enable");
 	machine_close(&m);
 }
@@ -174,7 +157,7 @@ static void map_gpa_range(struct machine *m, const char *name, uint64_t gpa, uin
 	struct kvm_regs regs = { .rflags = 2, .rax = KVM_HC_MAP_GPA_RANGE, .rbx = gpa, .rcx = pages, .rdx = 7 };
 	static const uint8_t code[] = { 0x0f, 0x01, 0xd9, 0xf4 };
 
-	start32(m, code, sizeof(code), &regs);
+	machine_code32(m, m->vcpu, code, sizeof(code), &regs);
 	run_and_tell(m, name);
 	if (m->run->exit_reason != KVM_EXIT_HYPERCALL)
 		return;

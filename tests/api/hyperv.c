@@ -79,24 +79,8 @@ static long msr(struct machine *m, unsigned long request, uint32_t index, uint64
 /* 32-bit code without paging: it ends with OUT to port 0x10, or in a triple fault. */
 static long start32(struct machine *m, const uint8_t *code, size_t size, const struct kvm_regs *regs)
 {
-	struct kvm_segment flat = { .limit = 0xffffffff, .present = 1, .s = 1, .db = 1, .g = 1, .type = 3, .selector = 16 };
-	struct kvm_sregs s;
-	long r;
-
-	memcpy(m->ram, code, size);
-	ask(m->vcpu, KVM_GET_SREGS, &s);
-	s.ds = s.es = s.ss = s.fs = s.gs = flat;
-	flat.type = 11;
-	flat.selector = 8;
-	s.cs = flat;
-	s.cr0 |= 1;
-	s.cr4 |= 1 << 9; /* SSE */
-	ask(m->vcpu, KVM_SET_SREGS, &s);
-	ask(m->vcpu, KVM_SET_REGS, (void *)regs);
-	do
-		r = ask(m->vcpu, KVM_RUN, NULL);
-	while (r == -EINTR);
-	return r < 0 ? r : (long)m->run->exit_reason;
+	machine_code32(m, m->vcpu, code, size, regs);
+	return machine_run(m);
 }
 
 /* ---- MSRs ------------------------------------------------------------------------------------------- */

@@ -74,6 +74,33 @@ void machine_code(struct machine *m, const uint8_t *code, size_t size)
 	ask(m->vcpu, KVM_SET_REGS, &regs);
 }
 
+void machine_code32(struct machine *m, int vcpu, const uint8_t *code, size_t size, const struct kvm_regs *regs)
+{
+	struct kvm_segment flat = { .limit = 0xffffffff, .present = 1, .s = 1, .db = 1, .g = 1, .type = 3, .selector = 16 };
+	struct kvm_sregs s;
+
+	memcpy(m->ram, code, size);
+	ask(vcpu, KVM_GET_SREGS, &s);
+	s.ds = s.es = s.ss = s.fs = s.gs = flat;
+	flat.type = 11;
+	flat.selector = 8;
+	s.cs = flat;
+	s.cr0 |= 1;
+	s.cr4 |= 1 << 9; /* SSE */
+	ask(vcpu, KVM_SET_SREGS, &s);
+	ask(vcpu, KVM_SET_REGS, (void *)regs);
+}
+
+long machine_run(struct machine *m)
+{
+	long r;
+
+	do
+		r = ask(m->vcpu, KVM_RUN, NULL);
+	while (r == -EINTR);
+	return r < 0 ? r : (long)m->run->exit_reason;
+}
+
 void machine_close(struct machine *m)
 {
 	if (m->run != MAP_FAILED)

@@ -16,23 +16,6 @@ static long enable(int fd, uint32_t cap, uint64_t arg)
 	return ask(fd, KVM_ENABLE_CAP, &e);
 }
 
-/* 32-bit code without paging, at 0. */
-static void start32(struct machine *m, int vcpu, const uint8_t *code, size_t size, const struct kvm_regs *regs)
-{
-	struct kvm_segment flat = { .limit = 0xffffffff, .present = 1, .s = 1, .db = 1, .g = 1, .type = 3, .selector = 16 };
-	struct kvm_sregs s;
-
-	memcpy(m->ram, code, size);
-	ask(vcpu, KVM_GET_SREGS, &s);
-	s.ds = s.es = s.ss = s.fs = s.gs = flat;
-	flat.type = 11;
-	flat.selector = 8;
-	s.cs = flat;
-	s.cr0 |= 1;
-	ask(vcpu, KVM_SET_SREGS, &s);
-	ask(vcpu, KVM_SET_REGS, (void *)regs);
-}
-
 static long run(int vcpu)
 {
 	long r;
@@ -74,7 +57,7 @@ static void coalesced(void)
 	machine_ram(&m);
 	tell("rings/zone", ask(m.vm, KVM_REGISTER_COALESCED_MMIO, &mmio));
 	tell("rings/zone-pio", ask(m.vm, KVM_REGISTER_COALESCED_MMIO, &pio));
-	start32(&m, other, code, sizeof(code), &regs);
+	machine_code32(&m, other, code, sizeof(code), &regs);
 	run(other);
 	printf("rings/second-exit: %u\n", second->exit_reason);
 	tell_ring("rings/by-first", ring_of(m.run));
@@ -82,7 +65,7 @@ static void coalesced(void)
 	ring_of(m.run)->first = 1;
 	tell_ring("rings/page-alone", alone);
 	regs.rax = 0x22;
-	start32(&m, m.vcpu, code, sizeof(code), &regs);
+	machine_code32(&m, m.vcpu, code, sizeof(code), &regs);
 	run(m.vcpu);
 	close(m.vcpu);
 	tell_ring("rings/first-closed", ring_of(second));
@@ -126,7 +109,7 @@ static void write_pages(struct dirty *d, unsigned n)
 	static const uint8_t code[] = { 0x88, 0x03, 0x81, 0xc3, 0, 0x10, 0, 0, 0xe2, 0xf6, 0xf4 };
 	struct kvm_regs regs = { .rflags = 2, .rbx = DATA, .rcx = n };
 
-	start32(&d->m, d->m.vcpu, code, sizeof(code), &regs);
+	machine_code32(&d->m, d->m.vcpu, code, sizeof(code), &regs);
 }
 
 static void go(struct dirty *d, const char *name)
