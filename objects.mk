@@ -2,7 +2,8 @@
 # What each room consists of. tests/lib/objects-check compares these lists with the folders.
 KVM := $(addprefix kvm/, \
 	bus.o caps.o clock.o cpuid.o deliver.o device.o dirty.o eventfd.o hyperv.o hyperv_calls.o hyperv_synic.o \
-	irq.o memory.o msr_filter.o msrs.o outside.o pv.o routing.o state.o stats.o steal.o vcpu.o vcpu_irq.o vm.o xen.o xen_calls.o xen_events.o)
+	irq.o memory.o msr_filter.o msrs.o outside.o pv.o routing.o state.o stats.o steal.o vcpu.o vcpu_irq.o vm.o \
+	xen.o xen_calls.o xen_events.o)
 X86 := $(addprefix x86/, \
 	control.o cpuid.o debug.o decode.o exception.o far.o fpu.o fpu_exec.o ioapic.o lapic.o \
 	lapic_timer.o msr.o opcodes.o opcodes_evex.o opcodes_sse.o opcodes_vex.o opcodes_x87.o paging.o \
@@ -47,7 +48,8 @@ ROOMS := kvm x86 x86/emulate engine/soft engine/svm host/user host/linux shim vm
 
 # Tests with a host of their own (tests/unit/test_irq_host.h)
 IRQ_MODELS := $(addprefix x86/,lapic.o lapic_timer.o pic.o ioapic.o pit.o)
-IRQ_WIRING := $(addprefix kvm/,irq.o deliver.o routing.o eventfd.o bus.o vcpu_irq.o clock.o pv.o steal.o hyperv_synic.o xen.o \
+IRQ_WIRING := $(addprefix kvm/, \
+	irq.o deliver.o routing.o eventfd.o bus.o vcpu_irq.o clock.o pv.o steal.o hyperv_synic.o xen.o \
 	xen_events.o)
 OBJECTS_test_irq_chips := $(IRQ_MODELS)
 OBJECTS_test_irq_lapic := $(IRQ_MODELS)
