@@ -143,12 +143,14 @@ static void new_asid(struct svm_vcpu *svm, struct svm_cpu *c)
 	svm_dirty(svm, SVM_CLEAN_ASID);
 }
 
-void svm_asid_prepare(struct svm_vcpu *svm)
+bool svm_asid_prepare(struct svm_vcpu *svm)
 {
 	struct vmcb_control *control = &svm->vmcb->control;
 	struct svm_cpu *c = this_cpu();
 	unsigned id = host_cpu_id();
 
+	if (unlikely(!c->enabled))
+		return false;
 	control->tlb_control = SVM_TLB_NOTHING;
 	if (svm->cpu_seen != id) {
 		svm->cpu_seen = id;
@@ -165,6 +167,7 @@ void svm_asid_prepare(struct svm_vcpu *svm)
 		else
 			new_asid(svm, c);
 	}
+	return true;
 }
 
 /* ---- following the thread ---------------------------------------------------------------------------------------------- */
@@ -190,7 +193,10 @@ static void thread_in(struct host_preempt *p)
 	struct svm_vcpu *svm = container_of(p, struct svm_vcpu, preempt);
 	struct svm_cpu *c = this_cpu();
 
-	__asm__ volatile("vmsave %%rax" : : "a"(svm_host_area()) : "memory");
+	host_irq_disable(); /* lest it be switched off in between */
+	if (c->enabled)
+		__asm__ volatile("vmsave %%rax" : : "a"(svm_host_area()) : "memory");
+	host_irq_enable();
 	set_tsc_ratio(svm->vcpu, c);
 	if (c->guest != svm->id)
 		host_guest_switch();

@@ -145,7 +145,10 @@ static void world_switch(struct svm_vcpu *svm)
 {
 	struct host_state host = { 0, 0, 0 };
 
-	svm_asid_prepare(svm);
+	if (unlikely(!svm_asid_prepare(svm))) {
+		svm->vmcb->control.exit_code = SVM_EXIT_INVALID; /* as if it refused */
+		return;
+	}
 	host_fpu_ready();
 	host_guest_enter();
 	load_guest_state(svm, &host);

@@ -242,8 +242,8 @@ void svm_cpus_put(void);
 /* The thread begins / ends running this vCPU. */
 void svm_load(struct svm_vcpu *svm);
 void svm_put(struct svm_vcpu *svm);
-/* Interrupts off, right before entry: ASID, TLB flush. */
-void svm_asid_prepare(struct svm_vcpu *svm);
+/* Interrupts off, right before entry: ASID, TLB flush. False: AMD-V is off here, as the machine goes down. */
+bool svm_asid_prepare(struct svm_vcpu *svm);
 u64 svm_host_area(void); /* of this processor, for svm_enter */
 
 /* svm.c: the x87/SSE/AVX state, not loaded, into cpu->xsave; from there or the host's keeping to the thread. */

@@ -16,6 +16,7 @@
 #include <asm/processor.h>
 #include "host/host.h"
 #include "host/hw.h"
+#include "host/linux/module.h"
 
 unsigned int host_cpu_limit(void)
 {
@@ -31,6 +32,7 @@ unsigned int host_cpu_id(void)
 
 static const struct host_cpu_hooks *cpu_hooks;
 static int cpu_state; /* of cpuhp_setup_state() */
+static bool going_down;
 
 static int cpu_up(unsigned int cpu)
 {
@@ -38,7 +40,7 @@ static int cpu_up(unsigned int cpu)
 	int r;
 
 	local_irq_save(flags);
-	r = cpu_hooks->enable();
+	r = READ_ONCE(going_down) ? -ESHUTDOWN : cpu_hooks->enable();
 	local_irq_restore(flags);
 	return r;
 }
@@ -72,11 +74,19 @@ static struct syscore_ops cpu_syscore = {
 
 static void cpu_stop(void *unused)
 {
-	cpu_hooks->disable();
+	const struct host_cpu_hooks *hooks = READ_ONCE(cpu_hooks);
+
+	if (hooks)
+		hooks->disable();
 }
 
+/*
+ * Also of kexec, whose kernel finds the processors as this one leaves them. Programs still run, and may want VMs: from now
+ * on there is no way back. What they have in guests comes out by the interrupt.
+ */
 static int cpu_reboot(struct notifier_block *nb, unsigned long event, void *unused)
 {
+	WRITE_ONCE(going_down, true);
 	on_each_cpu(cpu_stop, NULL, 1);
 	return NOTIFY_OK;
 }
@@ -87,22 +97,30 @@ static struct notifier_block cpu_reboot_block = {
 
 int host_cpus_start(const struct host_cpu_hooks *hooks)
 {
-	cpu_hooks = hooks;
+	WRITE_ONCE(cpu_hooks, hooks);
 	cpu_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "virt/anykvm:online", cpu_up, cpu_down);
 	if (cpu_state < 0)
 		return cpu_state;
 	preempt_notifier_inc(); /* patches the scheduler: not for each KVM_RUN */
 	register_syscore_ops(&cpu_syscore);
-	register_reboot_notifier(&cpu_reboot_block);
 	return 0;
 }
 
 void host_cpus_stop(void)
 {
-	unregister_reboot_notifier(&cpu_reboot_block);
 	unregister_syscore_ops(&cpu_syscore);
 	preempt_notifier_dec();
 	cpuhp_remove_state(cpu_state);
+}
+
+int host_cpus_watch(void)
+{
+	return register_reboot_notifier(&cpu_reboot_block);
+}
+
+void host_cpus_unwatch(void)
+{
+	unregister_reboot_notifier(&cpu_reboot_block);
 }
 
 static void interrupted(void *unused)

@@ -49,19 +49,25 @@ static int __init anykvm_init(void)
 
 	if (r)
 		return r;
+	r = host_cpus_watch();
+	if (r)
+		goto no_watch;
 	host_workqueue = alloc_workqueue("anykvm", WQ_HIGHPRI, 0);
 	r = host_workqueue ? misc_register(&anykvm_device) : -ENOMEM;
-	if (r) {
-		if (host_workqueue)
-			destroy_workqueue(host_workqueue);
-		svm_exit();
-		return r;
-	}
+	if (r)
+		goto no_device;
 	if (kvm_node && misc_register(&kvm_device)) {
 		pr_info("anykvm: /dev/kvm is taken, use /dev/anykvm\n");
 		kvm_node = false;
 	}
 	return 0;
+no_device:
+	if (host_workqueue)
+		destroy_workqueue(host_workqueue);
+	host_cpus_unwatch();
+no_watch:
+	svm_exit();
+	return r;
 }
 
 static void __exit anykvm_exit(void)
@@ -70,6 +76,7 @@ static void __exit anykvm_exit(void)
 		misc_deregister(&kvm_device);
 	misc_deregister(&anykvm_device);
 	destroy_workqueue(host_workqueue);
+	host_cpus_unwatch();
 	svm_exit();
 }
 

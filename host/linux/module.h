@@ -9,5 +9,8 @@
 /* Callbacks of timers and eventfds. */
 extern struct workqueue_struct *host_workqueue;
 
+/* Learning that the machine goes down, while the module is loaded. */
+int host_cpus_watch(void);
+void host_cpus_unwatch(void);
 
 #endif

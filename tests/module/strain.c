@@ -9,11 +9,15 @@
  *	entry			state that the processor refuses
  *	storm			nanoseconds for each page that a guest touches for the first time, all of them in memory
  *	fail			each allocation of a VM's life fails once (module parameter fail_alloc)
+ *	reboot			the machine goes down while vCPUs run and VMs are made
+ *	kexec KERNEL INITRD	the same, and that kernel follows (or: crash, when this one panics)
  */
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kexec.h>
 #include <linux/kvm.h>
+#include <linux/reboot.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -25,6 +29,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -460,6 +465,85 @@ static int command_fail(void)
 	return n > 30 && refused > 10 ? 0 : 1;
 }
 
+/* ---- the machine's end ----------------------------------------------------------------------------------------------- */
+
+static unsigned turns[MAX_CPUS]; /* KVM_RUNs that came back */
+
+static void *turn(void *arg)
+{
+	struct worker *w = arg;
+
+	for (;;) {
+		one_round(w->m, w->cpu);
+		__atomic_add_fetch(&turns[w->cpu], 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+static void *make_machines(void *unused)
+{
+	for (;;) {
+		struct machine m;
+
+		machine_create(&m, 2 * MIB, 1);
+		machine_destroy(&m);
+	}
+	return unused;
+}
+
+static void start_turning(void)
+{
+	static struct machine m;
+	static struct worker w[MAX_CPUS];
+	pthread_t thread;
+
+	if (machine_create(&m, 4 * MIB, MAX_CPUS))
+		err(1, "no machine");
+	for (int i = 0; i < MAX_CPUS; i++) {
+		w[i] = (struct worker){ &m, i, 0 };
+		pthread_create(&thread, NULL, turn, &w[i]);
+	}
+	pthread_create(&thread, NULL, make_machines, NULL);
+	for (int i = 0; i < MAX_CPUS; i++) {
+		while (__atomic_load_n(&turns[i], __ATOMIC_RELAXED) < 2)
+			usleep(1000);
+	}
+}
+
+static void load_kernel(char **argv, unsigned long flags)
+{
+	int kernel = open(argv[2], O_RDONLY), initrd = open(argv[3], O_RDONLY), fd = open("/proc/cmdline", O_RDONLY);
+	char words[2048] = "";
+	ssize_t n = fd < 0 ? -1 : read(fd, words, sizeof(words) - 1);
+
+	if (n <= 0)
+		err(1, "/proc/cmdline");
+	words[n - 1] = 0; /* the newline */
+	if (syscall(SYS_kexec_file_load, kernel, initrd, (unsigned long)n, words, flags))
+		err(1, "kexec_file_load");
+}
+
+static int command_end(const char *how, char **argv)
+{
+	static const char panic[] = "c";
+
+	if (!strcmp(how, "kexec"))
+		load_kernel(argv, 0);
+	if (!strcmp(how, "crash"))
+		load_kernel(argv, KEXEC_FILE_ON_CRASH);
+	start_turning();
+	printf("%s\n", how);
+	fflush(stdout);
+	if (!strcmp(how, "crash")) {
+		int fd = open("/proc/sysrq-trigger", O_WRONLY);
+
+		return write(fd, panic, 1) == 1;
+	}
+	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+		!strcmp(how, "kexec") ? LINUX_REBOOT_CMD_KEXEC : LINUX_REBOOT_CMD_RESTART, NULL);
+	err(1, "%s", how);
+}
+
 int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "";
@@ -477,5 +561,7 @@ int main(int argc, char **argv)
 		return command_entry();
 	if (!strcmp(command, "fail"))
 		return command_fail();
+	if (!strcmp(command, "reboot") || (argc == 4 && (!strcmp(command, "kexec") || !strcmp(command, "crash"))))
+		return command_end(command, argv);
 	return command_work(mib, n, cpus, !strcmp(command, "wander"));
 }
