@@ -127,9 +127,9 @@ static bool edit_begin(struct edit *e, const struct memslots *s)
 	*e = (struct edit){ .next = host_alloc(sizeof(*s) + (s->count + 1) * sizeof(s->part[0])) };
 	if (!e->next)
 		return false;
-	memcpy(e->next, s, sizeof(*s) + s->count * sizeof(s->part[0]));
-	e->next->generation++;
-	memset(e->next->recent, 0, sizeof(e->next->recent));
+	e->next->generation = s->generation + 1;
+	e->next->count = s->count;
+	memcpy(e->next->part, s->part, s->count * sizeof(s->part[0]));
 	return true;
 }
 

@@ -105,21 +105,25 @@ static long vm_set_tss_addr(void *object, unsigned long arg)
 
 	if (arg > 0xffffffffull - 3 * 4096)
 		return -EINVAL;
-	vm->tss_addr = arg;
+	atomic_set(&vm->tss_addr, arg);
 	return 0;
 }
 
 static long vm_set_identity_map_addr(void *object, unsigned long arg)
 {
 	struct vm *vm = object;
+	long r = -EINVAL;
 	u64 address;
 
 	if (host_copy_from_user(&address, arg, sizeof(address)))
 		return -EFAULT;
-	if (vm->nr_vcpus)
-		return -EINVAL;
-	vm->identity_map_addr = address;
-	return 0;
+	host_mutex_lock(&vm->lock);
+	if (!vm->nr_vcpus) {
+		vm->identity_map_addr = address;
+		r = 0;
+	}
+	host_mutex_unlock(&vm->lock);
+	return r;
 }
 
 static long vm_set_boot_cpu_id(void *object, unsigned long arg)

@@ -51,10 +51,10 @@ static bool copy_page(struct vcpu *vcpu, u64 gpa, u32 number)
 {
 	const struct kvm_xen_hvm_config *c = &vcpu->vm->xen->config;
 	bool wide = vcpu->cpu.efer & X86_EFER_LMA;
-	u64 from = (wide ? c->blob_addr_64 : c->blob_addr_32) + (u64)number * PAGE;
+	u64 from = atomic_read(wide ? &c->blob_addr_64 : &c->blob_addr_32) + (u64)number * PAGE;
 	u8 part[256];
 
-	if (number >= (wide ? c->blob_size_64 : c->blob_size_32))
+	if (number >= atomic_read(wide ? &c->blob_size_64 : &c->blob_size_32))
 		return false;
 	for (u32 at = 0; at < PAGE; at += sizeof(part)) {
 		if (host_copy_from_user(part, from + at, sizeof(part)) ||
@@ -77,6 +77,17 @@ bool vcpu_xen_write_msr(struct vcpu *vcpu, u64 value)
 
 /* ---- the VM -------------------------------------------------------------------------------------------------------- */
 
+/* vCPUs look at each field by itself, meanwhile. */
+static void config_set(struct kvm_xen_hvm_config *c, const struct kvm_xen_hvm_config *new)
+{
+	atomic_set(&c->flags, new->flags);
+	atomic_set(&c->blob_addr_32, new->blob_addr_32);
+	atomic_set(&c->blob_addr_64, new->blob_addr_64);
+	atomic_set(&c->blob_size_32, new->blob_size_32);
+	atomic_set(&c->blob_size_64, new->blob_size_64);
+	atomic_set(&c->msr, new->msr);
+}
+
 static long vm_xen_config(void *object, unsigned long arg)
 {
 	struct vm *vm = object;
@@ -90,7 +101,7 @@ static long vm_xen_config(void *object, unsigned long arg)
 	    (config.blob_addr_32 || config.blob_addr_64 || config.blob_size_32 || config.blob_size_64))
 		return -EINVAL;
 	host_mutex_lock(&vm->lock);
-	vm->xen->config = config;
+	config_set(&vm->xen->config, &config);
 	host_mutex_unlock(&vm->lock);
 	return 0;
 }

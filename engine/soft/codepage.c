@@ -235,7 +235,7 @@ static bool mark(struct soft_vm *soft, struct block_page *user, u64 chunks)
 
 	host_mutex_lock(&soft->lock);
 	if (!p->chunks) {
-		p->armings++;
+		atomic_set(&p->armings, p->armings + 1);
 		atomic_set(&p->slow_writes, 0);
 	}
 	atomic_or(&p->chunks, chunks);

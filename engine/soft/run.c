@@ -333,7 +333,7 @@ static int soft_vcpu_create(struct vcpu *vcpu)
 		host_free_pages(soft, sizeof(*soft));
 		return r;
 	}
-	x86_native_exec = native_exec;
+	atomic_set(&x86_native_exec, native_exec);
 	soft->vm = vcpu->vm->engine;
 	soft->stat = vcpu->stat;
 	vcpu->engine = soft;

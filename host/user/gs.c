@@ -18,7 +18,7 @@ static u64 get(void)
 {
 	u64 base = 0;
 
-	if (have_fsgsbase)
+	if (atomic_read(&have_fsgsbase))
 		__asm__ volatile("rdgsbase %0" : "=r"(base));
 	else
 		sys_call3(SYS_arch_prctl, ARCH_GET_GS, (long)&base, 0);
@@ -27,7 +27,7 @@ static u64 get(void)
 
 static void set(u64 base)
 {
-	if (have_fsgsbase)
+	if (atomic_read(&have_fsgsbase))
 		__asm__ volatile("wrgsbase %0" : : "r"(base) : "memory");
 	else
 		sys_call3(SYS_arch_prctl, ARCH_SET_GS, (long)base, 0);
@@ -35,10 +35,11 @@ static void set(u64 base)
 
 bool host_gs_init(void)
 {
+	bool have = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
 	u64 base;
 
-	have_fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
-	return have_fsgsbase || !sys_call3(SYS_arch_prctl, ARCH_GET_GS, (long)&base, 0);
+	atomic_set(&have_fsgsbase, have);
+	return have || !sys_call3(SYS_arch_prctl, ARCH_GET_GS, (long)&base, 0);
 }
 
 /* A signal between the steps: not borrowed yet, or borrowed with the program's base still in place. */

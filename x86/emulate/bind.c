@@ -316,7 +316,7 @@ static x86_exec_fn *choose(const struct x86_cpu *cpu, const struct x86_insn *ins
 	if (unlikely(feature_missing(cpu, insn)))
 		return x86_exec_ud;
 	if (!b->any)
-		return x86_native_exec;
+		return atomic_read(&x86_native_exec);
 	if (unlikely(is_locked(insn)))
 		return b->lock ? b->lock : b->any;
 	fn = b->pick ? b->pick(cpu, insn) : NULL;
