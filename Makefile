@@ -8,9 +8,10 @@
 #	make test-module	that module in a machine of QEMU's TCG, beside Debian's kvm-amd.ko
 #	make bench		measurements beside QEMU TCG and the bare machine
 #	make exits		how long exits and wake-ups take
+#	make dirty		what the dirty log costs a guest that stores
 #	make install		DESTDIR, PREFIX
 #	make install-dkms	the module's sources for DKMS, the udev rule; DESTDIR
-#	make SANITIZE=1 ...	the same under ASan and UBSan, in build/san/
+#	make SANITIZE=1 ...	the same under ASan and UBSan, in build/san/; SANITIZE=thread: under TSan, in build/tsan/
 #	make V=1 ...		shows the commands
 
 CC ?= gcc
@@ -21,7 +22,12 @@ Q := $(if $(V),,@)
 WARN := -Wall -Wextra -Werror
 BASE := -std=gnu11 $(OPT) $(WARN) -I. -fno-strict-aliasing -MMD -MP
 
-ifdef SANITIZE
+ifeq ($(SANITIZE),thread)
+B := build/tsan
+# What unwinds from a fault leaves functions without their ends.
+BASE += -fsanitize=thread -Wno-tsan --param tsan-instrument-func-entry-exit=0
+LINK := -fsanitize=thread
+else ifdef SANITIZE
 B := build/san
 # Unaligned guest operands are accessed as the processor does it, so alignment is not checked.
 BASE += -fsanitize=address,undefined -fno-sanitize=alignment -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -40,6 +46,10 @@ LIB := $(CORE) $(ENGINE) $(HOST)
 # The core and the engine know no libc and leave vector registers to the guest; the host layer calls libc, with care.
 $(addprefix $(B)/,$(CORE) $(ENGINE) $(SVM)): ROOM := -ffreestanding -mgeneral-regs-only -fPIC -fvisibility=hidden
 $(addprefix $(B)/,$(HOST)): ROOM := -mgeneral-regs-only -fPIC -fvisibility=hidden -fno-builtin
+ifeq ($(SANITIZE),thread)
+# Signal handlers may come in the middle of the sanitizer's own work.
+$(addprefix $(B)/host/user/,fault.o signals.o): ROOM += -fno-sanitize=thread
+endif
 $(addprefix $(B)/,$(SHIM)): ROOM := -fPIC -fvisibility=hidden
 $(addprefix $(B)/,$(VMM) $(CLI)): ROOM := -fPIC
 
@@ -122,6 +132,13 @@ exits: all
 	$(Q)$(CC) -std=gnu11 -O2 $(WARN) -o $(B)/bench/exits bench/exits.c -lpthread
 	$(B)/anykvm run -q -- $(B)/bench/exits
 
+# bench/dirty.c: through the TLB alone, then through windows
+dirty: all
+	@mkdir -p $(B)/bench
+	$(Q)$(CC) -std=gnu11 -O2 $(WARN) -o $(B)/bench/dirty bench/dirty.c -lpthread
+	$(B)/anykvm run -q -- $(B)/bench/dirty
+	ANYKVM_WINDOWS=force $(B)/anykvm run -q -- $(B)/bench/dirty
+
 # The kernel module, beside a mirror of the sources as Kbuild leaves its objects next to them.
 KDIR ?= /lib/modules/$(shell uname -r)/build
 KBUILD := $(MAKE) -C $(KDIR) M=$(CURDIR)/$(B)/module $(if $(V),V=1)
@@ -157,5 +174,5 @@ install-dkms:
 clean:
 	rm -rf build
 
-.PHONY: all objects-check insn test bench exits module test-module install install-dkms clean
+.PHONY: all objects-check insn test bench dirty exits module test-module install install-dkms clean
 -include $(patsubst %.o,%.d,$(LIB_O) $(SVM_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B)) $(B)/docs/api.d
