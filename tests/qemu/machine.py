@@ -77,6 +77,7 @@ class Machine:
         theirs.close()
         self.socket = ours
         self.replies = ours.makefile("rb")
+        self.events = []
 
     def __enter__(self):
         self.socket.settimeout(60 * SLOW)
@@ -113,6 +114,9 @@ class Machine:
             if not line:
                 raise Failure(f"QEMU closed QMP; {self.state()}")
             message = json.loads(line)
+            if "event" in message:
+                at = message["timestamp"]
+                self.events.append((message["event"], at["seconds"] + at["microseconds"] / 1e6))
             if "error" in message:
                 raise Failure(f"QMP: {message['error'].get('desc')}")
             for key in wanted:
@@ -122,6 +126,10 @@ class Machine:
     def qmp(self, command, **arguments):
         self.socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
         return self._reply("return")
+
+    def event_time(self, name):
+        """When the event came last, in seconds, of those that arrived before an answer."""
+        return [when for event, when in self.events if event == name][-1]
 
     def monitor(self, line):
         """What the human monitor answers."""
