@@ -85,6 +85,8 @@ int host_wait(u32 *word, u32 expected, u64 deadline_ns);
 void host_wake(u32 *word);
 /* Lets another thread run (used by PAUSE loops). [run] */
 void host_yield(void);
+/* A thread that polls for something before it sleeps may go on: nothing else is known to want it or its processor. [run] */
+bool host_may_poll(void);
 
 /* ---- time ------------------------------------------------------------------------------------------ */
 

@@ -92,7 +92,7 @@ static u32 ring_reset(struct vcpu *vcpu)
 	u32 n = 0, mask = ring_entries(vcpu->vm) - 1;
 
 	/* No further than what was put in, whatever the VMM says. */
-	while (vcpu->dirty_reset != atomic_read_acquire(&vcpu->dirty_index)) {
+	while (vcpu->dirty_ring && vcpu->dirty_reset != atomic_read_acquire(&vcpu->dirty_index)) {
 		struct kvm_dirty_gfn *e = &vcpu->dirty_ring[vcpu->dirty_reset & mask];
 
 		if (!(atomic_read_acquire(&e->flags) & KVM_DIRTY_GFN_F_RESET))

@@ -141,12 +141,12 @@ static void publish(struct irqchip *ic, struct irq_routes *t)
 	old = ic->routes;
 	atomic_set_release(&ic->routes, t);
 	srcu_sync(&ic->srcu);
-	host_mutex_unlock(&ic->lock);
 	host_free(old);
 	for (u32 i = 0; i < t->count; i++) {
 		if (t->route[i].type == KVM_IRQ_ROUTING_HV_SINT)
 			vm_hyperv_route_sint(ic->vm, t->route[i].vp, t->route[i].pin, t->route[i].gsi);
 	}
+	host_mutex_unlock(&ic->lock); /* t is the next one's to free */
 	ioapic_rescan(&ic->ioapic);
 }
 

@@ -334,7 +334,7 @@ static bool halt_poll(struct vcpu *vcpu)
 	vcpu->stat->halt_attempted_poll++;
 	for (end = host_monotonic_ns() + ns; !atomic_read(&vcpu->cpu.stop);) {
 		__builtin_ia32_pause();
-		if (host_monotonic_ns() >= end)
+		if (host_monotonic_ns() >= end || !host_may_poll())
 			return false;
 	}
 	vcpu->stat->halt_successful_poll++;
@@ -819,10 +819,15 @@ static long vcpu_ioctl(void *object, unsigned int request, unsigned long arg)
 	return r == -ENOTTY ? -EINVAL : r;
 }
 
-/* The descriptor is gone; the vCPU itself lives as long as its VM, where other vCPUs may look at it. */
+/* The descriptor and what it maps go; the vCPU itself lives as long as its VM, where other vCPUs may look at it. */
 static void vcpu_release(void *object)
 {
-	vm_put(((struct vcpu *)object)->vm);
+	struct vcpu *vcpu = object;
+
+	host_mutex_lock(&vcpu->vm->lock);
+	vcpu->dirty_ring = NULL;
+	host_mutex_unlock(&vcpu->vm->lock);
+	vm_put(vcpu->vm);
 }
 
 static const struct host_file_ops vcpu_file_ops = {

@@ -216,7 +216,7 @@ struct vcpu {
 
 	struct kvm_run *run;		/* c: shared with the VMM: never trusted, read once */
 	u8 *pio_page;			/* c: page 1 of the mapping */
-	struct kvm_dirty_gfn *dirty_ring; /* c: in the mapping; shared with the VMM: never trusted */
+	struct kvm_dirty_gfn *dirty_ring; /* l: in the mapping, NULL without it; shared with the VMM: never trusted */
 	u32 dirty_index;		/* a: written by v: entries ever put into the ring */
 	u32 dirty_reset;		/* a: written by l: entries ever taken back */
 	struct vcpu_io io;		/* v */

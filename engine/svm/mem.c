@@ -109,6 +109,23 @@ static enum x86_result write_piece(struct x86_cpu *cpu, const struct piece *p, c
 	return X86_OK;
 }
 
+/*
+ * An instruction that repeats may do so for hours, with devices that are in the kernel. Now and then it stops, so that
+ * signals and the scheduler get their turn.
+ */
+#define ACCESSED_MAX 4096u
+
+static void note_access(struct x86_cpu *cpu, unsigned size)
+{
+	struct svm_vcpu *svm = svm_of(cpu);
+
+	svm->accessed += size;
+	if (likely(svm->accessed < ACCESSED_MAX))
+		return;
+	svm->accessed = 0;
+	atomic_or(&cpu->stop, X86_STOP_EVENT);
+}
+
 static void note_breakpoint(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access)
 {
 	u64 hit;
@@ -128,6 +145,7 @@ static enum x86_result svm_read(struct x86_cpu *cpu, u64 gva, void *dst, unsigne
 	unsigned n;
 	enum x86_result r = translate_range(cpu, gva, size, access, p, &n);
 
+	note_access(cpu, size);
 	if (access & X86_ACCESS_PROBE)
 		return r;
 	for (unsigned i = 0; !r && i < n; i++) {
@@ -145,6 +163,7 @@ static enum x86_result svm_write(struct x86_cpu *cpu, u64 gva, const void *src, 
 	unsigned n;
 	enum x86_result r = translate_range(cpu, gva, size, access | X86_ACCESS_WRITE, p, &n);
 
+	note_access(cpu, size);
 	if (access & X86_ACCESS_PROBE)
 		return r;
 	for (unsigned i = 0; !r && i < n; i++) {
@@ -184,6 +203,7 @@ static enum x86_result svm_pin(struct x86_cpu *cpu, u64 gva, unsigned size, unsi
 	if (!b->wanted || (gva & (PAGE_SIZE - 1)) + size > PAGE_SIZE || x86_debug_data_active(cpu))
 		return X86_OK;
 	svm_bounce_flush(cpu);
+	note_access(cpu, size);
 	r = translate(cpu, gva, size, access, &p);
 	if (r || !p.hva)
 		return r;

@@ -288,6 +288,8 @@ static enum engine_exit loop(struct vcpu *vcpu)
 		if (unlikely(svm_window_open(vcpu)))
 			return ENGINE_EXIT_IRQ_WINDOW;
 		if (unlikely(svm_window_needs_step(vcpu))) {
+			if (host_work_pending())
+				settle_work(vcpu);
 			next = svm_emulate(vcpu, &exit);
 			continue;
 		}

@@ -129,6 +129,7 @@ struct svm_vcpu {
 	enum { SVM_AGAIN_NOT, SVM_AGAIN_INSN, SVM_AGAIN_IO } again; /* how complete() does what userspace has answered: */
 	u64 again_rip;			/* linear address of that instruction */
 	struct svm_bounce bounce;
+	unsigned accessed;		/* bytes, by the emulator since it last was asked to stop */
 };
 
 static inline struct svm_vcpu *svm_of(struct x86_cpu *cpu)

@@ -3,6 +3,7 @@
 #include <linux/delay.h>
 #include <linux/hrtimer.h>
 #include <linux/sched/signal.h>
+#include <linux/sched/stat.h>
 #include <linux/spinlock.h>
 #include <linux/wait_bit.h>
 #include "host/host.h"
@@ -90,6 +91,11 @@ void host_yield(void)
 		usleep_range(5, 50); /* a waiter of higher priority lets the other one run, too */
 	else
 		cond_resched();
+}
+
+bool host_may_poll(void)
+{
+	return !need_resched() && !signal_pending(current) && single_task_running();
 }
 
 /* ---- spin lock --------------------------------------------------------------------------------------------- */

@@ -14,6 +14,7 @@ void host_run_enter(u32 *stop, u32 stop_bit, const u64 *sigmask)
 		return;
 	siginitset(&set, 0);
 	set.sig[0] = *sigmask;
+	sigdelsetmask(&set, sigmask(SIGKILL) | sigmask(SIGSTOP)); /* sigprocmask() would block even these */
 	sigprocmask(SIG_SETMASK, &set, &current->real_blocked);
 }
 

@@ -112,3 +112,8 @@ void host_yield(void)
 {
 	sys_call0(SYS_sched_yield);
 }
+
+bool host_may_poll(void)
+{
+	return true;
+}

@@ -104,8 +104,18 @@ static const unsigned char writer[] = {
 	0xeb, 0xed,		/* jmp start */
 };
 
-static bool machine_create(struct machine *m)
+static void *guest_memory(int flags)
 {
+	void *memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+
+	memcpy(memory, writer, sizeof(writer));
+	return memory;
+}
+
+/* ring: bytes of a dirty ring, or 0. */
+static bool machine_create_with(struct machine *m, void *memory, bool irqchip, unsigned ring)
+{
+	struct kvm_enable_cap log = { .cap = KVM_CAP_DIRTY_LOG_RING, .args = { ring } };
 	struct kvm_sregs sregs;
 	struct kvm_regs regs = { .rflags = 2, .rip = 0 };
 
@@ -115,8 +125,9 @@ static bool machine_create(struct machine *m)
 	do
 		m->vm = ioctl(m->kvm, KVM_CREATE_VM, 0);
 	while (m->vm < 0 && errno == EINTR);
-	m->memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	memcpy(m->memory, writer, sizeof(writer));
+	m->memory = memory;
+	if ((irqchip && ioctl(m->vm, KVM_CREATE_IRQCHIP, 0)) || (ring && ioctl(m->vm, KVM_ENABLE_CAP, &log)))
+		return false;
 	m->vcpu = ioctl(m->vm, KVM_CREATE_VCPU, 0);
 	m->run = mmap(NULL, 0x3000, PROT_READ | PROT_WRITE, MAP_SHARED, m->vcpu, 0);
 	if (m->kvm < 0 || m->vm < 0 || m->vcpu < 0 || m->run == MAP_FAILED || set_slot(m, 0, PAGES * PAGE, m->memory))
@@ -125,6 +136,11 @@ static bool machine_create(struct machine *m)
 		return false;
 	sregs.cs.base = sregs.cs.selector = 0;
 	return !ioctl(m->vcpu, KVM_SET_SREGS, &sregs) && !ioctl(m->vcpu, KVM_SET_REGS, &regs);
+}
+
+static bool machine_create(struct machine *m)
+{
+	return machine_create_with(m, guest_memory(MAP_PRIVATE), false, 0);
 }
 
 static void machine_destroy(struct machine *m)
@@ -409,6 +425,205 @@ static void userfault_served(void)
 	result(touched == PAGES - 1, "userfault", "pages were not reached");
 }
 
+/* ---- staying ----------------------------------------------------------------------------------------------------- */
+
+/* A guest in 32-bit code with page tables: addresses from 4 MiB on all lead to the same page. */
+enum { CODE = 0, STARTED = 0x1000, DIRECTORY = 0x2000, LOW_TABLE = 0x3000, HIGH_TABLE = 0x4000, HIGH_PAGE = 0x5000, GDT = 0x6000 };
+
+static bool set_up_endless(struct machine *m, const unsigned char *code, size_t size, unsigned high)
+{
+	struct kvm_segment flat = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1, .db = 1, .g = 1 };
+	unsigned *directory = (unsigned *)(m->memory + DIRECTORY), *low = (unsigned *)(m->memory + LOW_TABLE);
+	unsigned *table = (unsigned *)(m->memory + HIGH_TABLE);
+	struct kvm_sregs s;
+
+	memcpy(m->memory + CODE, code, size);
+	for (unsigned i = 0; i < 1024; i++) {
+		directory[i] = (i ? HIGH_TABLE : LOW_TABLE) | 3;
+		low[i] = i << 12 | 3;
+		table[i] = high | 3;
+	}
+	if (ioctl(m->vcpu, KVM_GET_SREGS, &s))
+		return false;
+	s.cs = flat;
+	flat.type = 3;
+	s.ds = s.es = s.ss = flat;
+	memcpy(m->memory + GDT + 16, "\xff\xff\x00\x00\x00\x93\xcf\x00", 8); /* selector 16: flat data */
+	s.gdt.base = GDT;
+	s.gdt.limit = 23;
+	s.cr3 = DIRECTORY;
+	s.cr0 = 0x80000011;
+	return !ioctl(m->vcpu, KVM_SET_SREGS, &s);
+}
+
+/* A write to the PIC for each byte of 4 GiB, and to the LAPIC for each word. */
+static const unsigned char repeat_outs[] = {
+	0xff, 0x05, 0x00, 0x10, 0x00, 0x00,	/* inc dword [STARTED] */
+	0xb9, 0xff, 0xff, 0xff, 0xff,		/* mov ecx, -1 */
+	0xbe, 0x00, 0x00, 0x40, 0x00,		/* mov esi, 0x400000 */
+	0x66, 0xba, 0x21, 0x00,			/* mov dx, 0x21 */
+	0xf3, 0x6e,				/* rep outsb */
+	0xeb, 0xe8,				/* jmp CODE */
+};
+static const unsigned char repeat_stos[] = {
+	0xff, 0x05, 0x00, 0x10, 0x00, 0x00,	/* inc dword [STARTED] */
+	0xb9, 0x00, 0x00, 0x00, 0x3f,		/* mov ecx, 0x3f000000 */
+	0xbf, 0x00, 0x00, 0x40, 0x00,		/* mov edi, 0x400000 */
+	0x31, 0xc0,				/* xor eax, eax */
+	0xf3, 0xab,				/* rep stosd */
+	0xeb, 0xea,				/* jmp CODE */
+};
+
+static bool stay_repeating(struct machine *m, const unsigned char *code, size_t size, unsigned high)
+{
+	return machine_create_with(m, m->memory, true, 0) && set_up_endless(m, code, size, high);
+}
+
+static bool stay_outs(struct machine *m)
+{
+	return stay_repeating(m, repeat_outs, sizeof(repeat_outs), HIGH_PAGE);
+}
+
+static bool stay_stos(struct machine *m)
+{
+	return stay_repeating(m, repeat_stos, sizeof(repeat_stos), 0xfee00000);
+}
+
+/* Nothing but MOV SS, AX from its first instruction on, with an NMI that waits for the end of its shadow. */
+static bool stay_shadowed(struct machine *m)
+{
+	struct kvm_regs regs = { .rflags = 2, .rip = 0x400000, .rax = 16 };
+	struct kvm_vcpu_events events;
+
+	if (!stay_repeating(m, NULL, 0, HIGH_PAGE))
+		return false;
+	m->memory[STARTED] = 1;
+	for (unsigned i = 0; i < PAGE; i += 2)
+		memcpy(m->memory + HIGH_PAGE + i, "\x8e\xd0", 2);
+	if (ioctl(m->vcpu, KVM_SET_REGS, &regs) || ioctl(m->vcpu, KVM_GET_VCPU_EVENTS, &events))
+		return false;
+	events.flags |= KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW;
+	events.nmi.pending = 1;
+	events.interrupt.shadow = KVM_X86_SHADOW_INT_MOV_SS;
+	return !ioctl(m->vcpu, KVM_SET_VCPU_EVENTS, &events);
+}
+
+/* A guest that only computes, under a signal mask without any signal. */
+static bool stay_masked(struct machine *m)
+{
+	struct { struct kvm_signal_mask head; unsigned char set[8]; } mask = { .head.len = 8 };
+
+	memset(mask.set, 0xff, sizeof(mask.set));
+	if (!stay_repeating(m, (const unsigned char *)"\xff\x05\x00\x10\x00\x00\xeb\xf8", 8, HIGH_PAGE))
+		return false;
+	return !ioctl(m->vcpu, KVM_SET_SIGNAL_MASK, &mask);
+}
+
+/* Once the guest runs, its process is killed, and that has to be the end of it. */
+static void dies(const char *name, bool (*stay)(struct machine *m))
+{
+	struct machine m = { .memory = guest_memory(MAP_SHARED) };
+	unsigned *started = (unsigned *)(m.memory + STARTED), patience;
+	int status = 0;
+	pid_t pid = fork();
+
+	if (!pid) {
+		alarm_every(0);
+		while (stay(&m) && ioctl(m.vcpu, KVM_RUN, 0) == -1)
+			;
+		_exit(m.run ? (int)m.run->exit_reason : 255);
+	}
+	for (patience = 0; patience < 1000 && !__atomic_load_n(started, __ATOMIC_RELAXED); patience++)
+		usleep(10000);
+	sleep_until(now() + 0.2);
+	kill(pid, SIGKILL);
+	for (patience = 0; patience < 6000 && waitpid(pid, &status, WNOHANG) != pid; patience++)
+		usleep(10000);
+	errno = status;
+	result(*started && patience < 6000 && WIFSIGNALED(status), name, "it did not die of the signal");
+	munmap(m.memory, PAGES * PAGE);
+}
+
+/* Polling before a sleep ends with a signal: each time that it lasts as long as it may (4 s) it has not been looked for. */
+static void poll_ends(void)
+{
+	struct kvm_enable_cap poll = { .cap = KVM_CAP_HALT_POLL, .args = { ~0u } };
+	struct machine m;
+	double least = 10;
+
+	if (!machine_create_with(&m, guest_memory(MAP_PRIVATE), true, 0) || ioctl(m.vm, KVM_ENABLE_CAP, &poll)) {
+		result(false, "poll-ends", "no machine");
+		return;
+	}
+	memcpy(m.memory, "\xfa\xf4", 2); /* cli; hlt */
+	for (unsigned i = 0; i < 3; i++) {
+		double start = now();
+
+		ioctl(m.vcpu, KVM_RUN, 0);
+		least = now() - start < least ? now() - start : least;
+	}
+	machine_destroy(&m);
+	result(least < 4, "poll-ends", "signals came in vain");
+}
+
+/* ---- what goes while it is used ---------------------------------------------------------------------------------- */
+
+/* The rings' pages go with the vCPU's descriptor; the VM stays. */
+static void ring_goes(void)
+{
+	struct machine m;
+	struct kvm_dirty_gfn *ring;
+
+	if (!machine_create_with(&m, guest_memory(MAP_PRIVATE), false, 65536) ||
+	    set_slot(&m, KVM_MEM_LOG_DIRTY_PAGES, PAGES * PAGE, m.memory)) {
+		result(false, "ring-goes", "no machine");
+		return;
+	}
+	ring = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, m.vcpu, KVM_DIRTY_LOG_PAGE_OFFSET * (long)PAGE);
+	for (unsigned i = 0; i < 100 && !(ring[0].flags & KVM_DIRTY_GFN_F_DIRTY); i++)
+		ioctl(m.vcpu, KVM_RUN, 0); /* until the alarm */
+	result(ring[0].flags & KVM_DIRTY_GFN_F_DIRTY, "ring-fills", "nothing was written");
+	ring[0].flags = KVM_DIRTY_GFN_F_RESET;
+	munmap(ring, 65536);
+	munmap(m.run, 0x3000);
+	close(m.vcpu);
+	result(ioctl(m.vm, KVM_RESET_DIRTY_RINGS, 0) >= 0, "ring-goes", "KVM_RESET_DIRTY_RINGS");
+	close(m.vm);
+	close(m.kvm);
+	munmap(m.memory, PAGES * PAGE);
+}
+
+static void *change_routes(void *arg)
+{
+	struct { struct kvm_irq_routing head; struct kvm_irq_routing_entry entry[64]; } routes = { .head.nr = 64 };
+	struct machine *m = arg;
+
+	for (unsigned i = 0; i < 64; i++)
+		routes.entry[i] = (struct kvm_irq_routing_entry){ .gsi = i, .type = KVM_IRQ_ROUTING_HV_SINT };
+	for (double end = now() + SECONDS; now() < end;) {
+		if (ioctl(m->vm, KVM_SET_GSI_ROUTING, &routes))
+			failures++;
+	}
+	return NULL;
+}
+
+static void routes_go(void)
+{
+	pthread_t thread[3];
+	struct machine m;
+
+	if (!machine_create_with(&m, guest_memory(MAP_PRIVATE), true, 0)) {
+		result(false, "routes", "no machine");
+		return;
+	}
+	for (unsigned i = 0; i < 3; i++)
+		pthread_create(&thread[i], NULL, change_routes, &m);
+	for (unsigned i = 0; i < 3; i++)
+		pthread_join(thread[i], NULL);
+	machine_destroy(&m);
+	result(true, "routes", "");
+}
+
 /* ---- allocations ----------------------------------------------------------------------------------------------- */
 
 /* The n-th allocation of this thread fails (CONFIG_FAULT_INJECTION), or the kernel has no such thing. */
@@ -563,6 +778,13 @@ int main(void)
 	deaths();
 	userfault_death();
 	userfault_served();
+	dies("masked-death", stay_masked);
+	dies("outs-death", stay_outs);
+	dies("stos-death", stay_stos);
+	dies("shadow-death", stay_shadowed);
+	poll_ends();
+	ring_goes();
+	routes_go();
 	out_of_memory();
 	threads("numbers", call_everything);
 	threads("requests", call_known);
