@@ -8,6 +8,7 @@
 #include "kvm/irq.h"
 #include "kvm/vm.h"
 #include "kvm/xen.h"
+#include "x86/cpuid.h"
 #include "x86/system.h"
 
 #define MAX_IO_MSRS 256
@@ -236,6 +237,7 @@ static long device_msr_feature_list(void *object, unsigned long arg)
 #define MCI_OVER BIT64(62)
 #define MCI_UC BIT64(61)
 #define MCG_CTL_P BIT64(8)
+#define MCG_CAP_AMD 0x1ffull /* AMD knows MCG_CTL_P and the number of banks */
 #define MCG_MCIP BIT64(2)
 
 static long vcpu_setup_mce(void *object, unsigned long arg)
@@ -249,7 +251,7 @@ static long vcpu_setup_mce(void *object, unsigned long arg)
 	banks = cap & 0xff;
 	if (!banks || banks > VCPU_MCE_BANKS || (cap & ~(VCPU_MCE_CAP_SUPPORTED | 0xff | 0xff0000)))
 		return -EINVAL;
-	vcpu->cpu.msr.mcg_cap = cap;
+	vcpu->cpu.msr.mcg_cap = x86_host_is_amd() ? cap & MCG_CAP_AMD : cap;
 	if (cap & MCG_CTL_P)
 		vcpu->cpu.msr.mcg_ctl = ~0ull;
 	for (unsigned i = 0; i < banks; i++)

@@ -432,6 +432,7 @@ static long vcpu_translate(void *object, unsigned long arg)
 		return -EFAULT;
 	tr.valid = x86_walk(&vcpu->cpu, tr.linear_address, X86_ACCESS_SYSTEM | X86_ACCESS_PROBE, false, &t) == X86_OK;
 	tr.physical_address = tr.valid ? t.gpa : ~0ull;
+	tr.valid = tr.physical_address != ~0ull; /* which is no address to KVM */
 	tr.writeable = 1;
 	tr.usermode = 0;
 	vcpu->cpu.fault = saved;

@@ -481,8 +481,13 @@ static int exit_stop(struct vcpu *vcpu)
 static int emulation_failure(struct vcpu *vcpu)
 {
 	vcpu->stat->insn_emulation_fail++;
-	if (vcpu->cpu.cpl && !vcpu->vm->exit_on_emulation_failure) /* user mode shall not end the guest */
-		return deliver_vector(vcpu, X86_EVENT_EXCEPTION, X86_UD);
+	if (!vcpu->vm->exit_on_emulation_failure) {
+		if (vcpu->cpu.cpl) /* user mode shall not end the guest */
+			return deliver_vector(vcpu, X86_EVENT_EXCEPTION, X86_UD);
+		memset(&vcpu->exception, 0, sizeof(vcpu->exception));
+		vcpu->exception.pending = true; /* for userspace that goes on nevertheless */
+		vcpu->exception.e.vector = X86_UD;
+	}
 	internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION);
 	vcpu->run->emulation_failure.ndata = 1;
 	vcpu->run->emulation_failure.flags = 0; /* the instruction's bytes are what could not be had */

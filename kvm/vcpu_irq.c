@@ -249,7 +249,7 @@ void vcpu_irq_prepare(struct vcpu *vcpu)
 		return;
 	if (vcpu->pv->pv_eoi & KVM_MSR_ENABLED)
 		offer_pv_eoi(vcpu);
-	if (unlikely(vcpu_lapic(vcpu)->vapic_gpa))
+	if (unlikely(vcpu_lapic(vcpu)->vapic_gpa) && lapic_enabled_hw(vcpu->apic) && lapic_enabled_sw(vcpu->apic))
 		write_vapic(vcpu_lapic(vcpu));
 }
 

@@ -279,7 +279,7 @@ void ioapic_set_state(struct ioapic *io, const struct kvm_ioapic_state *s)
 {
 	host_mutex_lock(&io->lock);
 	io->base = s->base_address;
-	io->select = s->ioregsel & 0xff;
+	io->select = s->ioregsel;
 	io->id = s->id;
 	for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
 		io->redir[pin] = s->redirtbl[pin].bits;
