@@ -41,4 +41,6 @@ void test_rings(void);
 void test_hyperv(void);
 void test_xen(void);
 void test_apic(void);
+void test_chips(void);
+void test_inject(void);
 #endif

@@ -133,7 +133,9 @@ int main(int argc, char **argv)
 		       { "rings", test_rings },
 		       { "hyperv", test_hyperv },
 		       { "xen", test_xen },
-		       { "apic", test_apic } };
+		       { "apic", test_apic },
+		       { "chips", test_chips },
+		       { "inject", test_inject } };
 	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
 	struct itimerval each = { { 0, 200000 }, { 0, 200000 } };
 
