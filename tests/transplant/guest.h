@@ -10,7 +10,11 @@
 #define GUEST_DEMAND_END 0x340000
 #define GUEST_FLAGS 0xf000		/* a word for the guest: what it shall leave out */
 #define GUEST_NO_DEBUG 1		/* debug registers and TF: the driver steps the guest by them itself */
+#define GUEST_X2APIC 2			/* its LAPIC is in x2APIC mode */
+#define GUEST_VARIANTS 4
 #define GUEST_ROUNDS_SHIFT 8		/* rounds from here on */
+
+#define GUEST_SMM 0x38000		/* what an SMI runs, and below 0x40000 its save area */
 
 #define PORT_VALUE 0xe0			/* a checksum; the same in each run */
 #define PORT_END 0xe4			/* all is over */
@@ -39,7 +43,7 @@ extern u64 hash;
 extern volatile u32 ticks, pit_ticks, nmis, order[8], nr_order, debugs;
 void mix(u64 value);
 void traps_init(void);
-void irq_init(void);
+void irq_init(int use_x2apic);
 void phase_interrupts(void);
 void phase_timers(void);
 void phase_exceptions(void);
@@ -85,7 +89,6 @@ static inline u64 rdtsc(void)
 	return low | (u64)high << 32;
 }
 
-#define APIC(reg) (*(volatile u32 *)(0xfee00000ull + (reg)))
 #define IOAPIC(reg) (*(volatile u32 *)(0xfec00000ull + (reg)))
 #endif
 #endif

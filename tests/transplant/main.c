@@ -5,8 +5,11 @@
  *	transplant run			the guest's checksums
  *	transplant swap SEED MOVES	the guest goes from machine to machine with its memory, at random instruction
  *					boundaries: stopped by a signal, or single-stepped for a while
- *	transplant save SEED COUNT US	prints COUNT states with memory, at most US microseconds apart, and the checksums
- *	transplant load			each of the states on stdin runs on to the end in a machine of its own
+ *	transplant save SEED COUNT US [x2apic]
+ *					prints COUNT states with memory, at most US microseconds apart, and the checksums
+ *	transplant load [x2apic]	each of the states on stdin runs on to the end in a machine of its own
+ *
+ * NMIs and SMIs come at random, too.
  *
  * Prints what is not as it should be; "OK ..." as the last line when nothing is.
  */
@@ -171,9 +174,12 @@ static void load_tables(char *ram)
 
 static void load_guest(char *ram, unsigned rounds, unsigned flags)
 {
+	static const u8 smm[] = { 0xb9, 30, 0, 0xe2, 0xfe, 0x0f, 0xaa }; /* mov $30, %cx; 1: loop 1b; rsm */
+
 	memset(ram, 0, GUEST_RAM);
 	memcpy(ram + GUEST_CODE, guest_image, (size_t)(guest_image_end - guest_image));
 	load_tables(ram);
+	memcpy(ram + GUEST_SMM, smm, sizeof(smm));
 	*(u32 *)(ram + GUEST_FLAGS) = rounds << GUEST_ROUNDS_SHIFT | flags;
 }
 
@@ -259,6 +265,15 @@ static void move_guest(struct machine *from, struct machine *to)
 		exit(finish("", 0));
 }
 
+/* What comes from outside at any time, and of which the guest's checksums know nothing. At first it has no IDT. */
+static void disturb(struct machine *m)
+{
+	if (values.count && !dice(5))
+		ioctl(m->vcpu, KVM_NMI, 0);
+	if (!dice(5))
+		ioctl(m->vcpu, KVM_SMI, 0);
+}
+
 /* Runs for some time or, of three times one if it may be stepped, for some steps. */
 static enum stop run_a_little(struct machine *m, bool stepped)
 {
@@ -284,19 +299,20 @@ static enum stop run_a_little(struct machine *m, bool stepped)
 static int command_swap(unsigned moves)
 {
 	struct machine m[2];
-	struct values expected[2];
+	struct values expected[GUEST_VARIANTS];
 	unsigned now = 0, done = 0, guest;
 	void *ram = guest_memory();
 
-	undisturbed(3, 0, &expected[0]);
-	undisturbed(3, GUEST_NO_DEBUG, &expected[1]);
+	for (guest = 0; guest < GUEST_VARIANTS; guest++)
+		undisturbed(3, guest, &expected[guest]);
 	/* Guests that use debug registers and TF themselves take turns with those that are stepped. */
-	for (guest = 0; done < moves; guest ^= GUEST_NO_DEBUG) {
+	for (guest = 0; done < moves; guest = (guest + 1) % GUEST_VARIANTS) {
 		machine_open(&m[now], ram);
 		load_guest(ram, 3, guest);
 		start_guest(&m[now]);
 		values.count = 0;
-		for (; run_a_little(&m[now], guest) == STOPPED; done++) {
+		for (; run_a_little(&m[now], guest & GUEST_NO_DEBUG) == STOPPED; done++) {
+			disturb(&m[now]);
 			machine_open(&m[!now], ram);
 			move_guest(&m[now], &m[!now]);
 			machine_close(&m[now]);
@@ -309,14 +325,14 @@ static int command_swap(unsigned moves)
 }
 
 /* Without debug registers: TCG's VMRUN does not set the breakpoints that it finds in the VMCB's DR7. */
-static int command_save(unsigned count, unsigned apart)
+static int command_save(unsigned count, unsigned apart, unsigned guest)
 {
 	struct machine m;
 	static struct machine_state state;
 	char *ram = guest_memory(), *original = guest_memory();
 	unsigned saved = 0;
 
-	load_guest(ram, 3, GUEST_NO_DEBUG);
+	load_guest(ram, 3, guest | GUEST_NO_DEBUG);
 	memcpy(original, ram, GUEST_RAM);
 	machine_open(&m, ram);
 	start_guest(&m);
@@ -327,6 +343,7 @@ static int command_save(unsigned count, unsigned apart)
 		alarm_in(0);
 		if (saved++ >= count)
 			continue;
+		disturb(&m);
 		state_get(&m, &state);
 		dump_state(&state, ram, original, &values);
 	}
@@ -334,7 +351,7 @@ static int command_save(unsigned count, unsigned apart)
 	return 0;
 }
 
-static int command_load(void)
+static int command_load(unsigned guest)
 {
 	struct machine m;
 	static struct machine_state state, heard;
@@ -342,7 +359,7 @@ static int command_load(void)
 	char *ram = guest_memory(), *original = guest_memory();
 	unsigned n = 0, before = 0;
 
-	load_guest(original, 3, GUEST_NO_DEBUG);
+	load_guest(original, 3, guest | GUEST_NO_DEBUG);
 	dump_read(stdin, &expected);
 	while (dump_next(&state, ram, original, &values)) {
 		machine_open(&m, ram);
@@ -381,9 +398,9 @@ int main(int argc, char **argv)
 	if (!strcmp(command, "swap"))
 		return command_swap(count);
 	if (!strcmp(command, "save"))
-		return command_save(count, argc > 4 ? (unsigned)atoi(argv[4]) : 1000);
+		return command_save(count, argc > 4 ? (unsigned)atoi(argv[4]) : 1000, argc > 5 ? GUEST_X2APIC : 0);
 	if (!strcmp(command, "load"))
-		return command_load();
+		return command_load(argc > 2 ? GUEST_X2APIC : 0);
 	undisturbed(3, 0, &alone);
 	values_print(&alone);
 	return 0;

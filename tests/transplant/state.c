@@ -16,6 +16,7 @@
 #include "tests/transplant/guest.h"
 #include "tests/transplant/state.h"
 
+#define CPUID_X2APIC (1u << 21)
 #define CPUID_TSC_DEADLINE (1u << 24)
 
 enum { MSR_TSC = 0x10, MSR_TSC_ADJUST = 0x3b, MSR_TSC_DEADLINE = 0x6e0 };
@@ -31,6 +32,7 @@ static void must(int r, const char *what)
 void machine_open(struct machine *m, void *ram)
 {
 	struct kvm_userspace_memory_region region = { 0, 0, 0, GUEST_RAM, (uintptr_t)ram };
+	struct kvm_userspace_memory_region smram = { 1 << 16, 0, 0, GUEST_RAM, (uintptr_t)ram };
 	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
 	struct kvm_enable_cap payload = { .cap = KVM_CAP_EXCEPTION_PAYLOAD, .args = { 1 } };
 
@@ -42,8 +44,9 @@ void machine_open(struct machine *m, void *ram)
 	must(ioctl(m->vm, KVM_CREATE_IRQCHIP, 0), "KVM_CREATE_IRQCHIP");
 	must(ioctl(m->vm, KVM_CREATE_PIT2, &pit), "KVM_CREATE_PIT2");
 	must(ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &region), "KVM_SET_USER_MEMORY_REGION");
+	must(ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &smram), "KVM_SET_USER_MEMORY_REGION of SMM");
 	must(m->vcpu = ioctl(m->vm, KVM_CREATE_VCPU, 0), "KVM_CREATE_VCPU");
-	must(processor_set(kvm_fd, m->vcpu, CPUID_TSC_DEADLINE), "KVM_SET_CPUID2");
+	must(processor_set(kvm_fd, m->vcpu, CPUID_TSC_DEADLINE | CPUID_X2APIC), "KVM_SET_CPUID2");
 	m->run = mmap(NULL, (size_t)ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, m->vcpu, 0);
 	if (m->run == MAP_FAILED)
 		err(2, "mmap of the vCPU");
@@ -202,7 +205,7 @@ static unsigned bytes_differ(const void *a, const void *b, size_t n, const char 
 	return 0;
 }
 
-/* What goes on while nobody looks: counters, and requests of the timers. */
+/* What goes on while nobody looks: counters, and requests of the timers; and what not all processors tell. */
 static void forget_time(struct machine_state *s)
 {
 	uint32_t *lapic = (uint32_t *)(void *)s->lapic.regs;
@@ -210,6 +213,8 @@ static void forget_time(struct machine_state *s)
 	memset(&s->clock, 0, sizeof(s->clock));
 	for (unsigned i = 0; i < 3; i++)
 		s->pit.channels[i].count_load_time = 0;
+	if (s->events.interrupt.shadow) /* one and the same to AMD-V */
+		s->events.interrupt.shadow = KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS;
 	lapic[0x390 / 4] = 0;
 	lapic[0xa0 / 4] = 0; /* PPR, which KVM brings up to date when it looks at it */
 	lapic[(0x200 + 0x40 / 32 * 16) / 4] &= ~3u; /* IRR of the vectors 0x40 and 0x41 */

@@ -25,6 +25,21 @@ static u8 nmi_stack[2048] __attribute__((aligned(16)));
 static u8 trap_stack[4096] __attribute__((aligned(16)));
 static u8 user_stack[4096] __attribute__((aligned(16)));
 
+static int x2apic;
+
+static u32 apic_read(u32 reg)
+{
+	return x2apic ? (u32)rdmsr(0x800 + reg / 16) : *(volatile u32 *)(0xfee00000ull + reg);
+}
+
+static void apic_write(u32 reg, u32 value)
+{
+	if (x2apic)
+		wrmsr(0x800 + reg / 16, value);
+	else
+		*(volatile u32 *)(0xfee00000ull + reg) = value;
+}
+
 void mix(u64 value)
 {
 	hash ^= value;
@@ -104,7 +119,7 @@ static void interrupt(u64 vector)
 	default:
 		order[nr_order++ & 7] = (u32)vector;
 	}
-	APIC(A_EOI) = 0;
+	apic_write(A_EOI, 0);
 }
 
 void trap(struct frame *f)
@@ -174,13 +189,16 @@ void traps_init(void)
 	wrmsr(0xc0000102, 12345);
 }
 
-void irq_init(void)
+void irq_init(int use_x2apic)
 {
-	APIC(A_SVR) = 0x100 | V_SPURIOUS;
-	APIC(A_LINT0) = 0x10000;
-	APIC(A_DIVIDE) = 0xb;
-	APIC(A_TIMER) = 0x20000 | V_TIMER;
-	APIC(A_INITIAL) = 1000000;
+	x2apic = use_x2apic;
+	if (x2apic)
+		wrmsr(0x1b, rdmsr(0x1b) | 0xc00);
+	apic_write(A_SVR, 0x100 | V_SPURIOUS);
+	apic_write(A_LINT0, 0x10000);
+	apic_write(A_DIVIDE, 0xb);
+	apic_write(A_TIMER, 0x20000 | V_TIMER);
+	apic_write(A_INITIAL, 1000000);
 	/* the PIT comes by pin 0, as routes are before userspace changes them; the PICs are masked */
 	outb(0x21, 0xff);
 	outb(0xa1, 0xff);
@@ -198,9 +216,10 @@ void irq_init(void)
 
 static void self(u32 command)
 {
-	APIC(A_ICR2) = 0;
-	APIC(A_ICR) = 0x40000 | command;
-	while (APIC(A_ICR) & 0x1000)
+	if (!x2apic)
+		apic_write(A_ICR2, 0);
+	apic_write(A_ICR, 0x40000 | command);
+	while (apic_read(A_ICR) & 0x1000)
 		;
 }
 
@@ -210,7 +229,7 @@ void phase_interrupts(void)
 	u32 before = nmis;
 
 	nr_order = 0;
-	APIC(A_TPR) = 0x60;
+	apic_write(A_TPR, 0x60);
 	self(V_SELF);
 	self(V_SELF + 1);
 	__asm__ volatile("cli");
@@ -248,24 +267,24 @@ void phase_timers(void)
 	wait_tick(&ticks, 2);
 	wait_tick(&pit_ticks, 2);
 	/* one shot */
-	APIC(A_TIMER) = V_TIMER;
-	APIC(A_INITIAL) = 500000;
+	apic_write(A_TIMER, V_TIMER);
+	apic_write(A_INITIAL, 500000);
 	__asm__ volatile("cli");
-	while (APIC(A_CURRENT))
+	while (apic_read(A_CURRENT))
 		__asm__ volatile("sti; hlt; cli" : : : "memory");
 	/* TSC deadline */
-	APIC(A_TIMER) = 0x40000 | V_TIMER;
+	apic_write(A_TIMER, 0x40000 | V_TIMER);
 	for (unsigned i = 0; i < 2; i++) {
 		wrmsr(0x6e0, rdtsc() + 1000000);
 		while (rdmsr(0x6e0))
 			__asm__ volatile("sti; hlt; cli" : : : "memory");
 	}
 	__asm__ volatile("sti");
-	APIC(A_TIMER) = 0x20000 | V_TIMER;
-	APIC(A_INITIAL) = 1000000;
-	mix(APIC(A_TIMER));
-	mix(APIC(A_DIVIDE));
-	mix(APIC(A_INITIAL));
+	apic_write(A_TIMER, 0x20000 | V_TIMER);
+	apic_write(A_INITIAL, 1000000);
+	mix(apic_read(A_TIMER));
+	mix(apic_read(A_DIVIDE));
+	mix(apic_read(A_INITIAL));
 }
 
 void phase_exceptions(void)

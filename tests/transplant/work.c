@@ -143,7 +143,7 @@ void guest_main(void)
 
 	hash = 0x1234567;
 	traps_init();
-	irq_init();
+	irq_init(flags & GUEST_X2APIC);
 	for (unsigned i = 0; i < flags >> GUEST_ROUNDS_SHIFT; i++) {
 		phase_integer();
 		phase_strings();
