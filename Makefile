@@ -150,7 +150,7 @@ module:
 	@ln -sf $(CURDIR)/host/linux/Kbuild $(B)/module/Kbuild
 	$(Q)+$(KBUILD) W=1 modules
 
-test-module:
+test-module: all
 	tests/module/run
 
 install: all
