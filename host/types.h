@@ -60,6 +60,12 @@ static inline u64 index_nospec(u64 index, u64 size)
 #define atomic_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
 #define atomic_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 
+/* Clears bits and tells which were set. Costs a load where none is: then what is read later is no older than that load. */
+static inline u32 atomic_take(u32 *p, u32 bits)
+{
+	return atomic_read_acquire(p) & bits ? atomic_and(p, ~bits) & bits : 0;
+}
+
 /* The compiler may call these; the host binds its own, never the program's. */
 void *memcpy(void *dst, const void *src, size_t n);
 void *memmove(void *dst, const void *src, size_t n);

@@ -263,7 +263,7 @@ bool vcpu_io_finish(struct vcpu *vcpu)
 {
 	struct vcpu_io *io = &vcpu->io;
 
-	atomic_and(&vcpu->cpu.stop, ~X86_STOP_EXIT);
+	atomic_take(&vcpu->cpu.stop, X86_STOP_EXIT);
 	if (io->next_write < io->nr_writes) {
 		io->logged = io->replayed = 0;
 		tell_mmio_write(vcpu);

@@ -97,7 +97,7 @@ static void take_nmi_requests(struct vcpu *vcpu)
 	u32 limit = vcpu->cpu.nmi_masked || vcpu->nmi_injected ? 1 : 2;
 	u32 n;
 
-	if (!(atomic_and(&vcpu->requests, ~VCPU_REQ_NMI) & VCPU_REQ_NMI))
+	if (!atomic_take(&vcpu->requests, VCPU_REQ_NMI))
 		return;
 	n = vcpu->nmi_pending + atomic_xchg(&vcpu->nmi_queued, 0);
 	vcpu->nmi_pending = n < limit ? n : limit;
@@ -106,7 +106,7 @@ static void take_nmi_requests(struct vcpu *vcpu)
 void vcpu_take_event_requests(struct vcpu *vcpu)
 {
 	take_nmi_requests(vcpu);
-	if (atomic_and(&vcpu->requests, ~VCPU_REQ_SMI) & VCPU_REQ_SMI)
+	if (atomic_take(&vcpu->requests, VCPU_REQ_SMI))
 		vcpu->smi_pending = true;
 }
 
@@ -141,7 +141,7 @@ static int serve_requests(struct vcpu *vcpu)
 		vcpu_xen_clock_changed(vcpu);
 	}
 	vcpu_take_event_requests(vcpu);
-	atomic_and(&vcpu->requests, ~VCPU_REQ_EVENT);
+	atomic_take(&vcpu->requests, VCPU_REQ_EVENT);
 	if (requests & VCPU_REQ_TRIPLE_FAULT) {
 		atomic_and(&vcpu->requests, ~VCPU_REQ_TRIPLE_FAULT);
 		vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
@@ -413,7 +413,7 @@ static int vcpu_sleep(struct vcpu *vcpu)
  */
 static int halt_in_guest(struct vcpu *vcpu)
 {
-	atomic_and(&vcpu->cpu.stop, ~STOP_SERVED);
+	atomic_take(&vcpu->cpu.stop, STOP_SERVED);
 	return has_wakeup(vcpu) ? RUN_AGAIN : vcpu_sleep(vcpu);
 }
 
@@ -554,12 +554,12 @@ static int vcpu_enter(struct vcpu *vcpu)
 	enum engine_exit exit;
 	int r;
 
-	atomic_and(&vcpu->cpu.stop, ~STOP_SERVED);
+	atomic_take(&vcpu->cpu.stop, STOP_SERVED);
 	if (unlikely(vcpu_dirty_ring_full(vcpu))) {
 		vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
 		return RUN_USER;
 	}
-	atomic_and(&vcpu->requests, ~VCPU_REQ_UNHALT);
+	atomic_take(&vcpu->requests, VCPU_REQ_UNHALT);
 	r = serve_requests(vcpu);
 	if (r != RUN_AGAIN)
 		return r;
@@ -602,7 +602,7 @@ static int vcpu_block(struct vcpu *vcpu)
 {
 	int r;
 
-	atomic_and(&vcpu->cpu.stop, ~STOP_SERVED);
+	atomic_take(&vcpu->cpu.stop, STOP_SERVED);
 	if (atomic_read(&vcpu->requests) & BLOCKED_SERVES) {
 		r = serve_requests(vcpu);
 		if (r != RUN_AGAIN)
@@ -646,7 +646,7 @@ static int run_uninitialized(struct vcpu *vcpu)
 	if (atomic_read(&vcpu->run->immediate_exit))
 		return -EINTR;
 	do {
-		atomic_and(&vcpu->cpu.stop, ~STOP_SERVED);
+		atomic_take(&vcpu->cpu.stop, STOP_SERVED);
 		vcpu_irq_accept_init_sipi(vcpu);
 		if (atomic_read(&vcpu->mp_state) != KVM_MP_STATE_UNINITIALIZED)
 			return -EAGAIN;
@@ -731,7 +731,6 @@ static int run_locked(struct vcpu *vcpu)
 
 	vcpu->run->flags = 0;
 	vcpu->ran = true;
-	atomic_or(&vcpu->requests, VCPU_REQ_MEMORY);
 	if (atomic_read(&vcpu->mp_state) == KVM_MP_STATE_UNINITIALIZED)
 		return run_uninitialized(vcpu);
 	r = run_prepare(vcpu);
@@ -743,6 +742,7 @@ static int run_locked(struct vcpu *vcpu)
 		return -EINTR;
 	if (unlikely(vm_xen_enabled(vcpu->vm)))
 		vcpu_xen_running(vcpu, true);
+	vcpu->vm->ops->memory_changed(vcpu);
 	return vcpu_run(vcpu);
 }
 
@@ -756,7 +756,7 @@ static long vcpu_kvm_run(void *object, unsigned long arg)
 
 	if (arg)
 		return -EINVAL;
-	atomic_and(&vcpu->cpu.stop, ~X86_STOP_SIGNAL);
+	atomic_take(&vcpu->cpu.stop, X86_STOP_SIGNAL);
 	mask = vcpu->has_sigmask ? &sigmask : NULL;
 	host_run_enter(&vcpu->cpu.stop, X86_STOP_SIGNAL, mask);
 	vcpu_guest_enter(vcpu);

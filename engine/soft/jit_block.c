@@ -332,7 +332,7 @@ bool jit_refill(struct x86_cpu *cpu, u64 gva, u64 word)
 	const struct x86_tlb_entry *e = x86_tlb_entry(cpu, gva);
 	unsigned access = X86_ACCESS_PROBE | (refill.own_write ? X86_ACCESS_WRITE : X86_ACCESS_READ);
 
-	if (!x86_canonical(cpu, own) || !x86_canonical(cpu, last) ||
+	if (!x86_canonical(cpu, own) || !x86_canonical(cpu, last) || soft_tlb_device(cpu, own, access) ||
 	    cpu->mem->read(cpu, own, NULL, refill.own_size, access))
 		return false;
 	return gva - (refill.write ? e->tag_write : e->tag_read) <= PAGE_SIZE - refill.size;

@@ -176,6 +176,8 @@ void soft_tlb_release(struct x86_cpu *cpu);
 void soft_tlb_protect(struct x86_cpu *cpu, u64 hva);
 /* The same for the pages that other vCPUs have posted. */
 void soft_protect(struct vcpu *vcpu);
+/* The page at gva is known to be of a device's registers, and such an access to be allowed. */
+bool soft_tlb_device(struct x86_cpu *cpu, u64 gva, unsigned access);
 /* Host address of the RAM or ROM behind gpa, NULL if it is MMIO. */
 const u8 *soft_ram(struct x86_cpu *cpu, u64 gpa, struct memslot **slot);
 

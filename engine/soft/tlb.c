@@ -410,11 +410,11 @@ static void note_device(struct x86_cpu *cpu, unsigned access, const struct piece
 	};
 }
 
-static bool is_device(struct x86_cpu *cpu, unsigned access, const struct piece *p)
+bool soft_tlb_device(struct x86_cpu *cpu, u64 gva, unsigned access)
 {
-	const struct tlb_device *d = device_slot(cpu, p->gva);
+	const struct tlb_device *d = device_slot(cpu, gva);
 
-	return d->page == (p->gva & PAGE_MASK) && d->flushes == soft_of(cpu)->flushes && d->set == set_for(cpu, access) &&
+	return d->page == (gva & PAGE_MASK) && d->flushes == soft_of(cpu)->flushes && d->set == set_for(cpu, access) &&
 	       (d->written || !(access & (X86_ACCESS_WRITE | X86_ACCESS_RMW)));
 }
 
@@ -423,7 +423,7 @@ static enum x86_result translate(struct x86_cpu *cpu, unsigned access, struct pi
 	struct x86_translation t;
 	enum x86_result r;
 
-	if (is_device(cpu, access, p)) {
+	if (soft_tlb_device(cpu, p->gva, access)) {
 		p->gpa = device_slot(cpu, p->gva)->gpa | (p->gva & (PAGE_SIZE - 1));
 		p->host = NULL;
 		p->code = NULL;

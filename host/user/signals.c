@@ -557,7 +557,7 @@ void host_run_enter(u32 *stop, u32 stop_bit, const u64 *sigmask)
 	struct host_thread *t = &host_thread;
 
 	host_enter();
-	atomic_and(stop, ~stop_bit);
+	atomic_take(stop, stop_bit);
 	t->stop_bit = stop_bit;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	*(u32 *volatile *)&t->stop = stop;
