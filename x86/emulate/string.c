@@ -47,7 +47,7 @@ enum x86_result x86_string(struct x86_cpu *cpu, const struct x86_insn *insn, boo
 		zero_count(cpu, insn);
 	while (count) {
 		done = 0;
-		if (run && !(cpu->rflags & X86_DF) && !stepping(cpu)) {
+		if (run && (!(cpu->rflags & X86_DF) || insn->op == X86_OP_INS) && !stepping(cpu)) {
 			r = run(cpu, insn, count, &done);
 			if (unlikely(r))
 				return r;

@@ -9,7 +9,7 @@
 typedef enum x86_result x86_string_one(struct x86_cpu *cpu, const struct x86_insn *insn);
 /*
  * As many elements at once as direction and pages allow, at most max; *done says how many, 0 when it must be
- * one(). Only with DF clear.
+ * one(). Only with DF clear, but for INS.
  */
 typedef enum x86_result x86_string_run(struct x86_cpu *cpu, const struct x86_insn *insn, u64 max, u64 *done);
 
