@@ -23,7 +23,6 @@
 #define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
-#define COMMIT (256ul << 10)
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010u /* Linux 6.3; wanted where vm.memfd_noexec is set */
@@ -122,10 +121,9 @@ void code_destroy(struct code_region *r)
 }
 
 /* Page faults one by one would cost several times as much. Before Linux 5.14 they come. */
-size_t code_commit(struct code_region *r, size_t offset)
+size_t code_commit(struct code_region *r, size_t offset, size_t n)
 {
-	size_t n = r->size - offset < COMMIT ? r->size - offset : COMMIT;
-
+	n = r->size - offset < n ? r->size - offset : n;
 	sys_call3(SYS_madvise, (long)(r->write + offset), (long)n, MADV_POPULATE_WRITE);
 	sys_call3(SYS_madvise, (long)(r->exec + offset), (long)n, MADV_POPULATE_READ);
 	return n;

@@ -48,8 +48,8 @@ static inline void code_serialize(void)
 			 : "=&r"(t) : : "memory", "cc");
 }
 
-/* Code will soon be written from this offset on, and run; returns how many bytes need not be told of again. [run] */
-size_t code_commit(struct code_region *r, size_t offset);
+/* n bytes from this offset on will soon be written, and run; returns how many that is as far as the region goes. [run] */
+size_t code_commit(struct code_region *r, size_t offset, size_t n);
 
 static inline void *code_exec_address(const struct code_region *r, const u8 *write)
 {

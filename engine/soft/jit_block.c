@@ -10,6 +10,10 @@
 #include "x86/opcodes.h"
 #include "x86/segment.h"
 
+/* What is made ready at once, so that page faults do not come one by one. */
+#define COMMIT_CODE (128ul << 10)
+#define COMMIT_CELLS (64ul << 10)
+
 /* ---- the entry ------------------------------------------------------------------------------------- */
 
 void *jit_take_cells(struct jit *jit, size_t size)
@@ -21,7 +25,7 @@ void *jit_take_cells(struct jit *jit, size_t size)
 		return NULL;
 	jit->used_slots += words;
 	while (jit->code_size + jit->used_slots * sizeof(u64) > jit->committed_cells)
-		jit->committed_cells += code_commit(&jit->region, jit->committed_cells);
+		jit->committed_cells += code_commit(&jit->region, jit->committed_cells, COMMIT_CELLS);
 	return cells;
 }
 
@@ -259,7 +263,7 @@ static bool begin(struct jit_block *t, unsigned first)
 	if (used + JIT_BLOCK_ROOM > jit->code_size || jit->nr_extents == jit->max_extents)
 		return false;
 	while (used + JIT_BLOCK_ROOM > jit->committed)
-		jit->committed += code_commit(&jit->region, jit->committed);
+		jit->committed += code_commit(&jit->region, jit->committed, COMMIT_CODE);
 	if (!take_piece(t, jit->region.exec + used, first, nr))
 		return false;
 	t->e = emit_start(jit->region.write + used, JIT_BLOCK_ROOM);

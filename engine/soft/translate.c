@@ -222,12 +222,12 @@ bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b,
 
 static size_t targets_size(const struct jit *jit)
 {
-	return jit->nr_slots * sizeof(jit->target[0]);
+	return (jit->nr_slots * sizeof(jit->target[0]) + PAGE_SIZE - 1) & PAGE_MASK;
 }
 
 static size_t extents_size(const struct jit *jit)
 {
-	return jit->max_extents * sizeof(jit->extent[0]);
+	return (jit->max_extents * sizeof(jit->extent[0]) + PAGE_SIZE - 1) & PAGE_MASK;
 }
 
 void translate_flush(struct soft_vcpu *soft)

@@ -19,6 +19,7 @@
 
 #define ALLOC_ALIGN 64
 #define PAGE_BYTES 4096ull
+#define HUGE_BYTES (2ull << 20)
 
 void *host_alloc(size_t size)
 {
@@ -68,13 +69,14 @@ void host_free_guarded(void *p, size_t size, size_t guard)
 	host_free_pages(p, guard ? ((size + 4095) & ~(size_t)4095) + guard : size);
 }
 
+/* The first part in small pages: of many such areas an idle guest uses but the beginning. */
 void *host_alloc_dense(size_t size)
 {
-	void *p = host_alloc_pages(size);
+	u64 p = (u64)host_alloc_pages(size), huge = (p + 2 * HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
 
-	if (p)
-		sys_call3(SYS_madvise, (long)p, (long)size, MADV_HUGEPAGE);
-	return p;
+	if (p && huge < p + size)
+		sys_call3(SYS_madvise, (long)huge, (long)(p + size - huge), MADV_HUGEPAGE);
+	return (void *)p;
 }
 
 void host_zero_pages(void *p, size_t size)
