@@ -281,7 +281,10 @@ struct x86_cpu {
 	void *code_table;	/* ... the table of ways to code now */
 	u32 code_number[4];	/* ... what code_current is for supervisor's code, for user's; for 32-bit ones */
 	void *code_jumps[4];	/* ... their tables */
-	u64 code_stack, code_stack_end; /* ... its return addresses on the host's stack: begin and end (below) */
+	u64 code_stack, code_stack_end; /* ... its return addresses on the host's stack: begin and end (below), ... */
+	u64 code_floor;		/* ... where those of the code that runs now begin, ... */
+	u64 code_caller;	/* ... and where they were in the program that called it; 0: nothing is known of that */
+	u32 code_caller_way;
 	u64 code_temp[2];	/* ... within an instruction */
 	u32 user_key;		/* ... in the keys of blocks of user code (soft.h) */
 	u64 window_pc, window_flags; /* ... where it has missed its windows (engine/soft/window.h), and RFLAGS there */

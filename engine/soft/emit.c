@@ -219,9 +219,15 @@ void emit_mov_imm(struct emit *e, unsigned reg, u64 value)
 	finish(e, spare, put(p, value, narrow ? 4 : 8));
 }
 
+/* What is a register alone is moved, for which the processor needs no unit. */
 void emit_lea(struct emit *e, unsigned size, unsigned reg, struct emit_mem m)
 {
-	emit_op_mem(e, size, 0x8d, reg, m);
+	bool alone = m.base != EMIT_NO_BASE && m.index == EMIT_NO_INDEX && !m.disp;
+
+	if (!alone)
+		emit_op_mem(e, size, 0x8d, reg, m);
+	else if (size != 8 || reg != m.base)
+		emit_mov(e, size, reg, m.base);
 }
 
 void emit_alu(struct emit *e, enum emit_alu op, unsigned size, unsigned dst, unsigned src)

@@ -122,6 +122,7 @@ union jit_refill {
 		bool own_write;
 		u16 size;	/* of the window */
 		bool write;
+		bool shared;	/* jit_block.shared */
 	};
 	u64 word;
 };
@@ -165,6 +166,7 @@ struct jit_window {
 	u8 align_at;
 };
 
+#define JIT_NO_ENTRY ~0u
 #define JIT_WINDOWS X86_HOST_WINDOWS
 #define JIT_NO_WINDOW 0xff
 
@@ -193,7 +195,8 @@ struct jit_cold {
 	u8 window;	/* if any: to where it is brought into the TLB; then back, or on without windows */
 	u8 which;	/* of the access that opened it */
 	bool writable;
-	int recipe;	/* jit_flags_source() before the branch */
+	bool shared;	/* jit_block.shared before it */
+	int recipe;	/* jit_flags_source() there */
 };
 
 /* A taken conditional branch. */
@@ -241,6 +244,7 @@ struct jit_loop {
 	/* At the branch: */
 	int recipe;
 	u32 ingredients;
+	bool shared;
 	struct jit_window window[JIT_WINDOWS];
 };
 
@@ -260,6 +264,8 @@ struct jit_block {
 	bool expires;		/* the instruction at hand spoils them, and nobody will want the flags */
 	struct jit_piece *piece; /* being written */
 	bool windows;		/* probes are shared */
+	bool shared;		/* they look into the set of the kernel under SMAP, whose place is known; for CPL 0 alone */
+	unsigned entry;		/* offset of the entry that is to be probed in its set, or JIT_NO_ENTRY: depends on the address */
 	unsigned word;		/* bytes of addresses, RIP and what PUSH and CALL push: 8, or 4 in 32-bit code */
 	struct jit_loop loop;
 	u8 in_a, next_in_a;	/* window whose host address is in JIT_A: for this instruction, for the next */
@@ -470,6 +476,9 @@ bool jit_x87_inline(const struct x86_insn *insn);
 bool jit_is_last(const struct jit_block *t);
 /* Executes it; JIT_GO_ON + jit_way(): such translated code may go on at RIP. Else its result. [run] */
 #define JIT_GO_ON 0x100u
+#define JIT_STACK_SIZE 4096 /* bytes of the host's stack, for returns */
+#define JIT_STACK_ROOM 2048 /* of it that a kernel wants */
+#define JIT_FRAME_SIZE 16
 unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn);
 
 /* jit_window.c: whether the instruction at hand accesses memory without a probe. */

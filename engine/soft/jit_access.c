@@ -13,6 +13,9 @@
  * instruction that is not innocuous, or the block's end. An instruction that has two operands in memory must not
  * open a window behind a way to its handler: coming back from there, the window would seem open. What other processors do to rights (dirty log, code,
  * slots) waits until this one has left the block, as with an access that has just been probed.
+ *
+ * Kernels under SMAP have all but what they access on behalf of programs in one set of the TLB, at a known distance from
+ * GS. Blocks that are translated while it is the current one look there: it bears out what it says in other states too.
  */
 #include "engine/soft/jit.h"
 #include "x86/opcodes.h"
@@ -78,12 +81,31 @@ s32 jit_stack_disp(const struct jit_block *t, const struct x86_insn *insn)
 	return insn->op == X86_OP_POP || insn->op == X86_OP_RET || insn->op == X86_OP_LEAVE ? 0 : -(s32)t->word;
 }
 
+/* An address that is known: in JIT_A, and so is its entry. */
+static void absolute(struct jit_block *t, u64 gva)
+{
+	emit_mov_imm(&t->e, JIT_A, gva);
+	t->took_a = true;
+	t->entry = (gva >> 12 & (X86_TLB_SIZE - 1)) * sizeof(struct x86_tlb_entry);
+}
+
+static bool is_absolute(const struct jit_block *t, const struct x86_insn *insn)
+{
+	return insn->base == X86_REG_ZERO && insn->index == X86_REG_ZERO && insn->seg < X86_FS && insn->asize == 8 &&
+	       t->word == 8;
+}
+
 /* Linear address of an access plus extra in JIT_A. */
 static void linear(struct jit_block *t, const struct x86_insn *insn, enum jit_which which, s64 extra)
 {
+	t->entry = JIT_NO_ENTRY;
 	if (which == JIT_STACK) {
 		emit_lea(&t->e, t->word, JIT_A,
 			 EMIT_MEM(insn->op == X86_OP_LEAVE ? X86_RBP : (u8)JIT_SP, jit_stack_disp(t, insn) + (s32)extra));
+		return;
+	}
+	if (is_absolute(t, insn)) {
+		absolute(t, (u64)(insn->disp + extra));
 		return;
 	}
 	ea_plus(t, insn, JIT_A, 8, extra);
@@ -94,9 +116,38 @@ static void linear(struct jit_block *t, const struct x86_insn *insn, enum jit_wh
 
 /* ---- probes ---------------------------------------------------------------------------------------- */
 
-static s32 tag(bool write)
+static size_t tag(bool write)
 {
 	return write ? offsetof(struct x86_tlb_entry, tag_write) : offsetof(struct x86_tlb_entry, tag_read);
+}
+
+/* Of the entry that has been found: by JIT_B. */
+static struct emit_mem entry_field(const struct jit_block *t, size_t field)
+{
+	s32 disp = (s32)(field + (t->entry == JIT_NO_ENTRY ? 0 : t->entry));
+	struct emit_mem m = EMIT_MEM(JIT_B, disp);
+
+	if (!t->shared)
+		return m;
+	m = EMIT_GS((s32)offsetof(struct x86_cpu, tlbs) + disp);
+	if (t->entry == JIT_NO_ENTRY)
+		m.base = JIT_B;
+	return m;
+}
+
+static void entry_by_address(struct jit_block *t)
+{
+	struct emit *e = &t->e;
+
+	if (t->jit->rorx) {
+		emit_rorx(e, 4, JIT_B, JIT_A, 12 - 5);
+	} else {
+		emit_mov(e, 4, JIT_B, JIT_A);
+		emit_shift(e, EMIT_SHR, 4, JIT_B, 12 - 5);
+	}
+	emit_alu_imm(e, EMIT_AND, 4, JIT_B, (X86_TLB_SIZE - 1) << 5);
+	if (!t->shared)
+		emit_alu_load(e, EMIT_ADD, 8, JIT_B, JIT_FIELD(tlb));
 }
 
 /* JIT_A: from linear address to offset in its page, JIT_B: the page's entry; flags are lost. The branch if it misses. */
@@ -105,15 +156,11 @@ static u8 *find_entry(struct jit_block *t, unsigned size, bool write)
 	struct emit *e = &t->e;
 
 	t->in_host = false;
-	if (t->jit->rorx) {
-		emit_rorx(e, 4, JIT_B, JIT_A, 12 - 5);
-	} else {
-		emit_mov(e, 4, JIT_B, JIT_A);
-		emit_shift(e, EMIT_SHR, 4, JIT_B, 12 - 5);
-	}
-	emit_alu_imm(e, EMIT_AND, 4, JIT_B, (X86_TLB_SIZE - 1) << 5);
-	emit_alu_load(e, EMIT_ADD, 8, JIT_B, JIT_FIELD(tlb));
-	emit_alu_load(e, EMIT_SUB, 8, JIT_A, EMIT_MEM(JIT_B, tag(write)));
+	if (t->entry == JIT_NO_ENTRY)
+		entry_by_address(t);
+	else if (!t->shared)
+		emit_load(e, 8, JIT_B, JIT_FIELD(tlb));
+	emit_alu_load(e, EMIT_SUB, 8, JIT_A, entry_field(t, tag(write)));
 	emit_alu_imm(e, EMIT_CMP, 8, JIT_A, 4096 - (s32)size);
 	return emit_jcc_forward(e, JIT_IF_ABOVE);
 }
@@ -123,7 +170,7 @@ static u8 *probe(struct jit_block *t, unsigned size, bool write)
 {
 	u8 *miss = find_entry(t, size, write);
 
-	emit_alu_load(&t->e, EMIT_ADD, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct x86_tlb_entry, host)));
+	emit_alu_load(&t->e, EMIT_ADD, 8, JIT_A, entry_field(t, offsetof(struct x86_tlb_entry, host)));
 	return miss;
 }
 
@@ -137,7 +184,7 @@ static struct jit_cold *add_cold(struct jit_block *t, u8 *place)
 	}
 	c = &t->cold[t->nr_cold++];
 	*c = (struct jit_cold){ .place = place, .insn = t->now, .position = t->position, .window = JIT_NO_WINDOW,
-				.recipe = jit_flags_source(t) };
+				.recipe = jit_flags_source(t), .shared = t->shared };
 	return c;
 }
 
@@ -237,10 +284,10 @@ void jit_turns(struct jit_block *t)
 			return;
 		*c = (struct jit_cold){ .place = c->place, .back = turn->back, .insn = t->now, .position = t->position,
 					.window = (u8)n, .which = JIT_EXPLICIT, .writable = turn->write,
-					.recipe = turn->recipe };
-		emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, tag(turn->write)));
+					.recipe = turn->recipe, .shared = c->shared };
+		emit_load(e, 8, JIT_A, entry_field(t, tag(turn->write)));
 		emit_store(e, 8, page_field(n, 0), JIT_A);
-		emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct x86_tlb_entry, host)));
+		emit_load(e, 8, JIT_A, entry_field(t, offsetof(struct x86_tlb_entry, host)));
 		emit_store(e, 8, page_field(n, 8), JIT_A);
 		emit_jmp(e, 0, turn->back);
 	}
@@ -329,6 +376,7 @@ static struct emit_mem operand(struct jit_block *t, const struct x86_insn *insn,
 struct emit_mem jit_operand_at(struct jit_block *t, unsigned size, bool write)
 {
 	note_flags(t);
+	t->entry = JIT_NO_ENTRY;
 	add_cold(t, probe(t, size, write));
 	t->in_a = JIT_NO_WINDOW;
 	t->based = 0;
@@ -407,7 +455,7 @@ void jit_cold_window(struct jit_block *t, const struct jit_cold *c, const u64 *s
 	const struct jit_access *a = &t->plan.access[c->position][c->which];
 	const struct jit_window *w = &t->plan.window[a->window];
 	union jit_refill refill = { .own = (u16)(a->offset - w->low), .own_size = a->size, .own_write = a->write,
-				    .size = (u16)(w->high - w->low), .write = c->writable };
+				    .size = (u16)(w->high - w->low), .write = c->writable, .shared = c->shared };
 
 	emit_patch(&t->e, c->place);
 	linear(t, insn, c->which, window_start(t, c->position, c->which));

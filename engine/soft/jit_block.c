@@ -270,6 +270,7 @@ static bool begin(struct jit_block *t, unsigned first)
 	t->delta = jit->region.exec - jit->region.write;
 	t->offset = t->b->offset;
 	t->word = word_of(t->b);
+	t->shared = !(t->b->key & BLOCK_KEY_USER) && jit->cpu->tlb == jit->cpu->tlbs[0];
 	t->in_mem = true;
 	t->recipe = -1;
 	return true;
@@ -338,6 +339,8 @@ bool jit_refill(struct x86_cpu *cpu, u64 gva, u64 word)
 
 	if (!x86_canonical(cpu, own) || !x86_canonical(cpu, last) || soft_tlb_device(cpu, own, access) ||
 	    cpu->mem->read(cpu, own, NULL, refill.own_size, access))
+		return false;
+	if (refill.shared && cpu->tlb != cpu->tlbs[0])
 		return false;
 	return gva - (refill.write ? e->tag_write : e->tag_read) <= PAGE_SIZE - refill.size;
 }

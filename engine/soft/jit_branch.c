@@ -88,7 +88,7 @@ void jit_leaves(struct jit_block *t)
 	}
 	if (t->stack_full) {
 		emit_patch(e, t->stack_full);
-		emit_load(e, 8, X86_RSP, JIT_FIELD(code_stack));
+		emit_load(e, 8, X86_RSP, JIT_FIELD(code_floor));
 		emit_jmp(e, 0, t->stack_back);
 	}
 	if (t->return_moved) {

@@ -10,7 +10,6 @@
 
 #define FRAME_WORDS 2
 #define FRAME_ROOM 8192 /* bytes of code */
-#define RETURNS_SIZE 4096 /* bytes of the host's stack */
 
 static const u8 saved[] = { X86_RBX, X86_RBP, 12, 13, 14, 15 };
 
@@ -63,7 +62,9 @@ static void enter(struct emit *e, struct jit *jit)
 	emit_store(e, 8, EMIT_MEM(X86_RSP, 0), X86_RAX);
 	emit_store_imm(e, 8, EMIT_MEM(X86_RSP, 8), 0);
 	emit_store(e, 8, JIT_FIELD(code_stack), X86_RSP);
-	emit_lea(e, 8, X86_RAX, EMIT_MEM(X86_RSP, -RETURNS_SIZE));
+	emit_store(e, 8, JIT_FIELD(code_floor), X86_RSP);
+	emit_store_imm(e, 8, JIT_FIELD(code_caller), 0);
+	emit_lea(e, 8, X86_RAX, EMIT_MEM(X86_RSP, -JIT_STACK_SIZE));
 	emit_store(e, 8, JIT_FIELD(code_stack_end), X86_RAX);
 	emit_mov(e, 8, JIT_A, X86_RSI);
 	cc_to_ax(e);
@@ -233,7 +234,7 @@ static void return_miss(struct emit *e, unsigned word)
 	emit_load(e, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, page)));
 	emit_store(e, 8, JIT_FIELD(code_page), JIT_A);
 	emit_lea(e, 8, X86_RSP, EMIT_MEM(X86_RSP, 8));
-	emit_alu_load(e, EMIT_CMP, 8, X86_RSP, JIT_FIELD(code_stack));
+	emit_alu_load(e, EMIT_CMP, 8, X86_RSP, JIT_FIELD(code_floor));
 	bottom = emit_jcc_forward(e, JIT_IF_EQUAL);
 	emit_lea(e, 8, X86_RSP, EMIT_MEM(X86_RSP, 16));
 	emit_patch(e, bottom);
@@ -296,13 +297,13 @@ static void returned(struct emit *e)
 	leave_branched(e);
 }
 
-/* cpu->code_temp[0]: rsp, which jit_exec_last() may change. */
+/* cpu->code_temp[0]: rsp, which jit_exec_last() may change; it has room for another frame there. */
 static void call_last(struct emit *e, struct jit *jit)
 {
 	u8 *other, *miss[2];
 
 	emit_store(e, 8, JIT_FIELD(code_temp), X86_RSP);
-	emit_alu_imm(e, EMIT_SUB, 8, X86_RSP, 8);
+	emit_alu_imm(e, EMIT_SUB, 8, X86_RSP, 8 + JIT_FRAME_SIZE);
 	prepare_call(e, jit);
 	emit_mov_imm(e, JIT_A, (u64)jit_exec_last);
 	emit_call_reg(e, JIT_A);

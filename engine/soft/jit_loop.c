@@ -134,6 +134,7 @@ bool jit_loop_branch(struct jit_block *t, const struct x86_insn *insn)
 	l->enter = always ? emit_jmp_forward(&t->e) : emit_jcc_forward(&t->e, insn->cond);
 	l->recipe = t->recipe < (int)l->head ? -1 : t->recipe;
 	l->ingredients = t->ingredients;
+	l->shared = t->shared;
 	memcpy(l->window, t->plan.window, sizeof(l->window));
 	return true;
 }
@@ -150,6 +151,7 @@ void jit_loop_enter(struct jit_block *t)
 	t->in_mem = l->recipe < 0;
 	t->recipe = l->recipe;
 	t->ingredients = l->ingredients;
+	t->shared = l->shared;
 	memcpy(t->plan.window, l->window, sizeof(l->window));
 	if (!keeps_windows(t))
 		jit_close_windows(t);

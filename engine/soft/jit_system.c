@@ -162,6 +162,7 @@ static bool set_ac(struct jit_block *t, bool ac)
 	else
 		emit_mov_imm(e, JIT_A, (u64)t->cpu->tlbs[0]);
 	emit_store(e, 8, JIT_FIELD(tlb), JIT_A);
+	t->shared = !ac && (t->b->key & BLOCK_KEY_SMAP);
 	jit_close_windows(t);
 	alu_field(t, ac ? EMIT_OR : EMIT_AND, JIT_FIELD(rflags), ac ? X86_AC : ~X86_AC);
 	return true;
@@ -295,9 +296,43 @@ bool jit_is_last(const struct jit_block *t)
 	return t->now + 1 == t->b->nr && (insn->desc->flags & (X86_F_END | X86_F_BRANCH)) && insn->op != X86_OP_JCC;
 }
 
+static void void_stack(struct x86_cpu *cpu)
+{
+	cpu->code_temp[0] = cpu->code_floor = cpu->code_stack;
+	cpu->code_caller = 0;
+}
+
+/*
+ * What the host's stack promises of returns holds for one class of code: RIP alone would let a program return into its kernel.
+ * The kernel that a program calls has a stack of its own behind the program's, with a RET to 0 at its bottom, and when it
+ * returns the program's promises hold again. With any other change, or little room, all are void.
+ */
+static void change_stack(struct x86_cpu *cpu, unsigned from, unsigned to)
+{
+	u64 top = cpu->code_temp[0];
+
+	if (from == to)
+		return;
+	if (to == cpu->code_caller_way && cpu->code_caller) {
+		cpu->code_temp[0] = cpu->code_caller;
+		cpu->code_floor = cpu->code_stack;
+		cpu->code_caller = 0;
+		return;
+	}
+	void_stack(cpu);
+	if (from % BLOCK_CLASSES != BLOCK_USER || to % BLOCK_CLASSES != BLOCK_KERNEL ||
+	    top < cpu->code_stack_end + JIT_STACK_ROOM)
+		return;
+	cpu->code_caller = top;
+	cpu->code_caller_way = from;
+	cpu->code_floor = cpu->code_temp[0] = top - JIT_FRAME_SIZE;
+	memcpy((void *)cpu->code_floor, (void *)cpu->code_stack, JIT_FRAME_SIZE);
+}
+
 unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn)
 {
 	struct soft_vcpu *soft = soft_of(cpu);
+	unsigned from = jit_way(block_key(cpu)), to;
 	enum x86_result r;
 
 	soft->at_last = true;
@@ -305,12 +340,14 @@ unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn)
 	r = insn->exec(cpu, insn);
 	soft->at_last = false;
 	if (soft->selected)
-		cpu->code_temp[0] = cpu->code_stack; /* what the host's stack promised of returns is void */
+		void_stack(cpu);
 	if (r > X86_END || atomic_read(&cpu->stop) || !may_go_on(cpu))
 		return r;
 	if (r != X86_BRANCH)
 		cpu->regs[X86_REG_RIP] += insn->next;
 	if (unlikely(soft->awaited) && cpu->cpl == 3)
 		window_fill_awaited(soft);
-	return JIT_GO_ON + jit_way(block_key(cpu));
+	to = jit_way(block_key(cpu));
+	change_stack(cpu, from, to);
+	return JIT_GO_ON + to;
 }

@@ -205,18 +205,19 @@ static inline u64 code_linear_rip(const struct x86_cpu *cpu)
 
 /*
  * Code size and privilege: what a translation of RIP to a block depends on besides the address space; whether its
- * translation reaches memory through windows (window.h); whether 32-bit code runs in flat segments, as its translation
- * must.
+ * translation reaches memory through windows (window.h); whether that of a kernel is made for SMAP, of which only speed
+ * depends; whether 32-bit code runs in flat segments, as its translation must.
  */
 #define BLOCK_KEY_USER 0x100u
 #define BLOCK_KEY_WINDOWS 0x200u
 #define BLOCK_KEY_FLAT 0x400u
+#define BLOCK_KEY_SMAP 0x800u
 static inline u32 block_key(const struct x86_cpu *cpu)
 {
 	u32 user = cpu->cpl == 3 ? BLOCK_KEY_USER : 0;
 
 	if (likely(cpu->code_bits == 64))
-		return 64 | user | (user ? cpu->user_key : 0);
+		return 64 | user | (user ? cpu->user_key : cpu->cr4 & X86_CR4_SMAP ? BLOCK_KEY_SMAP : 0);
 	return cpu->code_bits | user | (cpu->flat32 ? BLOCK_KEY_FLAT : 0);
 }
 

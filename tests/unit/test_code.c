@@ -264,6 +264,57 @@ static void test_return_elsewhere(void **state)
 	assert_int_equal(regs.rbx, 2);
 }
 
+/*
+ * A kernel that calls and, after a while, does not return but by SYSRET; the program returns there. It may not, and what the kernel has left
+ * behind of its calls must not lead it there.
+ */
+ROUTINE(kernel, "1: call 2f\n"
+		"inc %edi; jmp 1b\n"
+		"2: cmp $40, %edi; je 3f; ret\n"
+		"3: mov $" "0x20000" ", %ecx; mov $2, %r11d; sysretq\n"
+		".fill 64 - (. - kernel), 1, 0x90\n"
+		"add $8, %rsp; jmp 1b");
+ROUTINE(returns_to_kernel, "lea 1f(%rip), %rax; dec %ebx; cmovz %rdx, %rax; push %rax; ret\n"
+			   "1: syscall");
+#define KERNEL_TSS 0x8000u
+
+static void set_kernel(int cpu)
+{
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry entry[2];
+	} msrs = { { .nmsrs = 2 }, { { .index = 0xc0000081, .data = 8ull << 32 | 0x1bull << 48 },
+				     { .index = 0xc0000082, .data = CODE + 64 } } };
+	struct kvm_sregs s;
+
+	api(cpu, KVM_GET_SREGS, &s);
+	s.efer |= 1;
+	s.tr = (struct kvm_segment){ .base = KERNEL_TSS, .limit = 103, .selector = 24, .type = 11, .present = 1 };
+	api(cpu, KVM_SET_SREGS, &s);
+	assert_int_equal(anykvm_ioctl(cpu, KVM_SET_MSRS, (unsigned long)&msrs), 2);
+	word(KERNEL_TSS + 4, SECOND_STACK);
+	word(LEAF(CODE), CODE | 0x63); /* the kernel's */
+	word(IDT + 16 * 14, FAULT | 8 << 16 | 0x8e00ull << 32);
+}
+
+static void test_return_into_kernel(void **state)
+{
+	struct kvm_regs r = { .rip = CODE, .rsp = STACK + 0x800, .rflags = 2, .rbx = 40, .rdx = CODE + 5 };
+	struct kvm_sregs s;
+
+	(void)state;
+	LOAD(CODE, kernel);
+	LOAD(SUB, returns_to_kernel);
+	set_kernel(vcpu[0]);
+	api(vcpu[0], KVM_SET_REGS, &r);
+	finish(0);
+	assert_int_equal(regs.rip, FAULT + 1);
+	assert_int_equal(regs.rdi, 40);
+	api(vcpu[0], KVM_GET_SREGS, &s);
+	assert_int_equal(s.cr2, CODE + 5);
+	assert_int_equal(load((unsigned)regs.rsp) & 5, 5); /* #PF of CPL 3, of a page that is there */
+}
+
 /* ---- pages that are mapped anew ------------------------------------------------------------------- */
 
 /* What is called, or jumped to, in a page is linked; then the page is another one. */
@@ -526,6 +577,7 @@ int main(void)
 		BOTH(test_coroutines),
 		BOTH(test_wild_return),
 		BOTH(test_return_elsewhere),
+		BOTH(test_return_into_kernel),
 		BOTH(test_invlpg_of_linked_code),
 		BOTH(test_cr3_load),
 		BOTH(test_spanning),
