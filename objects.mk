@@ -20,8 +20,8 @@ ENGINE := $(addprefix engine/soft/, \
 SVM := $(addprefix engine/svm/, \
 	cpu.o emulate.o entry.o exits.o inject.o maps.o mem.o npt.o svm.o vmcb.o)
 HOST := $(addprefix host/user/, \
-	alias.o api.o clock.o copy.o eventfd.o fault.o file.o gs.o lock.o memory.o probe.o process.o service.o \
-	signals.o string.o)
+	alias.o api.o clock.o copy.o eventfd.o fault.o file.o gs.o huge.o lock.o memory.o probe.o process.o \
+	service.o signals.o string.o)
 LINUX := $(addprefix host/linux/, \
 	alloc.o copy.o cpu.o eventfd.o file.o lock.o memory.o module.o process.o time.o)
 SHIM := $(addprefix shim/, \

@@ -40,7 +40,8 @@ bool anykvm_owns(int fd);
 void anykvm_interrupt(void);
 /* Allows AnyKVM to map this memory at further addresses as long as it is a guest's, which makes guests faster: one shared
  * mapping (MAP_SHARED) of whole pages, without userfaultfd, not replaced meanwhile. To be called before the machine's vCPUs
- * are made; size 0 takes it back when no machine uses it any more. ENOSPC when there are too many of them. */
+ * are made; size 0 takes it back when no machine uses it any more. ENOSPC when there are too many of them. What is aligned to
+ * 2 MiB, in the process and in the file, comes in huge pages where the guest uses it densely. */
 int anykvm_alias_memory(void *start, size_t size);
 /* Name of the engine that runs guests: "soft". Static storage. */
 const char *anykvm_engine(void);

@@ -117,6 +117,7 @@ static int read_initrd(int fd, const struct guest_memory *memory, const struct k
 {
 	struct stat st;
 	u64 gpa = 0;
+	u8 *to;
 
 	if (fstat(fd, &st) < 0)
 		return vmm_fail_errno("%s", path);
@@ -126,7 +127,9 @@ static int read_initrd(int fd, const struct guest_memory *memory, const struct k
 		return -1;
 	header->ramdisk_image = gpa;
 	header->ramdisk_size = st.st_size;
-	return file_read(fd, path, guest_memory_at(memory, gpa, st.st_size), st.st_size, 0);
+	to = guest_memory_at(memory, gpa, st.st_size);
+	guest_memory_prepare(to, st.st_size);
+	return file_read(fd, path, to, st.st_size, 0);
 }
 
 static int load_initrd(const struct guest_memory *memory, const struct kernel_image *image, const char *path,

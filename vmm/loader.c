@@ -57,6 +57,7 @@ static int load_range(const struct file *file, const struct guest_memory *memory
 	if (!to)
 		return vmm_fail("%s: kernel does not fit into %llu MiB of memory", file->path,
 				(unsigned long long)memory->size >> 20);
+	guest_memory_prepare(to, size);
 	return file_read(file->fd, file->path, to, size, offset);
 }
 

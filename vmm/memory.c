@@ -8,23 +8,31 @@
 
 #define HUGE_PAGE (2ull << 20)
 
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+
 /*
  * Aligned for huge pages, which save most of the cost of first touches: on a virtual machine each
- * fault costs microseconds, whatever its size.
+ * fault costs microseconds, whatever its size. The offset within the mapping has to be aligned too.
  */
 static u8 *map_aligned(u64 size)
 {
-	u8 *map, *aligned;
+	u8 *room, *aligned;
 
-	map = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
-		   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (map == MAP_FAILED)
+	room = mmap(NULL, size + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (room == MAP_FAILED)
 		return NULL;
-	aligned = (u8 *)(((uintptr_t)map + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
-	if (aligned > map)
-		munmap(map, aligned - map);
-	if (aligned + size < map + size + HUGE_PAGE)
-		munmap(aligned + size, map + HUGE_PAGE - aligned);
+	aligned = (u8 *)(((uintptr_t)room + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+	if (aligned > room)
+		munmap(room, aligned - room);
+	if (aligned + size < room + size + HUGE_PAGE)
+		munmap(aligned + size, room + HUGE_PAGE - aligned);
+	if (mmap(aligned, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
+	    MAP_FAILED) {
+		munmap(aligned, size);
+		return NULL;
+	}
 	madvise(aligned, size, MADV_HUGEPAGE);
 	/* A child (there should be none) must not double the guest's memory. */
 	madvise(aligned, size, MADV_DONTFORK);
@@ -51,6 +59,18 @@ int guest_memory_create(struct guest_memory *memory, u64 size)
 		memory->nslots = 2;
 	}
 	return 0;
+}
+
+/* The rest of the memory the engine sees come into use. A piece of which nothing is there cannot be made huge. */
+void guest_memory_prepare(u8 *start, u64 size)
+{
+	u8 *first = (u8 *)(((uintptr_t)start + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
+	u64 usable = (u64)(first - start) < size ? (size - (first - start)) & ~(HUGE_PAGE - 1) : 0;
+
+	for (u64 at = 0; at < usable; at += HUGE_PAGE)
+		*(volatile u8 *)(first + at) = 0;
+	if (usable)
+		madvise(first, usable, MADV_COLLAPSE);
 }
 
 void guest_memory_destroy(struct guest_memory *memory)

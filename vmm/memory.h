@@ -28,6 +28,9 @@ struct guest_memory {
 int guest_memory_create(struct guest_memory *memory, u64 size);
 void guest_memory_destroy(struct guest_memory *memory);
 
+/* Memory not used yet is about to be filled: faster in huge pages, where the host has them. */
+void guest_memory_prepare(u8 *start, u64 size);
+
 /* Host address of [gpa, gpa + size), NULL unless all of it is memory. Size 0 wants a valid gpa too. */
 void *guest_memory_at(const struct guest_memory *memory, u64 gpa, u64 size);
 

@@ -17,6 +17,7 @@
  */
 #include "engine/soft/soft.h"
 #include "engine/soft/window.h"
+#include "host/user/huge.h"
 #include "x86/paging.h"
 #include "x86/segment.h"
 #include "x86/system.h"
@@ -384,6 +385,7 @@ static void fill(struct x86_cpu *cpu, unsigned access, const struct piece *p, co
 		return;
 	mark(&tlb->use[(set - cpu->tlbs[0]) / X86_TLB_SIZE], i, t->global);
 	note_large(tlb, page, t->page_size);
+	host_huge_note((u64)p->host);
 	e->host = (u64)p->host & PAGE_MASK;
 	e->gpa = p->gpa & PAGE_MASK;
 	e->tag_read = page;

@@ -3,6 +3,7 @@
 
 #include "host/host.h"
 #include "host/user/alias.h"
+#include "host/user/huge.h"
 
 #define RANGES 64
 
@@ -17,6 +18,7 @@ int host_alias_allow(u64 start, u64 size)
 {
 	int r = -ENOSPC;
 
+	host_huge_forget(start, size);
 	host_mutex_lock(&lock);
 	for (unsigned i = 0; r && i < RANGES; i++) {
 		if (range[i].end)

@@ -21,8 +21,10 @@
 #include <unistd.h>
 
 #include "host/host.h"
+#include "host/user/alias.h"
 #include "host/user/fault.h"
 #include "host/user/file.h"
+#include "host/user/huge.h"
 #include "host/user/process.h"
 #include "host/user/signals.h"
 #include "include/anykvm.h"
@@ -774,6 +776,67 @@ static void test_file_sharing(void **state)
 	munmap(at[2], PAGE);
 }
 
+/* One shared mapping of two huge pages' size, in place for them. */
+static u8 *map_pieces(void)
+{
+	u8 *room = mmap(NULL, 3 * HUGE_PIECE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), *at;
+
+	assert_ptr_not_equal(room, MAP_FAILED);
+	at = (u8 *)(((u64)room + HUGE_PIECE - 1) & ~(HUGE_PIECE - 1));
+	assert_ptr_equal(mmap(at, 2 * HUGE_PIECE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0), at);
+	return at;
+}
+
+static unsigned pages_there(u8 *piece)
+{
+	unsigned char there[HUGE_PIECE / 4096];
+	unsigned n = 0;
+
+	assert_int_equal(mincore(piece, HUGE_PIECE, there), 0);
+	for (unsigned i = 0; i < sizeof(there); i++)
+		n += there[i] & 1;
+	return n;
+}
+
+static void use_pages(u8 *piece, unsigned from, unsigned to)
+{
+	for (unsigned i = from; i < to; i++) {
+		piece[i * 4096 + i] = (u8)(i + 1);
+		for (unsigned times = 0; times < 100; times++)
+			host_huge_note((u64)piece + i * 4096);
+	}
+}
+
+/* Memory of which a guest uses some comes whole, in a huge page, but only where the VMM allows it. */
+static void test_huge(void **state)
+{
+	u8 *p = map_pieces(), *other = map_pieces();
+	bool supported;
+
+	(void)state;
+	other[0] = 1;
+	supported = !madvise(other, HUGE_PIECE, 25 /* MADV_COLLAPSE */);
+	use_pages(other + HUGE_PIECE, 0, 60);
+	assert_int_equal(pages_there(other + HUGE_PIECE), 60);
+
+	assert_int_equal(host_alias_allow((u64)p, 2 * HUGE_PIECE), 0);
+	use_pages(p, 0, 4);
+	assert_int_equal(pages_there(p), 4);
+	use_pages(p, 4, 60);
+	assert_int_equal(pages_there(p), supported ? HUGE_PIECE / 4096 : 60);
+	assert_int_equal(pages_there(p + HUGE_PIECE), 0);
+	for (unsigned i = 0; i < 60; i++)
+		assert_int_equal(p[i * 4096 + i], i + 1);
+
+	/* What is given back stays away. */
+	assert_int_equal(madvise(p, HUGE_PIECE, MADV_REMOVE), 0);
+	use_pages(p, 0, 60);
+	assert_int_equal(pages_there(p), 60);
+	host_alias_forget((u64)p);
+	munmap(p, 2 * HUGE_PIECE);
+	munmap(other, 2 * HUGE_PIECE);
+}
+
 static void test_file_read(void **state)
 {
 	char text[8] = "";
@@ -980,6 +1043,7 @@ int main(void)
 		cmocka_unit_test(test_file_mapping),
 		cmocka_unit_test(test_file_sharing),
 		cmocka_unit_test(test_file_read),
+		cmocka_unit_test(test_huge),
 		cmocka_unit_test(test_file_storm),
 		cmocka_unit_test(test_fork),
 		cmocka_unit_test(test_vfork),
