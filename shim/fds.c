@@ -8,11 +8,16 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdarg.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "host/host.h"
 #include "host/user/file.h"
+#include "host/user/process.h"
+#include "host/user/service.h"
+#include "host/user/signals.h"
 #include "host/user/sys.h"
 #include "shim/shim.h"
 
@@ -149,6 +154,32 @@ SHIM_EXPORT ssize_t __pread64_chk(int fd, void *buf, size_t count, off64_t offse
 	if (ours(fd) && count <= room)
 		return pread_ours(fd, buf, count, offset);
 	return REAL(__pread64_chk)(fd, buf, count, offset, room);
+}
+
+/* ---- signalling eventfds ------------------------------------------------------------------------- */
+
+/* A write that adds to an eventfd's counter; those of other sizes and values are refused, or signal nobody. */
+static bool tell(int fd, const void *buf, size_t count)
+{
+	u64 value;
+	bool told;
+
+	if (likely(!host_eventfd_is_heard(fd)) || count != sizeof(value) || !shim_active() || host_in_vfork_child())
+		return false;
+	host_enter();
+	told = !host_copy_from_user(&value, (u64)buf, sizeof(value)) && value && value != ~0ull && host_eventfd_tell(fd);
+	host_leave();
+	return told;
+}
+
+SHIM_EXPORT ssize_t write(int fd, const void *buf, size_t count)
+{
+	return tell(fd, buf, count) ? (ssize_t)count : REAL(write)(fd, buf, count);
+}
+
+SHIM_EXPORT int eventfd_write(int fd, eventfd_t value)
+{
+	return tell(fd, &value, sizeof(value)) ? 0 : REAL(eventfd_write)(fd, value);
 }
 
 /*

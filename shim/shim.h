@@ -41,6 +41,7 @@ bool shim_is_kvm(const char *path);
 	X(__xstat) X(__xstat64) X(__lxstat) X(__lxstat64) X(__fxstatat) X(__fxstatat64)         \
 	X(ioctl) X(close) X(dup) X(dup2) X(dup3) X(fcntl) X(fcntl64) X(close_range) X(closefrom) \
 	X(read) X(__read_chk) X(pread) X(pread64) X(__pread_chk) X(__pread64_chk)               \
+	X(write) X(eventfd_write)                                                               \
 	X(sigaction) X(signal) X(__sysv_signal) X(sigset) X(sigignore) X(siginterrupt)          \
 	X(sighold) X(sigrelse) X(pthread_cancel) X(pthread_sigmask) X(sigprocmask) X(sigblock) X(sigsetmask)
 

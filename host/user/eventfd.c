@@ -5,6 +5,10 @@
  * Ours is a duplicate of the descriptor, so it outlives the VMM's. One object per kernel eventfd,
  * however often it is got: when it is signalled, its counter is read once and every listener is told.
  * Objects are recycled, never freed: epoll may still hand us a tag that has just gone.
+ *
+ * Where the program's write to such an eventfd passes through the shim, and the listener can be told at once, it is told on
+ * that thread and nothing is written: the service thread, which costs a wake-up, stays out of it. The number by which the
+ * eventfd was got may mean another file since, so that it is compared each time.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -20,6 +24,7 @@
 #include "host/user/sys.h"
 
 struct listener {
+	bool (*now)(void *arg); /* or NULL */
 	void (*notify)(void *arg);
 	void *arg;
 	u64 told; /* the last of the eventfd's signals that it was told of */
@@ -29,6 +34,7 @@ struct listener {
 /* All under the service lock. */
 struct host_eventfd {
 	int fd;
+	int number; /* of the descriptor that it was got by first */
 	u32 refs; /* 0: on the free list */
 	u64 signals;
 	struct listener *listeners;
@@ -36,6 +42,9 @@ struct host_eventfd {
 };
 
 static struct host_eventfd *live, *unused;
+
+/* By their numbers, those that somebody listens to. */
+static struct host_eventfd *heard[4096];
 
 /* ---- identity -------------------------------------------------------------------------------- */
 
@@ -119,7 +128,7 @@ static int create_live(int fd, struct host_eventfd **out)
 		unused = e;
 		return copy;
 	}
-	*e = (struct host_eventfd){ .fd = host_fd_move_high(copy), .refs = 1, .next = live };
+	*e = (struct host_eventfd){ .fd = host_fd_move_high(copy), .number = fd, .refs = 1, .next = live };
 	live = e;
 	*out = e;
 	return 0;
@@ -166,6 +175,7 @@ void host_eventfd_forked(void)
 {
 	/* The objects are the parent's VMs'; their descriptors stay open, as KVM's references would. */
 	live = unused = NULL;
+	memset(heard, 0, sizeof(heard));
 }
 
 /* ---- signals --------------------------------------------------------------------------------- */
@@ -215,13 +225,59 @@ void host_eventfd_ready(void *tag)
 	}
 }
 
-/* Signals happen in other processes, too: all are heard of on the service thread. */
+/* ---- the program's writes -------------------------------------------------------------------- */
+
+static struct host_eventfd **heard_slot(int fd)
+{
+	return (u32)fd < ARRAY_SIZE(heard) ? &heard[fd] : NULL;
+}
+
+static void note_heard(struct host_eventfd *e)
+{
+	struct host_eventfd **slot = heard_slot(e->number);
+
+	if (slot)
+		atomic_set(slot, e);
+}
+
+static void note_unheard(const struct host_eventfd *e)
+{
+	struct host_eventfd **slot = heard_slot(e->number);
+
+	if (slot && *slot == e)
+		atomic_set(slot, NULL);
+}
+
+bool host_eventfd_is_heard(int fd)
+{
+	struct host_eventfd **slot = heard_slot(fd);
+
+	return slot && atomic_read(slot);
+}
+
+bool host_eventfd_tell(int fd)
+{
+	struct host_eventfd **slot = heard_slot(fd);
+	const struct host_eventfd *e;
+	const struct listener *l;
+	bool told;
+
+	host_service_lock();
+	e = slot ? *slot : NULL;
+	l = e ? e->listeners : NULL;
+	told = l && !l->next && l->now && same_file(e->fd, fd) && l->now(l->arg);
+	host_service_unlock();
+	return told;
+}
+
+/* ---- listening ------------------------------------------------------------------------------- */
+
+/* Signals happen in other processes, too: those are heard of on the service thread. */
 int host_eventfd_listen(struct host_eventfd *e, bool (*now)(void *arg), void (*notify)(void *arg), void *arg)
 {
 	struct listener *l;
 	int r = host_service_start();
 
-	(void)now;
 	if (r)
 		return r;
 	l = host_alloc(sizeof(*l));
@@ -231,8 +287,9 @@ int host_eventfd_listen(struct host_eventfd *e, bool (*now)(void *arg), void (*n
 	if (!e->listeners)
 		r = host_service_watch(e->fd, e);
 	if (!r) {
-		*l = (struct listener){ notify, arg, e->signals, e->listeners };
+		*l = (struct listener){ now, notify, arg, e->signals, e->listeners };
 		e->listeners = l;
+		note_heard(e);
 	}
 	host_service_unlock();
 	if (r)
@@ -249,8 +306,10 @@ void host_eventfd_unlisten(struct host_eventfd *e, void (*notify)(void *arg), vo
 		p = &l->next;
 	if (l) {
 		*p = l->next;
-		if (!e->listeners)
+		if (!e->listeners) {
 			host_service_unwatch(e->fd);
+			note_unheard(e);
+		}
 		host_service_wait(l);
 	}
 	host_service_unlock();

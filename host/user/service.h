@@ -26,4 +26,9 @@ void host_service_unwatch(int fd);
 /* On the service thread, lock held. The tag may be out of date: eventfd.c checks. */
 void host_eventfd_ready(void *tag);
 
+/* Whether a write to fd is perhaps a signal that somebody listens to: two loads. */
+bool host_eventfd_is_heard(int fd);
+/* For the write that signals fd, inside host_enter(). True: whoever listens has been told, and nothing is to be written. */
+bool host_eventfd_tell(int fd);
+
 #endif

@@ -26,6 +26,7 @@
 #include "host/user/file.h"
 #include "host/user/huge.h"
 #include "host/user/process.h"
+#include "host/user/service.h"
 #include "host/user/signals.h"
 #include "include/anykvm.h"
 
@@ -549,6 +550,51 @@ static void test_eventfd_listen(void **state)
 	close(fd);
 }
 
+static bool count_now(void *arg)
+{
+	return atomic_add((u32 *)arg, 1) < 3;
+}
+
+static void never_called(void *arg)
+{
+	(void)arg;
+	abort();
+}
+
+/* Told by the writing thread, unless the number is another file's by now or somebody else listens too. */
+static void test_eventfd_tell(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK), other = eventfd(0, EFD_NONBLOCK), copy = dup(fd);
+	struct host_eventfd *e;
+	u32 told = 0, second = 0;
+	u64 value;
+
+	(void)state;
+	assert_int_equal(host_eventfd_get(fd, &e), 0);
+	assert_false(host_eventfd_is_heard(fd));
+	assert_int_equal(host_eventfd_listen(e, count_now, never_called, &told), 0);
+	assert_true(host_eventfd_is_heard(fd));
+	assert_false(host_eventfd_is_heard(other) || host_eventfd_is_heard(-1) || host_eventfd_is_heard(1 << 30));
+	for (u32 i = 0; i < 3; i++)
+		assert_true(host_eventfd_tell(fd));
+	assert_false(host_eventfd_tell(fd)); /* it would not be told at once */
+	assert_int_equal(told, 4);
+	assert_int_equal(read(copy, &value, 8), -1);
+	dup2(other, fd);
+	assert_false(host_eventfd_tell(fd));
+	dup2(copy, fd);
+	assert_int_equal(host_eventfd_listen(e, NULL, count_event, &second), 0);
+	assert_false(host_eventfd_tell(fd));
+	assert_int_equal(told, 4);
+	host_eventfd_unlisten(e, count_event, &second);
+	host_eventfd_unlisten(e, never_called, &told);
+	assert_false(host_eventfd_is_heard(fd) || host_eventfd_tell(fd));
+	host_eventfd_put(e);
+	close(fd);
+	close(copy);
+	close(other);
+}
+
 /* Listen and unlisten against a stream of signals: callbacks only in between. */
 struct churn {
 	struct host_eventfd *e;
@@ -1037,6 +1083,7 @@ int main(void)
 		cmocka_unit_test(test_timer_cancel_sync),
 		cmocka_unit_test(test_eventfd_identity),
 		cmocka_unit_test(test_eventfd_listen),
+		cmocka_unit_test(test_eventfd_tell),
 		cmocka_unit_test(test_eventfd_churn),
 		cmocka_unit_test(test_file_life),
 		cmocka_unit_test(test_file_replace),

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -324,6 +325,54 @@ static void test_read(void **state)
 	close(fd);
 }
 
+/* ---- eventfds ------------------------------------------------------------------------------------- */
+
+static bool count_told(void *arg)
+{
+	atomic_add((u32 *)arg, 1);
+	return true;
+}
+
+static void not_notified(void *arg)
+{
+	(void)arg;
+	abort();
+}
+
+/* What signals an eventfd that somebody listens to tells them; what does not is the kernel's to refuse. */
+static void test_eventfd(void **state)
+{
+	int fd = eventfd(0, EFD_NONBLOCK);
+	struct host_eventfd *e;
+	u64 one = 1, zero = 0, all = ~0ull;
+	u32 told = 0;
+
+	(void)state;
+	assert_int_equal(host_eventfd_get(fd, &e), 0);
+	assert_int_equal(write(fd, &one, 8), 8);
+	assert_int_equal(read(fd, &one, 8), 8); /* nobody listens */
+	assert_int_equal(host_eventfd_listen(e, count_told, not_notified, &told), 0);
+	assert_int_equal(write(fd, &one, 8), 8);
+	assert_int_equal(eventfd_write(fd, 5), 0);
+	assert_int_equal(told, 2);
+	assert_int_equal(write(fd, &zero, 8), 8);
+	assert_int_equal(write(fd, &all, 8), -1);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(write(fd, &one, 4), -1);
+	assert_int_equal(errno, EINVAL);
+	assert_int_equal(write(fd, (void *)(uintptr_t)zero, 8), -1);
+	assert_int_equal(errno, EFAULT);
+	assert_int_equal(told, 2);
+	assert_int_equal(read(fd, &one, 8), -1);
+	assert_int_equal(errno, EAGAIN);
+	host_eventfd_unlisten(e, not_notified, &told);
+	assert_int_equal(write(fd, &one, 8), 8);
+	assert_int_equal(read(fd, &one, 8), 8);
+	assert_int_equal(told, 2);
+	host_eventfd_put(e);
+	close(fd);
+}
+
 /* ---- syscall() in general ------------------------------------------------------------------------- */
 
 static void test_syscall(void **state)
@@ -487,6 +536,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_generic_ioctls),
 		cmocka_unit_test(test_mmap),
 		cmocka_unit_test(test_read),
+		cmocka_unit_test(test_eventfd),
 		cmocka_unit_test(test_syscall),
 		cmocka_unit_test(test_syscall_sigaction),
 		cmocka_unit_test(test_announcement),
