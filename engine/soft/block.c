@@ -207,6 +207,8 @@ void block_flush_all(struct soft_vcpu *soft)
 
 		memset(page->first, 0, sizeof(page->first));
 		page->spanning = NULL;
+		page->home = 0;
+		page->homeless = false;
 		atomic_set(&page->chunks, 0);
 		page->arming = 0;
 	}
@@ -552,6 +554,7 @@ static struct block *keep(struct soft_vcpu *soft, struct block_page *page, const
 	b->entered = b->many_rips = false;
 	b->incoming = 0;
 	b->code = NULL;
+	b->home = 0;
 	b->pieces = NULL;
 	b->probed = 0;
 	*link = b;

@@ -79,6 +79,8 @@ struct block_page {
 	u64 arming;			/* record->armings when armed last; 0: it is not, nothing leads to its blocks */
 	u64 compared;			/* soft_vcpu.epoch at the last comparison */
 	bool many_places;		/* it has been at two linear addresses at once */
+	u64 home;			/* linear address, + 1, where its blocks' translations run; 0: there are none ... */
+	bool homeless;			/* ... or they may run anywhere */
 	struct code_place place[CODE_PLACES];
 	struct block *first[CODE_CHUNKS]; /* by chunk of their first byte */
 	struct block *spanning;	/* of the page before: they end in this one's first chunk */
@@ -100,6 +102,7 @@ struct block {
 	u64 rip;
 	u32 incoming;		/* the translator's links that lead here: index of the first, + 1 */
 	const u8 *code;		/* its translation, NULL: none */
+	u64 home;		/* page.home if it is good there alone, or 0 */
 	struct jit_piece *pieces; /* of its translation */
 	u32 probed;		/* instructions, by number, whose memory the translation does not reach by windows */
 	const u8 *inner;	/* the same, behind its look at cpu->stop */

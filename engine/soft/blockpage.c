@@ -184,7 +184,8 @@ struct block_page *block_page_get(struct vcpu *vcpu, u64 hva)
 	page->chunks = 0;
 	page->arming = 0;
 	page->compared = soft->epoch;
-	page->many_places = false;
+	page->many_places = page->homeless = false;
+	page->home = 0;
 	page->next = *bucket(soft, hva);
 	*bucket(soft, hva) = page;
 	code_page_add_user(soft->vm, page);

@@ -300,6 +300,12 @@ void emit_push(struct emit *e, unsigned reg)
 	emit8(e, (u8)(0x50 | (reg & 7)));
 }
 
+void emit_push_imm(struct emit *e, s32 value)
+{
+	emit8(e, 0x68);
+	emit32(e, (u32)value);
+}
+
 void emit_pop(struct emit *e, unsigned reg)
 {
 	emit_prefix(e, 4, 0, 0, reg, false);

@@ -72,6 +72,7 @@ void emit_load_table(struct emit *e, unsigned reg, unsigned index, s32 disp);
 void emit_bswap(struct emit *e, unsigned size, unsigned reg); /* 4 or 8 */
 void emit_setcc(struct emit *e, unsigned cond, unsigned reg);
 void emit_push(struct emit *e, unsigned reg);
+void emit_push_imm(struct emit *e, s32 value); /* 64 bits */
 void emit_pop(struct emit *e, unsigned reg);
 void emit_lahf(struct emit *e);
 void emit_sahf(struct emit *e);

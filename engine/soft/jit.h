@@ -17,7 +17,8 @@
  * Host registers in translated code. Guest rCX, rDX, rBX, rBP, rSI, rDI, r8 and r12..r15 are in the host's of
  * the same name. RAX is a scratch register, as flags are saved through it. r9..r11, which compilers use least,
  * stay in cpu->regs. struct x86_cpu is at the host's GS base (host/user/gs.h). RIP is nowhere: a block knows
- * its offset in its page, and cpu->code_page is the page's linear address, written by branches that leave it.
+ * its offset in its page, and cpu->code_page is the page's linear address, written by branches that leave it; most blocks know
+ * that, too.
  */
 enum {
 	JIT_B = X86_RAX, /* scratch */
@@ -263,6 +264,8 @@ struct jit_block {
 	u32 ingredients;	/* registers that the recipe needs */
 	bool expires;		/* the instruction at hand spoils them, and nobody will want the flags */
 	struct jit_piece *piece; /* being written */
+	bool fixed;		/* it will run at one linear address alone: that of the page is ... */
+	u64 page;
 	bool windows;		/* probes are shared */
 	bool shared;		/* they look into the set of the kernel under SMAP, whose place is known; for CPL 0 alone */
 	unsigned entry;		/* offset of the entry that is to be probed in its set, or JIT_NO_ENTRY: depends on the address */
@@ -391,6 +394,17 @@ void jit_flags_after(struct jit_block *t);
 unsigned jit_get(struct jit_block *t, unsigned guest, unsigned scratch);
 /* RIP of the block's start + delta. */
 void jit_rip(struct jit_block *t, unsigned dst, s64 delta);
+/* The same if it is known, and fits 32 bits with their sign. */
+static inline bool jit_known_rip(const struct jit_block *t, s64 delta, s32 *rip)
+{
+	u64 known = t->page + t->offset + (u64)delta;
+
+	*rip = (s32)known;
+	return t->fixed && known == (u64)(s64)*rip;
+}
+
+/* That the operand is at a linear address that is known. */
+bool jit_known_address(const struct jit_block *t, const struct x86_insn *insn, u64 *gva);
 bool jit_ea_possible(const struct x86_insn *insn);
 /* In 32-bit code: the operand is in a segment that need not be flat. */
 static inline bool jit_may_be_limited(const struct x86_insn *insn, unsigned word)

@@ -34,6 +34,10 @@ void jit_rip(struct jit_block *t, unsigned dst, s64 delta)
 {
 	s32 disp = (s32)((s64)t->offset + delta);
 
+	if (t->fixed) {
+		emit_mov_imm(&t->e, dst, t->page + (u64)(s64)disp);
+		return;
+	}
 	emit_load(&t->e, t->word, dst, JIT_FIELD(code_page));
 	if (disp)
 		emit_lea(&t->e, t->word, dst, EMIT_MEM((u8)dst, disp));
@@ -48,12 +52,35 @@ bool jit_ea_possible(const struct x86_insn *insn)
 
 #define JIT_WINDOW(n) EMIT_GS((s32)(offsetof(struct x86_cpu, host_window) + (n) * sizeof(u64)))
 
+static bool is_known(const struct jit_block *t, const struct x86_insn *insn)
+{
+	return (insn->base == X86_REG_ZERO || (insn->base == X86_REG_RIP && t->fixed)) && insn->index == X86_REG_ZERO &&
+	       insn->asize == 8 && t->word == 8;
+}
+
+/* The effective address then. */
+static u64 known_ea(const struct jit_block *t, const struct x86_insn *insn)
+{
+	return (u64)insn->disp + (insn->base == X86_REG_RIP ? t->page + t->offset : 0);
+}
+
+bool jit_known_address(const struct jit_block *t, const struct x86_insn *insn, u64 *gva)
+{
+	*gva = known_ea(t, insn);
+	return is_known(t, insn) && insn->seg < X86_FS;
+}
+
 /* The address plus extra. */
 static void ea_plus(struct jit_block *t, const struct x86_insn *insn, unsigned dst, unsigned size, s64 extra)
 {
 	struct emit *e = &t->e;
 	struct emit_mem m = { .index = EMIT_NO_INDEX, .scale = insn->scale };
 
+	if (insn->base == X86_REG_RIP && is_known(t, insn) && size == 8) {
+		emit_mov_imm(e, dst, known_ea(t, insn) + (u64)extra);
+		t->took_a |= dst == JIT_A;
+		return;
+	}
 	if (insn->asize == 4 && size == 8)
 		size = 4;
 	if (insn->index != X86_REG_ZERO)
@@ -89,23 +116,19 @@ static void absolute(struct jit_block *t, u64 gva)
 	t->entry = (gva >> 12 & (X86_TLB_SIZE - 1)) * sizeof(struct x86_tlb_entry);
 }
 
-static bool is_absolute(const struct jit_block *t, const struct x86_insn *insn)
-{
-	return insn->base == X86_REG_ZERO && insn->index == X86_REG_ZERO && insn->seg < X86_FS && insn->asize == 8 &&
-	       t->word == 8;
-}
-
 /* Linear address of an access plus extra in JIT_A. */
 static void linear(struct jit_block *t, const struct x86_insn *insn, enum jit_which which, s64 extra)
 {
+	u64 known;
+
 	t->entry = JIT_NO_ENTRY;
 	if (which == JIT_STACK) {
 		emit_lea(&t->e, t->word, JIT_A,
 			 EMIT_MEM(insn->op == X86_OP_LEAVE ? X86_RBP : (u8)JIT_SP, jit_stack_disp(t, insn) + (s32)extra));
 		return;
 	}
-	if (is_absolute(t, insn)) {
-		absolute(t, (u64)(insn->disp + extra));
+	if (jit_known_address(t, insn, &known)) {
+		absolute(t, known + (u64)extra);
 		return;
 	}
 	ea_plus(t, insn, JIT_A, 8, extra);

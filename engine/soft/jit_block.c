@@ -320,12 +320,15 @@ void jit_translate(struct jit *jit, struct block *b)
 		jit_plan(&t.plan, b->insn, b->nr, &t.loop, t.word);
 		jit_find_strides(&t);
 	}
+	t.page = code_linear_rip(jit->cpu) & PAGE_MASK;
+	t.fixed = t.word == 8 && !b->page->homeless && b->page->home == t.page + 1;
 	entry(&t);
 	if (!body(&t))
 		end(&t);
 	loop_copy(&t);
-	b->code = finish(&t, code_linear_rip(jit->cpu) & PAGE_MASK);
+	b->code = finish(&t, t.page);
 	b->inner = t.inner + t.delta;
+	b->home = t.fixed ? b->page->home : 0;
 }
 
 /* ---- the rest of a block, without windows ------------------------------------------------------------ */

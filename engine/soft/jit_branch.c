@@ -141,12 +141,18 @@ static struct jit_target *far_guard(struct jit_block *t, s64 delta)
 }
 
 /* The branch itself. */
-static void far_branch(struct jit_block *t, struct jit_target *target, bool call)
+static void far_branch(struct jit_block *t, struct jit_target *target, s64 delta, bool call)
 {
+	s32 rip;
+
 	if (!target)
 		return;
-	emit_load_cell(&t->e, JIT_A, &target->cells->page);
-	emit_store(&t->e, 8, JIT_FIELD(code_page), JIT_A);
+	if (jit_known_rip(t, delta, &rip)) {
+		emit_store_imm(&t->e, 8, JIT_FIELD(code_page), rip & (s32)PAGE_MASK);
+	} else {
+		emit_load_cell(&t->e, JIT_A, &target->cells->page);
+		emit_store(&t->e, 8, JIT_FIELD(code_page), JIT_A);
+	}
 	target->place = call ? emit_call_forward(&t->e) : emit_jmp_forward(&t->e);
 }
 
@@ -181,7 +187,7 @@ void jit_exit_direct(struct jit_block *t, s64 delta, unsigned insn)
 		add_link(t, emit_jmp_forward(&t->e), delta, delta >= t->b->insn[insn].next);
 		return;
 	}
-	far_branch(t, far_guard(t, delta), false);
+	far_branch(t, far_guard(t, delta), delta, false);
 	jit_finish(t);
 }
 
@@ -212,16 +218,28 @@ static void push_return(struct jit_block *t, const struct x86_insn *insn)
 {
 	struct emit *e = &t->e;
 	struct emit_mem m;
+	bool known;
+	s32 rip;
 
 	t->in_a = JIT_NO_WINDOW;
 	m = jit_stack_operand(t, insn);
-	jit_rip(t, JIT_B, insn->next);
-	emit_store(e, t->word, m, JIT_B);
+	known = jit_known_rip(t, insn->next, &rip);
+	if (known) {
+		emit_store_imm(e, 8, m, rip);
+	} else {
+		jit_rip(t, JIT_B, insn->next);
+		emit_store(e, t->word, m, JIT_B);
+	}
 	emit_lea(e, t->word, JIT_SP, EMIT_MEM(JIT_SP, -(s32)t->word));
 	emit_alu_load(e, EMIT_CMP, 8, X86_RSP, JIT_FIELD(code_stack_end));
 	t->stack_full = emit_jcc_forward(e, JIT_IF_BELOW);
 	t->stack_back = e->p;
-	emit_push(e, JIT_B);
+	if (known)
+		emit_push_imm(e, rip);
+	else
+		emit_push(e, JIT_B);
+	if (t->fixed)
+		return;
 	t->return_cell = jit_take_cells(t->jit, 2 * sizeof(u64));
 	if (!t->return_cell) {
 		t->return_cell = jit_slot(t->jit, 0);
@@ -229,27 +247,50 @@ static void push_return(struct jit_block *t, const struct x86_insn *insn)
 	}
 }
 
+static void store_page(struct jit_block *t)
+{
+	if (t->page == (u64)(s64)(s32)t->page) {
+		emit_store_imm(&t->e, 8, JIT_FIELD(code_page), (s32)t->page);
+	} else {
+		emit_mov_imm(&t->e, JIT_B, t->page);
+		emit_store(&t->e, 8, JIT_FIELD(code_page), JIT_B);
+	}
+}
+
 /*
- * Where the host's RET comes to, with RIP in JIT_B. cpu->code_page is not made of it but taken from a cell that knows what it
- * was the last time: so the processor need not wait for the address that CALL has made of cpu->code_page and RET has read.
+ * The page that RIP, in JIT_B, is in. It is not made of it but taken from a cell that knows what it was the last time: so the
+ * processor need not wait for the address that CALL has made of cpu->code_page and RET has read.
  */
-static void return_site(struct jit_block *t, const struct x86_insn *insn)
+static void find_page(struct jit_block *t)
 {
 	struct emit *e = &t->e;
 
-	jit_finish(t);
 	emit_cmp_cell(e, JIT_B, t->return_cell);
 	t->return_moved = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);
 	emit_load_cell(e, JIT_B, t->return_cell + 1);
 	t->return_back = e->p;
 	emit_store(e, 8, JIT_FIELD(code_page), JIT_B);
+}
+
+/* Where the host's RET comes to, with RIP in JIT_B. */
+static void return_site(struct jit_block *t, const struct x86_insn *insn)
+{
+	struct emit *e = &t->e;
+
+	jit_finish(t);
+	if (t->fixed)
+		store_page(t);
+	else
+		find_page(t);
 	emit_lea(e, 8, X86_RSP, EMIT_MEM(X86_RSP, 8));
 	if (same_page(t, insn->next)) {
 		add_link(t, emit_jmp_forward(e), insn->next, true);
 		return;
 	}
-	emit_op_mem(e, 8, 0x81, EMIT_SUB, JIT_FIELD(code_page));
-	emit32(e, PAGE_SIZE);
+	if (!t->fixed) {
+		emit_op_mem(e, 8, 0x81, EMIT_SUB, JIT_FIELD(code_page));
+		emit32(e, PAGE_SIZE);
+	}
 	jit_exit_direct(t, insn->next, t->b->nr);
 }
 
@@ -278,7 +319,7 @@ static void call(struct jit_block *t, const struct x86_insn *insn)
 	target = far ? far_guard(t, delta) : NULL;
 	push_return(t, insn);
 	if (far)
-		far_branch(t, target, true);
+		far_branch(t, target, delta, true);
 	else
 		add_link(t, emit_call_forward(&t->e), delta, false);
 	return_site(t, insn);

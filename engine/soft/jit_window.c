@@ -61,7 +61,7 @@ static unsigned sum(struct jit_block *t, const struct x86_insn *insn, s32 disp)
 	if (insn->index != X86_REG_ZERO)
 		m.index = (u8)jit_get(t, insn->index, JIT_B);
 	if (insn->base == X86_REG_RIP) {
-		emit_load(&t->e, 8, JIT_A, JIT_FIELD(code_page));
+		jit_rip(t, JIT_A, -(s64)t->offset);
 		m.base = JIT_A;
 	} else if (insn->base != X86_REG_ZERO) {
 		m.base = (u8)jit_get(t, insn->base, JIT_A);
@@ -84,12 +84,15 @@ static bool is_simple(const struct x86_insn *insn)
 static struct address simple(struct jit_block *t, const struct x86_insn *insn)
 {
 	struct address a = { .reg = JIT_B, .based = BIT(insn->base), .disp = (s32)insn->disp };
+	u64 gva;
 
-	if (has_segment(insn)) {
+	if (insn->base == X86_REG_RIP && jit_known_address(t, insn, &gva) && gva < 1u << 31) {
+		a = (struct address){ .reg = EMIT_NO_INDEX, .based = BIT(X86_REG_ZERO), .disp = (s32)gva };
+	} else if (has_segment(insn)) {
 		emit_load(&t->e, 8, JIT_B, segment_base(insn->seg));
 		a.based = BIT(SEGMENT_BASE(insn->seg));
 	} else if (insn->base == X86_REG_RIP) {
-		emit_load(&t->e, 8, JIT_B, JIT_FIELD(code_page));
+		jit_rip(t, JIT_B, -(s64)t->offset);
 		a.disp += (s32)t->offset;
 	} else if (insn->base == X86_REG_ZERO) {
 		a.reg = EMIT_NO_INDEX;

@@ -18,7 +18,8 @@
  * Ways in and out. A block begins with a look at cpu->stop; if it is set the loop is entered with RIP at
  * the block, and looks. Branches ahead within the page and returns to a CALL enter behind that: so a kick is
  * seen at the next backward branch, call or computed jump. That a block's bytes are still those in memory
- * needs no test: block.c has why. A branch within the page leads to the loop until the loop has found that the block
+ * needs no test: block.c has why. Most pages are at one linear address all the time, so translations count on that,
+ * until their page is run from at another one (leave_home()). A branch within the page leads to the loop until the loop has found that the block
  * at this offset of this very page, in this mode, is translated; then its displacement is written over. Page
  * and mode are the branching block's own, so no change of mapping can make it wrong; when the block ends or
  * its page is in doubt, the branches that lead to it are undone (translate_unlink()). A direct branch to another page
@@ -188,13 +189,44 @@ void translate_select(struct soft_vcpu *soft)
 		atomic_or(&soft->cpu->stop, X86_STOP_CODE);
 }
 
+/* Nothing leads to the page's translations any more, and the next ones will not depend on its linear address. */
+static void leave_home(struct soft_vcpu *soft, struct block_page *page)
+{
+	page->homeless = true;
+	for (unsigned chunk = 0; chunk < CODE_CHUNKS; chunk++) {
+		for (struct block *b = page->first[chunk]; b; b = b->next) {
+			if (!b->home)
+				continue;
+			translate_unlink(soft, b);
+			b->code = NULL;
+			b->home = 0;
+			b->heat = soft->jit->warm;
+		}
+	}
+}
+
+/* Where a block is about to be translated. */
+static void settle(struct soft_vcpu *soft, struct block_page *page, u64 linear)
+{
+	if (page->homeless || page->home == linear + 1)
+		return;
+	if (page->home)
+		leave_home(soft, page);
+	else
+		page->home = linear + 1;
+}
+
 bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b, enum x86_result *r)
 {
+	u64 page = code_linear_rip(cpu) & PAGE_MASK;
 	struct jit *jit = soft->jit;
 
+	if (unlikely(b->home && b->home != page + 1))
+		leave_home(soft, b->page);
 	if (!b->code) {
 		if (likely(b->heat++ != jit->warm))
 			return false;
+		settle(soft, b->page, page);
 		jit_translate(jit, b);
 		if (!b->code)
 			return false;

@@ -315,6 +315,40 @@ static void test_return_into_kernel(void **state)
 	assert_int_equal(load((unsigned)regs.rsp) & 5, 5); /* #PF of CPL 3, of a page that is there */
 }
 
+/* ---- pages at two addresses ----------------------------------------------------------------------- */
+
+/* What depends on where it runs: RIP as pushed, as an address, as an operand's; in a loop, and over the page's end. */
+ROUTINE(where, "mov $3, %r8d; xor %edx, %edx\n"
+	       "1: call 3f\n"
+	       "2: lea 2b(%rip), %r9; add %r9, %rdx; add %rax, %rdx; add 4f(%rip), %rdx\n"
+	       "dec %r8d; jnz 1b; ret\n"
+	       "3: mov (%rsp), %rax; ret\n"
+	       "4: .quad 7");
+ROUTINE(both_places, "mov $40, %ecx\n"
+		     "1: call *%rsi; add %rdx, %rbx; dec %ecx; jnz 1b; mov $40, %ecx\n"
+		     "2: call *%rdi; add %rdx, %rbp; call *%rsi; add %rdx, %rbx; dec %ecx; jnz 2b; hlt");
+
+static void test_two_places(void **state)
+{
+	struct kvm_regs r = { .rip = CODE, .rsp = STACK + 0x800, .rflags = 2 };
+
+	(void)state;
+	LOAD(CODE, both_places);
+	for (unsigned offset = 0; offset < PAGE; offset += PAGE - 40) {
+		uint64_t site = SUB + offset + 13;
+
+		word(LEAF(0x100000), SUB | 0x67);
+		word(LEAF(0x101000), (SUB + PAGE) | 0x67);
+		LOAD(SUB + offset, where);
+		r.rsi = SUB + offset;
+		r.rdi = 0x100000 + offset;
+		api(vcpu[0], KVM_SET_REGS, &r);
+		finish(0);
+		assert_int_equal(regs.rbx, 80 * 3 * (2 * site + 7));
+		assert_int_equal(regs.rbp, 40 * 3 * (2 * (site - SUB + 0x100000) + 7));
+	}
+}
+
 /* ---- pages that are mapped anew ------------------------------------------------------------------- */
 
 /* What is called, or jumped to, in a page is linked; then the page is another one. */
@@ -578,6 +612,7 @@ int main(void)
 		BOTH(test_wild_return),
 		BOTH(test_return_elsewhere),
 		BOTH(test_return_into_kernel),
+		BOTH(test_two_places),
 		BOTH(test_invlpg_of_linked_code),
 		BOTH(test_cr3_load),
 		BOTH(test_spanning),
