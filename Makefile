@@ -132,12 +132,11 @@ exits: all
 	$(Q)$(CC) -std=gnu11 -O2 $(WARN) -o $(B)/bench/exits bench/exits.c -lpthread
 	$(B)/anykvm run -q -- $(B)/bench/exits
 
-# bench/dirty.c: through the TLB alone, then through windows
+# What the dirty log costs (bench/dirty.c)
 dirty: all
 	@mkdir -p $(B)/bench
 	$(Q)$(CC) -std=gnu11 -O2 $(WARN) -o $(B)/bench/dirty bench/dirty.c -lpthread
 	$(B)/anykvm run -q -- $(B)/bench/dirty
-	ANYKVM_WINDOWS=force $(B)/anykvm run -q -- $(B)/bench/dirty
 
 # The kernel module, beside a mirror of the sources as Kbuild leaves its objects next to them.
 KDIR ?= /lib/modules/$(shell uname -r)/build
