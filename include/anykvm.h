@@ -40,9 +40,10 @@ bool anykvm_owns(int fd);
 void anykvm_interrupt(void);
 /* Allows AnyKVM to map this memory at further addresses as long as it is a guest's, which makes guests faster: one shared
  * mapping (MAP_SHARED) of whole pages, without userfaultfd, not replaced meanwhile. To be called before the machine's vCPUs
- * are made; size 0 takes it back when no machine uses it any more. ENOSPC when there are too many of them. What is aligned to
- * 2 MiB, in the process and in the file, comes in huge pages where the guest uses it densely. */
-int anykvm_alias_memory(void *start, size_t size);
+ * are made; size 0 takes it back when no machine uses it any more. memfd: the file that is mapped, from its beginning, which
+ * lets guests run faster still, or -1; it need not stay open. What is aligned to 2 MiB, in the process and in the file, comes in
+ * huge pages where the guest uses it densely. ENOSPC when there are too many of them; EBADF, EMFILE. */
+int anykvm_alias_memory(void *start, size_t size, int memfd);
 /* Name of the engine that runs guests: "soft". Static storage. */
 const char *anykvm_engine(void);
 

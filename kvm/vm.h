@@ -80,6 +80,7 @@ struct vcpu;
 	X(block_lookups) X(blocks_decoded) X(blocks_voided) X(block_flushes) X(pages_compared) X(pages_closed)   \
 	X(link_misses) X(branch_misses)                                                                          \
 	X(window_misses) X(window_pages) X(window_drops) X(windows_heated) X(windows_cooled) X(windows_demoted)  \
+	X(direct_runs) X(direct_syscalls) X(direct_faults) X(direct_crawls) X(direct_begun) X(direct_ended)  \
 	X(translations) X(translated_bytes) X(translation_entries) X(handler_calls) X(lockstep_blocks)
 
 struct vm_stat {

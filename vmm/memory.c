@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "vmm/memory.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "include/anykvm.h"
 #include "vmm/fail.h"
@@ -16,7 +20,7 @@
  * Aligned for huge pages, which save most of the cost of first touches: on a virtual machine each
  * fault costs microseconds, whatever its size. The offset within the mapping has to be aligned too.
  */
-static u8 *map_aligned(u64 size)
+static u8 *map_aligned(u64 size, int fd)
 {
 	u8 *room, *aligned;
 
@@ -28,7 +32,7 @@ static u8 *map_aligned(u64 size)
 		munmap(room, aligned - room);
 	if (aligned + size < room + size + HUGE_PAGE)
 		munmap(aligned + size, room + HUGE_PAGE - aligned);
-	if (mmap(aligned, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
+	if (mmap(aligned, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
 	    MAP_FAILED) {
 		munmap(aligned, size);
 		return NULL;
@@ -42,12 +46,18 @@ static u8 *map_aligned(u64 size)
 int guest_memory_create(struct guest_memory *memory, u64 size)
 {
 	u64 low = min_u64(size, PCI_HOLE_START);
+	int fd = memfd_create("guest-memory", MFD_CLOEXEC);
 
-	memory->base = map_aligned(size);
+	memory->base = NULL;
+	if (fd >= 0 && !ftruncate(fd, (off_t)size))
+		memory->base = map_aligned(size, fd);
+	if (memory->base)
+		anykvm_alias_memory(memory->base, size, fd); /* the guest is slower without */
+	if (fd >= 0)
+		close(fd);
 	if (!memory->base)
 		return vmm_fail_errno("cannot map %llu MiB of guest memory", (unsigned long long)size >> 20);
 	memory->size = size;
-	anykvm_alias_memory(memory->base, size); /* the guest is slower without */
 	memory->slot[0] = (struct memory_slot){ .gpa = 0, .size = low, .hva = memory->base };
 	memory->nslots = 1;
 	if (size > low) {
@@ -76,7 +86,7 @@ void guest_memory_prepare(u8 *start, u64 size)
 void guest_memory_destroy(struct guest_memory *memory)
 {
 	if (memory->base) {
-		anykvm_alias_memory(memory->base, 0);
+		anykvm_alias_memory(memory->base, 0, -1);
 		munmap(memory->base, memory->size);
 	}
 	memory->base = NULL;

@@ -341,7 +341,7 @@ unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn)
 	soft->at_last = false;
 	if (soft->selected)
 		void_stack(cpu);
-	if (r > X86_END || atomic_read(&cpu->stop) || !may_go_on(cpu))
+	if (r > X86_END || atomic_read(&cpu->stop) || !may_go_on(cpu) || (soft->direct && cpu->cpl == 3))
 		return r;
 	if (r != X86_BRANCH)
 		cpu->regs[X86_REG_RIP] += insn->next;

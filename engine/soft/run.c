@@ -7,6 +7,7 @@
  */
 #include <stdlib.h>
 
+#include "engine/soft/direct.h"
 #include "engine/soft/native.h"
 #include "engine/soft/soft.h"
 #include "engine/soft/translate.h"
@@ -46,7 +47,7 @@ enum soft_next soft_deliver_fault(struct vcpu *vcpu, enum engine_exit *exit)
 	vcpu->stat->exceptions++;
 	if (cpu->fault.vector == X86_PF_VECTOR) {
 		vcpu->stat->pf_guest++;
-		if (cpu->cpl == 3 && cpu->user_key)
+		if (cpu->cpl == 3 && (cpu->user_key || ((struct soft_vcpu *)vcpu->engine)->direct))
 			((struct soft_vcpu *)vcpu->engine)->awaited = cpu->fault.payload;
 	}
 	if (unlikely(cpu->fault.vector == X86_DB) &&
@@ -188,6 +189,20 @@ static u64 take_rf(struct x86_cpu *cpu)
 	return x86_rip(cpu);
 }
 
+/* Of code that did not go on directly: one instruction, or what the block has of them. */
+static enum x86_result run_aside(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct block *b, enum direct_next how)
+{
+	const struct x86_insn *insn = b->insn;
+	enum x86_result r;
+
+	do {
+		soft->insn = insn;
+		r = insn->exec(cpu, insn);
+		insn++;
+	} while (!((u32)r | atomic_read(&cpu->stop)) && how == DIRECT_CRAWL);
+	return r;
+}
+
 static enum engine_exit loop(struct vcpu *vcpu)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
@@ -196,6 +211,7 @@ static enum engine_exit loop(struct vcpu *vcpu)
 	enum block_miss miss;
 	enum soft_next next;
 	enum x86_result r;
+	enum direct_next direct = DIRECT_LOOK;
 	struct block *b;
 	u64 resumed;
 
@@ -209,6 +225,13 @@ static enum engine_exit loop(struct vcpu *vcpu)
 			next = soft_step(vcpu, &exit);
 			continue;
 		}
+		if (soft->direct && cpu->cpl == 3) {
+			direct = direct_run(vcpu);
+			if (direct == DIRECT_LOST)
+				return ENGINE_EXIT_EMULATION;
+			if (direct == DIRECT_LOOK)
+				continue;
+		}
 		b = block_lookup(vcpu, &miss);
 		if (unlikely(!b)) {
 			next = lookup_failed(vcpu, miss, &exit);
@@ -216,7 +239,13 @@ static enum engine_exit loop(struct vcpu *vcpu)
 		}
 		resumed = take_rf(cpu);
 		soft->insn = b->insn;
-		r = unlikely(soft->single) ? b->insn[0].exec(cpu, b->insn) : run_block(cpu, soft, b);
+		if (unlikely(soft->single))
+			r = b->insn[0].exec(cpu, b->insn);
+		else if (unlikely(direct != DIRECT_LOOK))
+			r = run_aside(cpu, soft, b, direct);
+		else
+			r = run_block(cpu, soft, b);
+		direct = DIRECT_LOOK;
 		if (unlikely(r != X86_BRANCH || cpu->activity != X86_ACTIVE))
 			next = soft_retire(vcpu, soft->insn, r, &exit);
 		if (unlikely(r == X86_EXIT && x86_rip(cpu) == resumed))
@@ -277,6 +306,7 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 		exit = ENGINE_EXIT_HOST_FAULT;
 	}
 	window_leave(soft);
+	host_twin_unpin();
 	if (exit == ENGINE_EXIT_STOP)
 		window_tick(soft);
 	doubt_pinned(soft);
@@ -412,6 +442,7 @@ static const struct engine_ops engine_soft = {
 	.state_changed = soft_state_changed,
 	.flush_tlb = soft_flush,
 	.protect = soft_protect,
+	.kick = direct_kick,
 	.memory_changed = soft_memory_changed,
 	.device_done = soft_device_done,
 	.idle = soft_idle,

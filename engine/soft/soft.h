@@ -20,6 +20,7 @@
 
 #include "engine/engine.h"
 #include "engine/soft/block.h"
+#include "host/user/twin.h"
 #include "kvm/vm.h"
 #include "x86/cpu.h"
 #include "x86/insn.h"
@@ -118,6 +119,8 @@ struct soft_vcpu {
 	struct lockstep *lockstep;	/* NULL: off */
 	struct jit *jit;		/* NULL: the interpreter alone */
 	struct windows *windows;	/* NULL: none (window.h) */
+	bool direct;			/* user code of the current address space is to run directly (direct.h) */
+	struct host_twin_gate gate;	/* to where it does */
 	u64 awaited;			/* linear address of a page fault of code that runs through windows; 0: none */
 	const struct x86_insn *insn;	/* the one being executed; for faults of the host */
 	struct x86_cpu *cpu;

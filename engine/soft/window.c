@@ -33,6 +33,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "engine/soft/direct.h"
 #include "engine/soft/jit.h"
 #include "engine/soft/window.h"
 #include "engine/soft/window_map.h"
@@ -168,6 +169,8 @@ static void start_space(struct windows *w, struct window_space *s, u64 root)
 	s->ticks_wanted = FIRST_TICKS;
 	s->credit = WINDOW_CREDIT;
 	s->all_doubted = true;
+	s->direct = w->direct_always && !w->no_twins;
+	s->rests = s->wait = 0;
 }
 
 static bool may_heat(const struct windows *w)
@@ -188,6 +191,8 @@ static void fill_from_tlb(struct windows *w)
 
 static void heat(struct windows *w, struct window_space *s)
 {
+	if (direct_begin(w))
+		return;
 	w->soft->stat->windows_heated++;
 	s->credit = WINDOW_CREDIT;
 	set_hot(w, true);
@@ -205,6 +210,16 @@ void window_tick(struct soft_vcpu *soft)
 	s = current(w);
 	faults = soft->stat->pf_guest - w->faults;
 	w->faults = soft->stat->pf_guest;
+	s->wait -= s->wait && faults < FAULTS_CALM;
+	if (s->direct) {
+		direct_tick(w);
+		return;
+	}
+	if (s->twin) { /* it rests */
+		if (!s->wait)
+			direct_begin(w);
+		return;
+	}
 	if (!s->hot) {
 		if (faults < FAULTS_CALM && may_heat(w) && ++s->ticks >= s->ticks_wanted)
 			heat(w, s);
@@ -296,6 +311,7 @@ void window_switch(struct soft_vcpu *soft, unsigned from, bool fresh)
 	if (s->root != (soft->cpu->cr3 & PTE_ADDR))
 		start_space(w, s, soft->cpu->cr3 & PTE_ADDR);
 	s->all_doubted |= fresh;
+	soft->direct = s->direct;
 	soft->cpu->user_key = s->hot ? BLOCK_KEY_WINDOWS : 0;
 	if (s->hot && !s->all_doubted && !s->nr_doubts)
 		open_space(w, s);
@@ -333,6 +349,11 @@ static void settle(struct windows *w, struct window_space *s)
 		open_space(w, s);
 }
 
+void window_settle(struct windows *w)
+{
+	settle(w, current(w));
+}
+
 bool window_fill(struct x86_cpu *cpu, u64 gva, unsigned size, bool write)
 {
 	struct windows *w = soft_of(cpu)->windows;
@@ -345,10 +366,11 @@ bool window_fill(struct x86_cpu *cpu, u64 gva, unsigned size, bool write)
 	if (!s->open)
 		settle(w, s);
 	for (u64 i = 0; i < pages && !w->broken; i++)
-		filled &= window_map_page(w, cpu->tlb_context, gva + i * PAGE_SIZE, write);
+		filled &= window_map_page(w, cpu->tlb_context, gva + i * PAGE_SIZE,
+					  write ? WINDOW_WRITE : WINDOW_READ);
 	if (!filled)
 		s->credit--;
-	if (s->credit < 0 && !w->always && !w->broken)
+	if (s->credit < 0 && s->hot && !w->always && !w->broken)
 		cool(w);
 	return filled;
 }
@@ -358,13 +380,15 @@ void window_fill_awaited(struct soft_vcpu *soft)
 	struct windows *w = soft->windows;
 	u64 gva = soft->awaited;
 
+	if (soft->direct)
+		return;
 	soft->awaited = 0;
 	if (!w || !current(w)->hot)
 		return;
 	if (!current(w)->open)
 		settle(w, current(w));
 	if (!w->broken)
-		window_map_page(w, soft->cpu->tlb_context, gva, false);
+		window_map_page(w, soft->cpu->tlb_context, gva, WINDOW_READ);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------- */
@@ -373,7 +397,7 @@ void window_begin(struct soft_vcpu *soft)
 {
 	struct windows *w = soft->windows;
 
-	if (!w || !w->fill_ahead)
+	if (!w || !w->fill_ahead || soft->direct)
 		return;
 	w->fill_ahead = false;
 	fill_from_tlb(w);
@@ -428,6 +452,15 @@ static enum mode configured(void)
 	return MODE_AUTO;
 }
 
+/* ANYKVM_DIRECT: off; auto, the default; force: all address spaces at once (for tests). */
+static bool direct_configured(bool *always)
+{
+	const char *value = getenv("ANYKVM_DIRECT");
+
+	*always = value && !strcmp(value, "force");
+	return !value || strcmp(value, "off");
+}
+
 static struct windows *make(struct vcpu *vcpu)
 {
 	struct windows *w = NULL;
@@ -463,6 +496,8 @@ void window_create(struct vcpu *vcpu)
 	if (!w)
 		return;
 	w->table = (u64 *)(guard + WINDOW_TABLE_USER);
+	w->file = host_alias_any_file();
+	w->no_twins = w->file < 0 || soft->lockstep || !direct_configured(&w->direct_always);
 	w->ask = mode != MODE_AUTO;
 	w->always = mode == MODE_FORCE;
 	w->detour = (struct host_fault_detour){
@@ -473,6 +508,7 @@ void window_create(struct vcpu *vcpu)
 	soft->windows = w;
 	for (unsigned n = 0; n < SOFT_CONTEXTS; n++)
 		start_space(w, &w->space[n], 0);
+	soft->direct = current(w)->direct;
 	vcpu->cpu.user_key = w->always ? BLOCK_KEY_WINDOWS : 0;
 }
 

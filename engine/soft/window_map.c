@@ -15,6 +15,7 @@
 #endif
 #include <sys/mman.h>
 
+#include "engine/soft/direct.h"
 #include "engine/soft/window_map.h"
 #include "host/host.h"
 #include "host/user/alias.h"
@@ -30,7 +31,7 @@ static u32 vmas; /* a: of all windows of the process, at most */
 
 struct upper {
 	u64 table, above;
-	bool large;
+	bool large, nx;
 	u64 entry; /* the large page's */
 };
 
@@ -86,6 +87,7 @@ static bool walk_upper(struct x86_cpu *cpu, u64 gva, struct upper *u)
 		if (!usable(cpu, entry) || (level > 2 && (entry & PTE_PS)) || (level > 3 && cpu->vendor_amd && (entry & PTE_G)))
 			return false;
 		u->above &= entry;
+		u->nx |= (entry & PTE_NX) != 0;
 	}
 	u->table = entry & PTE_ADDR;
 	u->large = entry & PTE_PS;
@@ -135,6 +137,15 @@ static void reserve(struct windows *w, unsigned n, u64 linear, u64 size)
 		window_break(w);
 }
 
+/* What is mapped there of the leaf is no more. */
+static void take_away(struct windows *w, struct window_leaf *l, unsigned first, unsigned nr)
+{
+	if (!l->twin)
+		reserve(w, l->window, linear_of(l, first), nr * PAGE_SIZE);
+	else if (w->space[l->space].twin)
+		host_twin_unmap(w->space[l->space].twin, linear_of(l, first), nr * PAGE_SIZE);
+}
+
 /* mremap(2) has failed: it may have unmapped what was in its way, and somebody may have come since. */
 static void reserve_again(struct windows *w, unsigned n, u64 linear, u64 size)
 {
@@ -151,10 +162,11 @@ static void reserve_again(struct windows *w, unsigned n, u64 linear, u64 size)
 
 static void unmap(struct windows *w, struct window_leaf *l, unsigned first, unsigned nr)
 {
-	reserve(w, l->window, linear_of(l, first), nr * PAGE_SIZE);
+	take_away(w, l, first, nr);
 	for (unsigned i = first; i < first + nr; i++) {
 		set_bit(l->mapped, i, false);
 		set_bit(l->writable, i, false);
+		set_bit(l->executable, i, false);
 	}
 	l->vmas++;
 	atomic_add(&vmas, 1);
@@ -167,11 +179,19 @@ static void note_written(struct windows *w, u64 host)
 	*window_written(w, host) |= BIT64(host / PAGE_SIZE % 64);
 }
 
+/* Never both: what may be executed has been looked at. */
+static int rights(bool writable, bool executable)
+{
+	return PROT_READ | (writable ? PROT_WRITE : executable ? PROT_EXEC : 0);
+}
+
 static bool protect(struct windows *w, struct window_leaf *l, unsigned first, unsigned nr, bool writable)
 {
-	u64 at = host_of(w, l->window, linear_of(l, first));
+	u64 linear = linear_of(l, first), size = nr * PAGE_SIZE;
 
-	if (sys_call3(SYS_mprotect, (long)at, (long)(nr * PAGE_SIZE), PROT_READ | (writable ? PROT_WRITE : 0))) {
+	if (l->twin)
+		host_twin_protect(w->space[l->space].twin, linear, size, rights(writable, bit(l->executable, first)));
+	else if (sys_call3(SYS_mprotect, (long)host_of(w, l->window, linear), (long)size, rights(writable, false))) {
 		unmap(w, l, first, nr);
 		return false;
 	}
@@ -196,7 +216,13 @@ static long alias(const struct windows *w, u64 host, u64 size, u64 at)
 	return sys_call6(SYS_mremap, p, (long)size, (long)size, MREMAP_MAYMOVE | MREMAP_FIXED, (long)at, 0);
 }
 
-static bool map(struct windows *w, struct window_leaf *l, unsigned first, unsigned nr, bool writable)
+/* What the page would be mapped as. */
+struct candidate {
+	u64 host;
+	bool writable, executable;
+};
+
+static bool place_in_window(struct windows *w, struct window_leaf *l, unsigned first, unsigned nr)
 {
 	struct window *window = &w->window[l->window];
 	u64 linear = linear_of(l, first), size = nr * PAGE_SIZE, at = host_of(w, l->window, linear);
@@ -207,20 +233,40 @@ static bool map(struct windows *w, struct window_leaf *l, unsigned first, unsign
 			reserve_again(w, l->window, linear, size);
 		return false;
 	}
-	l->vmas += 2;
-	atomic_add(&vmas, 2);
-	for (unsigned i = first; i < first + nr; i++) {
-		set_bit(l->mapped, i, true);
-		set_bit(l->writable, i, writable);
-		if (writable)
-			note_written(w, l->host[i]);
-	}
 	if (window->low == window->high)
 		window->low = linear;
 	window->low = min_u64(window->low, linear);
 	window->high = max_u64(window->high, linear + size);
+	return true;
+}
+
+static bool place_in_twin(struct windows *w, struct window_leaf *l, unsigned first, unsigned nr, const struct candidate *c)
+{
+	u64 offset, at, size, linear = linear_of(l, first), end = linear + nr * PAGE_SIZE;
+	struct host_twin *twin = w->space[l->space].twin;
+
+	at = host_twin_private(twin, &size);
+	if (host_alias_file(l->host[first], &offset) != w->file || (linear < at + size && at < end))
+		return false;
+	host_twin_map(twin, linear, end - linear, rights(c->writable, c->executable), offset);
+	return true;
+}
+
+static bool map(struct windows *w, struct window_leaf *l, unsigned first, unsigned nr, const struct candidate *c)
+{
+	if (!(l->twin ? place_in_twin(w, l, first, nr, c) : place_in_window(w, l, first, nr)))
+		return false;
+	l->vmas += 2;
+	atomic_add(&vmas, 2);
+	for (unsigned i = first; i < first + nr; i++) {
+		set_bit(l->mapped, i, true);
+		set_bit(l->writable, i, c->writable);
+		set_bit(l->executable, i, c->executable);
+		if (c->writable)
+			note_written(w, l->host[i]);
+	}
 	w->soft->stat->window_pages += nr;
-	return writable || protect(w, l, first, nr, false);
+	return c->writable || l->twin || protect(w, l, first, nr, false);
 }
 
 /* ---- room ------------------------------------------------------------------------------------------------------- */
@@ -271,6 +317,9 @@ void window_purge(struct windows *w, unsigned space)
 		if (!s->open)
 			window->owner = WINDOW_FREE;
 	}
+	if (s->twin)
+		host_twin_destroy(s->twin);
+	s->twin = NULL;
 	for (u16 n = s->leaves; n; n = next) {
 		next = w->leaf[n].next;
 		w->soft->stat->window_drops += count(w->leaf[n].mapped);
@@ -345,16 +394,18 @@ static void describe(struct window_leaf *l, const struct upper *u)
 {
 	l->table = u->table;
 	l->above = u->above & (PTE_W | PTE_U);
+	l->nx = u->nx;
 	l->large = u->large;
 }
 
 static struct window_leaf *new_leaf(struct windows *w, unsigned space, u64 gva, const struct upper *u)
 {
-	unsigned window = take_window(w, space, (u32)(gva >> 32));
+	bool twin = w->space[space].twin;
+	unsigned window = twin ? 0 : take_window(w, space, (u32)(gva >> 32));
 	u16 n = w->free_leaves, *link = bucket(w, space, gva);
 	struct window_leaf *l;
 
-	if (!window)
+	if (!window && !twin)
 		return NULL;
 	if (n)
 		w->free_leaves = w->leaf[n].next;
@@ -366,6 +417,7 @@ static struct window_leaf *new_leaf(struct windows *w, unsigned space, u64 gva, 
 	describe(l, u);
 	l->space = (u8)space;
 	l->window = (u8)window;
+	l->twin = twin;
 	l->next = w->space[space].leaves;
 	w->space[space].leaves = n;
 	l->next_hash = *link;
@@ -393,12 +445,16 @@ static bool check_page(struct windows *w, struct window_leaf *l, unsigned page, 
 		return false;
 	if (bit(l->writable, page) && (!writes_freely(entry, l->above) || holds_code(w, l->host[page])))
 		return protect(w, l, page, 1, false);
+	if (bit(l->executable, page) && ((entry & PTE_NX) || l->nx)) {
+		set_bit(l->executable, page, false);
+		return protect(w, l, page, 1, false);
+	}
 	return true;
 }
 
 static bool same_above(const struct window_leaf *l, const struct upper *u)
 {
-	return u->table == l->table && u->large == l->large && (u->above & (PTE_W | PTE_U)) == l->above;
+	return u->table == l->table && u->large == l->large && u->nx == l->nx && (u->above & (PTE_W | PTE_U)) == l->above;
 }
 
 /* Whether the upper levels still are what they were; then *table is the page table. */
@@ -525,18 +581,13 @@ static u64 host_page(const struct windows *w, u64 entry)
 	return w->ask || host_alias_end(host) ? host : 0;
 }
 
-/* What the page would be mapped as. */
-struct candidate {
-	u64 host;
-	bool writable;
-};
-
 static bool consider(struct windows *w, struct window_leaf *l, unsigned page, u64 entry, struct candidate *c)
 {
 	if (!readable(w->cpu, entry, l->above))
 		return false;
 	c->host = host_page(w, entry);
 	c->writable = c->host && writes_freely(entry, l->above) && !holds_code(w, c->host);
+	c->executable = l->twin && c->host && !c->writable && !(entry & PTE_NX) && !l->nx && direct_harmless(c->host);
 	l->gpa[page] = entry & PTE_ADDR;
 	l->host[page] = c->host;
 	return c->host;
@@ -555,23 +606,35 @@ static unsigned run(struct windows *w, struct window_leaf *l, const struct upper
 
 		if (bit(l->mapped, (unsigned)i) || !consider(w, l, (unsigned)i, entry_of(l, u, table, (unsigned)i), &c))
 			break;
-		if (c.host != host || c.writable != first->writable || host_alias_end(host) != end)
+		if (c.host != host || c.writable != first->writable || c.executable != first->executable ||
+		    host_alias_end(host) != end)
 			break;
 	}
 	return nr;
 }
 
-/* Of a page that is mapped already: it may be written to now, or it is another one. */
+/* Of a page that is mapped already: it may be written to now, or executed, or it is another one. */
 static bool upgrade(struct windows *w, struct window_leaf *l, unsigned page, u64 gpa, const struct candidate *c)
 {
 	if (gpa == l->gpa[page] && c->writable && protect(w, l, page, 1, true))
 		return true;
+	if (gpa == l->gpa[page] && c->executable) {
+		set_bit(l->executable, page, true);
+		return protect(w, l, page, 1, false);
+	}
 	if (bit(l->mapped, page))
 		unmap(w, l, page, 1);
 	return false;
 }
 
-static bool fill(struct windows *w, struct window_leaf *l, const struct upper *u, unsigned page, bool write)
+static bool serves(const struct window_leaf *l, unsigned page, enum window_access access)
+{
+	if (access == WINDOW_READ)
+		return bit(l->mapped, page);
+	return bit(access == WINDOW_WRITE ? l->writable : l->executable, page);
+}
+
+static bool fill(struct windows *w, struct window_leaf *l, const struct upper *u, unsigned page, enum window_access access)
 {
 	const volatile u64 *table = l->large ? NULL : entry_at(w->cpu, l->table);
 	u64 gpa = l->gpa[page];
@@ -580,19 +643,65 @@ static bool fill(struct windows *w, struct window_leaf *l, const struct upper *u
 
 	if (!l->large && !table)
 		return false;
-	if (bit(l->mapped, page) && (!write || bit(l->writable, page)))
+	if (serves(l, page, access))
 		return true;
 	if (!consider(w, l, page, entry_of(l, u, table, page), &c))
 		c = (struct candidate){ 0 };
 	if (bit(l->mapped, page) && upgrade(w, l, page, gpa, &c))
-		return true;
-	if (!c.host || (write && !c.writable))
+		return serves(l, page, access);
+	if (!c.host || (access == WINDOW_WRITE && !c.writable) || (access == WINDOW_EXECUTE && !c.executable))
 		return false;
 	below = run(w, l, u, table, page, -1, &c);
-	return map(w, l, page - below, below + 1 + run(w, l, u, table, page, 1, &c), c.writable);
+	return map(w, l, page - below, below + 1 + run(w, l, u, table, page, 1, &c), &c);
 }
 
-bool window_map_page(struct windows *w, unsigned space, u64 gva, bool write)
+#define AHEAD_PAGES 8192u
+
+/* One level of the page tables: entries of `table`, the first of which stands for gva. */
+static void map_below(struct windows *w, unsigned space, u64 table, unsigned level, u64 gva, unsigned *left)
+{
+	const volatile u64 *entries = entry_at(w->cpu, table);
+	u64 step = 1ull << (12 + 9 * (level - 1));
+
+	for (unsigned i = 0; entries && i < 512 && *left && !w->broken; i++, gva += step) {
+		u64 entry = entries[i];
+
+		if (gva >> 47 || !usable(w->cpu, entry) || !(entry & PTE_U))
+			continue;
+		if (level > 2 && !(entry & PTE_PS)) {
+			map_below(w, space, entry & PTE_ADDR, level - 1, gva, left);
+		} else if (level == 2 && !(entry & PTE_PS)) {
+			map_below(w, space, entry & PTE_ADDR, 1, gva, left);
+		} else if (level <= 2) {
+			window_map_page(w, space, gva, WINDOW_READ);
+			--*left;
+		}
+	}
+}
+
+void window_map_ahead(struct windows *w, unsigned space)
+{
+	unsigned left = AHEAD_PAGES;
+
+	if (in_long_mode(w->cpu) && !(w->cpu->cr4 & X86_CR4_LA57))
+		map_below(w, space, w->cpu->cr3 & PTE_ADDR, 4, 0, &left);
+}
+
+bool window_executes(struct windows *w, unsigned space, u64 gva)
+{
+	const struct window_leaf *l = find_leaf(w, space, gva);
+
+	return l && bit(l->executable, gva / PAGE_SIZE % LEAF_PAGES);
+}
+
+bool window_guest_maps(struct windows *w, u64 gva)
+{
+	struct upper u;
+
+	return walk_upper(w->cpu, gva, &u);
+}
+
+bool window_map_page(struct windows *w, unsigned space, u64 gva, enum window_access access)
 {
 	struct window_leaf *l;
 	struct upper u;
@@ -606,5 +715,5 @@ bool window_map_page(struct windows *w, unsigned space, u64 gva, bool write)
 	}
 	if (!l)
 		l = new_leaf(w, space, gva, &u);
-	return l && !w->broken && fill(w, l, &u, gva / PAGE_SIZE % LEAF_PAGES, write) && !w->broken;
+	return l && !w->broken && fill(w, l, &u, gva / PAGE_SIZE % LEAF_PAGES, access) && !w->broken;
 }

@@ -5,6 +5,7 @@
 
 #include "engine/soft/soft.h"
 #include "host/user/fault.h"
+#include "host/user/twin.h"
 
 #define WINDOW_SIZE (1ull << 32)
 #define WINDOW_STRIDE (2 * WINDOW_SIZE)
@@ -22,12 +23,15 @@ struct window_leaf {
 	u64 base;		/* linear address */
 	u64 table;		/* guest-physical address of the page table, or of the large page */
 	u64 above;		/* rights that the levels above it leave; of a large page: its own among them */
+	bool nx;		/* a level above it forbids execution */
 	bool large;
+	bool twin;		/* mapped in the space's twin, at these very addresses; else in the window */
 	u8 space, window;
 	u16 next;		/* of the space's */
 	u16 next_hash;
 	u32 vmas;		/* host mappings that it may have come to */
 	u64 mapped[LEAF_PAGES / 64], writable[LEAF_PAGES / 64];
+	u64 executable[LEAF_PAGES / 64]; /* of those in twins that are not writable */
 	u64 gpa[LEAF_PAGES], host[LEAF_PAGES];
 };
 
@@ -55,6 +59,11 @@ struct window_space {
 	int credit;		/* in pages: what it may cost to compare and to map again */
 	u64 used;		/* windows.moves when it was left */
 	u16 leaves;		/* the first */
+	bool direct;		/* its user code is to run in its twin; then it is not hot */
+	struct host_twin *twin;
+	u32 stops;		/* times that it has left the twin for something it did, since the last tick */
+	u32 rests;		/* times that this was too often lately */
+	u32 wait;		/* calm ticks before it is tried again */
 };
 
 struct windows {
@@ -64,6 +73,11 @@ struct windows {
 	u64 arena;
 	bool always;		/* all user code runs through windows */
 	bool ask;		/* all memory that can be mapped twice may be */
+	bool no_twins;		/* the host does not let us have any, or nobody wants them */
+	bool direct_always;	/* all spaces run directly that can */
+	u64 missed;		/* where the twin has faulted last; 0: nowhere */
+	u8 xstate[4096] __attribute__((aligned(64)));
+	int file;		/* that the guest's memory is a mapping of; -1: none */
 	bool broken;		/* the host has failed us: all is left as it is, and the table leads nowhere */
 	bool fill_ahead;	/* the current space has just become hot */
 	u32 vmas_max;
@@ -97,7 +111,16 @@ void window_lead(struct windows *w, unsigned n);
 void window_break(struct windows *w);
 
 /* window_map.c. The page at gva; false: it cannot be had. */
-bool window_map_page(struct windows *w, unsigned space, u64 gva, bool write);
+enum window_access { WINDOW_READ, WINDOW_WRITE, WINDOW_EXECUTE };
+bool window_map_page(struct windows *w, unsigned space, u64 gva, enum window_access access);
+/* Whatever the space's page tables have of user pages in use, up to a bound. */
+void window_map_ahead(struct windows *w, unsigned space);
+/* Whether the page at gva is mapped, and executable. */
+bool window_executes(struct windows *w, unsigned space, u64 gva);
+/* Whether the guest's page tables lead to a page at gva. */
+bool window_guest_maps(struct windows *w, u64 gva);
+/* window.c: what is in doubt is right, as far as an access made just now can tell. */
+void window_settle(struct windows *w);
 /* Compares with the guest's page tables: all that is mapped of the space; what is in the area of LEAF_SIZE around gva. */
 void window_check_space(struct windows *w, unsigned space);
 void window_check_area(struct windows *w, unsigned space, u64 gva);

@@ -75,10 +75,10 @@ PUBLIC void anykvm_interrupt(void)
 	host_run_interrupt();
 }
 
-PUBLIC int anykvm_alias_memory(void *start, size_t size)
+PUBLIC int anykvm_alias_memory(void *start, size_t size, int memfd)
 {
 	if (size)
-		return (int)to_errno(host_alias_allow((u64)start, size));
+		return (int)to_errno(host_alias_allow((u64)start, size, memfd));
 	host_alias_forget((u64)start);
 	return 0;
 }

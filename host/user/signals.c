@@ -91,6 +91,7 @@
 #include "host/user/process.h"
 #include "host/user/signals.h"
 #include "host/user/sys.h"
+#include "host/user/twin.h"
 
 #define SA_RESTORER 0x04000000ull
 /* What the kernel is told of the program's flags; the others entry() carries out. */
@@ -417,6 +418,7 @@ static void interrupt_run(struct host_thread *t)
 	if (t->stop) {
 		atomic_or(t->stop, t->stop_bit);
 		host_wake(t->stop);
+		host_twin_interrupt();
 	}
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Windows (engine/soft/window.c): user code that reaches memory through them sees what the architecture says that it sees
- * after each way of changing or invalidating a translation, and after the VMM has changed slots or logs dirty pages. The guest
+ * Windows (engine/soft/window.c) and direct execution (direct.c): user code that reaches memory through the one or in the other
+ * sees what the architecture says that it sees after each way of changing or invalidating a translation, and after the VMM has changed slots or logs dirty pages. The guest
  * is a supervisor that changes page tables and lets user code look: each look leaves a letter. "f" is #PF, "g" #GP.
  */
 #define _GNU_SOURCE
@@ -38,6 +38,7 @@
 #define ROOM_EDGE 0x600000u
 #define PAGE "0x40000000" /* maps A or B by a page, or 2 MiB of either */
 
+static bool direct; /* whether user code is to run directly */
 static int kvm, vm, vcpu, shared_size;
 static struct kvm_run *shared;
 static uint8_t *ram;
@@ -94,26 +95,30 @@ static void set_system(int fd)
 {
 	struct kvm_segment code = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1, .g = 1, .l = 1 };
 	struct kvm_segment data = { .limit = ~0u, .selector = 16, .type = 3, .present = 1, .s = 1, .g = 1, .db = 1 };
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1 };
 	struct kvm_sregs s;
+	unsigned high;
 
+	__cpuid_count(13, 0, xcrs.xcrs[0].value, high, high, high);
 	word(GDT + 8, 0x00af9b000000ffff);
 	word(GDT + 16, 0x00cf93000000ffff);
-	word(GDT + 24, 0x00cff3000000ffff);
-	word(GDT + 32, 0x00affb000000ffff);
+	word(GDT + 40, 0x00cff3000000ffff); /* Linux's selectors: direct execution wants them */
+	word(GDT + 48, 0x00affb000000ffff);
 	word(TSS + 4, STACK - 0x1000);
 	api(fd, KVM_GET_SREGS, &s);
 	s.cs = code;
 	s.ds = s.es = s.fs = s.gs = s.ss = data;
 	s.gdt.base = GDT;
-	s.gdt.limit = 39;
+	s.gdt.limit = 55;
 	s.idt.base = IDT;
 	s.idt.limit = 0xfff;
-	s.tr = (struct kvm_segment){ .base = TSS, .limit = 103, .selector = 40, .type = 11, .present = 1 };
+	s.tr = (struct kvm_segment){ .base = TSS, .limit = 103, .selector = 56, .type = 11, .present = 1 };
 	s.cr0 = 0x80010033;
 	s.cr3 = TABLES;
-	s.cr4 = 0x206a0; /* PAE, PGE, PCIDE */
+	s.cr4 = 0x706a0; /* PAE, PGE, OSFXSR, OSXMMEXCPT, FSGSBASE, PCIDE, OSXSAVE */
 	s.efer = 0x500;
 	api(fd, KVM_SET_SREGS, &s);
+	api(fd, KVM_SET_XCRS, &xcrs);
 }
 
 static void set_cpuid(int fd)
@@ -137,28 +142,39 @@ __asm__(".pushsection .rodata\n"
 	"mov $'g', %al; jmp 1f; .balign 16\n"
 	"1: mov $0x2f000, %esp; jmp *%r15; .balign 16\n"
 	/* 0x30: to user code */
-	"mov $0x30000, %esp; pushq $27; pushq $0x28000; pushq $2; pushq $35; push %r13; iretq; .balign 16\n"
+	"mov $0x30000, %esp; pushq $0x2b; pushq $0x28000; pushq $0x202; pushq $0x33; push %r13; iretq; .balign 16\n"
 	".org common + 0x1000\n" /* user code: each at 32 bytes */
-	"mov (%r12), %al; int $0x80; .balign 32\n"
-	"movb %bl, (%r12); mov $'w', %al; int $0x80; .balign 32\n"
-	"mov (%r12), %rax; int $0x80; .balign 32\n"
-	"lock incb (%r12); mov (%r12), %al; int $0x80; .balign 32\n"
-	"mov 0x7fffffff(%r12), %al; int $0x80; .balign 32\n"
-	"mov -0x80000000(%r12), %al; int $0x80; .balign 32\n"
-	"mov %r12, %rsp; push %rbx; mov (%rsp), %al; int $0x80; .balign 32\n"
-	"xor %ecx, %ecx; xor %edx, %edx; mov %ebx, %eax; wrpkru; mov (%r12), %al; int $0x80; .balign 32\n"
+	"mov (%r12), %al; int $0x81; .balign 32\n"
+	"movb %bl, (%r12); mov $'w', %al; int $0x81; .balign 32\n"
+	"mov (%r12), %rax; int $0x81; .balign 32\n"
+	"lock incb (%r12); mov (%r12), %al; int $0x81; .balign 32\n"
+	"mov 0x7fffffff(%r12), %al; int $0x81; .balign 32\n"
+	"mov -0x80000000(%r12), %al; int $0x81; .balign 32\n"
+	"mov %r12, %rsp; push %rbx; mov (%rsp), %al; int $0x81; .balign 32\n"
+	"xor %ecx, %ecx; xor %edx, %edx; mov %ebx, %eax; wrpkru; mov (%r12), %al; int $0x81; .balign 32\n"
 	"xor %ebx, %ebx\n" /* 8: with the other processor, in turn */
 	"1: inc %ebx; mov %bl, (%r12); mov %ebx, 0x32000; 2: pause; cmp %ebx, 0x32008; jne 2b\n"
-	"cmp $200, %ebx; jne 1b; int $0x80\n"
+	"cmp $200, %ebx; jne 1b; int $0x81\n"
 	"common_end:\n"
 	".popsection");
 
 static uint8_t *map_ram(void)
 {
-	uint8_t *p = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fd = memfd_create("ram", MFD_CLOEXEC);
+	uint8_t *p;
 
+	assert_int_equal(ftruncate(fd, RAM_SIZE), 0);
+	p = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	assert_true(p != MAP_FAILED);
+	assert_int_equal(anykvm_alias_memory(p, RAM_SIZE, fd), 0);
+	close(fd);
 	return p;
+}
+
+static void unmap_ram(uint8_t *p)
+{
+	anykvm_alias_memory(p, 0, -1);
+	munmap(p, RAM_SIZE);
 }
 
 static void set_slot(uint8_t *memory, unsigned flags)
@@ -173,7 +189,8 @@ static int setup(void **state)
 {
 	(void)state;
 	setenv("ANYKVM_SOFT", "jit", 1);
-	setenv("ANYKVM_WINDOWS", "force", 1);
+	setenv("ANYKVM_WINDOWS", direct ? "auto" : "force", 1);
+	setenv("ANYKVM_DIRECT", direct ? "force" : "off", 1);
 	kvm = anykvm_open();
 	vm = anykvm_ioctl(kvm, KVM_CREATE_VM, 0);
 	ram = map_ram();
@@ -190,7 +207,7 @@ static int setup(void **state)
 	memcpy(ram + COMMON, common, (size_t)(common_end - common));
 	gate(13, COMMON + 0x10);
 	gate(14, COMMON);
-	gate(0x80, COMMON + 0x20);
+	gate(0x81, COMMON + 0x20);
 	set_system(vcpu);
 	return 0;
 }
@@ -202,7 +219,7 @@ static int teardown(void **state)
 	anykvm_close(vcpu);
 	anykvm_close(vm);
 	anykvm_close(kvm);
-	munmap(ram, RAM_SIZE);
+	unmap_ram(ram);
 	return 0;
 }
 
@@ -287,6 +304,7 @@ static void run(const uint8_t *code, const uint8_t *end, const char *expected)
 		(void)state; \
 		run(code_##name, code_##name##_end, expected); \
 		assert_int_not_equal(counter("window_pages"), 0); \
+		assert_true(direct == (counter("direct_runs") != 0)); \
 	}
 
 /* Each starts with A in the page, looked at. */
@@ -378,7 +396,7 @@ static void slot_replaced(void **state)
 	memset(old, 0, RAM_SIZE);
 	mprotect(old, RAM_SIZE, PROT_NONE);
 	run(code_just_read, code_just_read_end, "nn");
-	munmap(old, RAM_SIZE);
+	unmap_ram(old);
 }
 
 static bool logged(unsigned where)
@@ -482,8 +500,12 @@ int main(void)
 		TEST(pkru), TEST(code_of_another),
 	};
 
+	int failed;
+
 	anykvm_close(anykvm_open());
 	sigaction(SIGSEGV, NULL, &engines_handler);
 	alarm(600);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	failed = cmocka_run_group_tests_name("windows", tests, NULL, NULL);
+	direct = true;
+	return failed + cmocka_run_group_tests_name("direct", tests, NULL, NULL);
 }

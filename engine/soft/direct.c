@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Direct execution: user code of address spaces that compute runs as it is, on the host's processor.
+ *
+ * Where. In a twin (host/user/twin.h): a process that has no memory but pages of the guest, at the guest's own addresses and
+ * with the rights that the guest's page tables give to user code. What maps them is window_map.c: the rules are those of
+ * windows. So the host's MMU checks every access, no instruction needs to be changed, and nothing but the guest's own memory
+ * can be reached; system calls go to us. Whatever else happens there - a page that is not mapped, an exception, a system call,
+ * an interrupt for the guest - stops the twin, and its registers become the guest's again. The instruction at which it stands
+ * is then executed by its handler, which does all that it may come to, as ever; the page is mapped; the twin goes on.
+ *
+ * What. 64-bit code at CPL 3 of a guest whose user mode looks like the host's: its code and stack selectors, all of the host's
+ * XCR0 enabled, RDFSBASE and the like allowed, no protection keys, no breakpoints or single steps. RDTSC faults there. What
+ * does not fault but should tell of the guest - CPUID, RDPID, XGETBV, LSL, SGDT and so on, and INT 80h - must not be executed directly:
+ * pages are looked through for these when they are mapped for execution, and a page that has one is not mapped so; its code is
+ * executed by handlers. Nothing is both writable and executable there, so the guest cannot change code behind our back, unless
+ * it writes through another mapping of the page: such code is looked at when its mapping changes.
+ *
+ * When. To enter and to leave costs some 20 microseconds, so spaces run directly when interrupts hit their user code again and
+ * again and little else happens: window_tick() counts. Two pages of the twin's addresses are ours (host_twin_private); where
+ * the guest has anything near them, the space does not run directly.
+ */
+#include "engine/soft/direct.h"
+#include "engine/soft/window.h"
+#include "engine/soft/window_map.h"
+#include "host/user/alias.h"
+#include "x86/fpu.h"
+#include "x86/insn.h"
+#include "x86/opcodes.h"
+#include "x86/system.h"
+
+#define USER_CS 0x33
+#define USER_SS 0x2b
+#define USER_CS32 0x23
+#define USER_END 0x7ffffffff000ull
+#define XSTATE_MAX 4096u
+/* Between two ticks, 4 ms as a rule: more than so many stops cost more than what is gained; so few are none. */
+#define STOPS_MOST 50u
+#define STOPS_FEW 10u
+#define MOST_RESTS 6u
+#define DR6_BS BIT64(14)
+
+/* ---- what may run --------------------------------------------------------------------------------------------------- */
+
+static bool selector_fits(const struct x86_cpu *cpu, unsigned sreg)
+{
+	u16 selector = cpu->seg[sreg].selector;
+
+	return selector == 0 || selector == USER_SS;
+}
+
+static bool segments_fit(const struct x86_cpu *cpu)
+{
+	return cpu->seg[X86_CS].selector == USER_CS && cpu->seg[X86_SS].selector == USER_SS && selector_fits(cpu, X86_DS) &&
+	       selector_fits(cpu, X86_ES) && selector_fits(cpu, X86_FS) && selector_fits(cpu, X86_GS) &&
+	       cpu->seg[X86_FS].base < USER_END && cpu->seg[X86_GS].base < USER_END;
+}
+
+static bool processor_fits(const struct x86_cpu *cpu)
+{
+	return cpu->code_bits == 64 && !(cpu->cr0 & (X86_CR0_EM | X86_CR0_TS)) && (cpu->cr0 & X86_CR0_NE) &&
+	       (cpu->cr4 & X86_CR4_FSGSBASE) && (cpu->cr4 & X86_CR4_OSFXSR) && (cpu->cr4 & X86_CR4_OSXSAVE) &&
+	       (cpu->cr4 & X86_CR4_OSXMMEXCPT) && !(cpu->cr4 & X86_CR4_PKE) && cpu->xcr0 == x86_fpu_host.live &&
+	       !cpu->smm && !cpu->align_check;
+}
+
+static bool fits(const struct x86_cpu *cpu)
+{
+	const u32 free = X86_DF | X86_AC | X86_RF | X86_NT;
+
+	return (cpu->rflags & ~free) == (X86_IF | X86_FLAGS_FIXED) && segments_fit(cpu) && processor_fits(cpu);
+}
+
+/*
+ * The second byte of what tells of the processor: SLDT, STR, VERR; SGDT, SIDT, SMSW, XGETBV; LAR; LSL; CPUID; RDPID. But 0F 00
+ * 00 is what small numbers look like; as SLDT it gives 0 on the host as in the guest.
+ */
+static bool suspicious(const u8 *p)
+{
+	if (p[0] == 0xcd)
+		return p[1] == 0x80;
+	return p[0] == 0x0f && ((p[1] <= 0x03 && (p[1] | p[2])) || p[1] == 0xa2 || (p[1] == 0xc7 && (p[2] & 0xf8) == 0xf8));
+}
+
+static bool tells(const struct x86_insn *insn)
+{
+	switch (insn->op) {
+	case X86_OP_CPUID:
+	case X86_OP_XGETBV:
+	case X86_OP_RDPID:
+	case X86_OP_RDPKRU:
+	case X86_OP_SGDT:
+	case X86_OP_SIDT:
+	case X86_OP_SMSW:
+	case X86_OP_SLDT:
+	case X86_OP_STR:
+	case X86_OP_LAR:
+	case X86_OP_LSL:
+	case X86_OP_VERR:
+	case X86_OP_VERW:
+		return true;
+	case X86_OP_INT: /* of INT 80h, the host's kernel keeps half of RAX */
+		return insn->imm == 0x80;
+	default:
+		return false;
+	}
+}
+
+/* The instruction that the byte at offset i of the page belongs to, as seen by somebody who begins at `from`, does. */
+static bool tells_from(const u8 *page, unsigned from, unsigned i)
+{
+	struct x86_insn insn;
+
+	while (from <= i) {
+		unsigned left = PAGE_SIZE - from;
+
+		if (x86_decode(&insn, page + from, left < X86_MAX_INSN_LEN ? left : X86_MAX_INSN_LEN, 64) != X86_DECODE_OK)
+			return false; /* out of step */
+		if (from + insn.len > i)
+			return tells(&insn);
+		from += insn.len;
+	}
+	return false;
+}
+
+/*
+ * Most of what looks so is within other instructions. Where instructions begin is not known, but who begins anywhere soon
+ * is in step: two of three decide.
+ */
+static bool is_telling(const u8 *page, unsigned i)
+{
+	static const u8 before[] = { 64, 57, 51 };
+	unsigned votes = 0;
+
+	for (unsigned n = 0; n < ARRAY_SIZE(before); n++)
+		votes += tells_from(page, i > before[n] ? i - before[n] : n, i);
+	return votes >= 2;
+}
+
+bool direct_harmless(u64 host)
+{
+	const u8 *p = (const u8 *)host;
+
+	for (unsigned i = 0; i < PAGE_SIZE - 2; i++) {
+		if (unlikely(p[i] == 0x0f || p[i] == 0xcd) && suspicious(p + i) && is_telling(p, i))
+			return false;
+	}
+	return true;
+}
+
+/* ---- registers ------------------------------------------------------------------------------------------------------ */
+
+static void give(struct x86_cpu *cpu, struct host_twin_state *s)
+{
+	for (unsigned i = 0; i < HOST_GPRS; i++)
+		s->gpr[i] = cpu->regs[i];
+	s->rip = x86_rip(cpu);
+	s->rflags = x86_get_rflags(cpu);
+	s->fs_base = cpu->seg[X86_FS].base;
+	s->gs_base = cpu->seg[X86_GS].base;
+	s->cs = cpu->seg[X86_CS].selector;
+	s->ss = cpu->seg[X86_SS].selector;
+	s->ds = cpu->seg[X86_DS].selector;
+	s->es = cpu->seg[X86_ES].selector;
+	s->fs = cpu->seg[X86_FS].selector;
+	s->gs = cpu->seg[X86_GS].selector;
+}
+
+static void take_base(struct x86_cpu *cpu, unsigned sreg, u64 base)
+{
+	cpu->seg[sreg].base = base;
+	cpu->seg_base[sreg] = base;
+}
+
+/* The twin has loaded segment registers by the host's table; what the guest's has is loaded now, if it has it. */
+static void take_selectors(struct x86_cpu *cpu, const struct host_twin_state *s)
+{
+	const u16 now[] = { [X86_ES] = s->es, [X86_CS] = s->cs, [X86_SS] = s->ss, [X86_DS] = s->ds, [X86_FS] = s->fs, [X86_GS] = s->gs };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(now); i++) {
+		if (i != X86_CS && now[i] != cpu->seg[i].selector)
+			x86_load_sreg(cpu, i, now[i]);
+	}
+	if (s->cs != cpu->seg[X86_CS].selector)
+		x86_far_jmp(cpu, s->cs, s->rip, 4, s->rip);
+}
+
+static void take(struct x86_cpu *cpu, const struct host_twin_state *s)
+{
+	for (unsigned i = 0; i < HOST_GPRS; i++)
+		cpu->regs[i] = s->gpr[i];
+	cpu->regs[X86_REG_RIP] = s->rip;
+	x86_set_rflags(cpu, (s->rflags & ~(u64)X86_RF) | X86_IF);
+	take_selectors(cpu, s);
+	take_base(cpu, X86_FS, s->fs_base);
+	take_base(cpu, X86_GS, s->gs_base);
+	if (cpu->rflags & X86_AC)
+		x86_mode_update(cpu);
+}
+
+/* ---- running -------------------------------------------------------------------------------------------------------- */
+
+static struct window_space *current(struct windows *w)
+{
+	return &w->space[w->cpu->tlb_context];
+}
+
+/* It is there, and has what it should. */
+static bool twin_ready(struct windows *w, struct window_space *s)
+{
+	u64 own, size;
+
+	if (!s->twin)
+		s->twin = host_twin_create(&w->soft->gate, w->file);
+	if (!s->twin || host_twin_xstate_size(s->twin) > XSTATE_MAX) {
+		w->no_twins = true;
+		return false;
+	}
+	own = host_twin_private(s->twin, &size);
+	return !window_guest_maps(w, own) && !window_guest_maps(w, own + size - 1);
+}
+
+/* The page that the last fault was for: it can be read already if it was a write. */
+static void map_missed(struct windows *w, u64 gva)
+{
+	unsigned space = w->cpu->tlb_context;
+
+	if (gva >> 32 >= WINDOW_AREAS || window_executes(w, space, gva))
+		return;
+	if (window_maps(w, space, gva))
+		window_map_page(w, space, gva, WINDOW_WRITE);
+	else
+		window_map_page(w, space, gva, WINDOW_READ);
+}
+
+static bool prepare(struct windows *w, struct window_space *s)
+{
+	struct soft_vcpu *soft = w->soft;
+
+	if (!s->open)
+		window_settle(w);
+	if (w->fill_ahead)
+		window_map_ahead(w, w->cpu->tlb_context);
+	w->fill_ahead = false;
+	if (soft->awaited)
+		map_missed(w, soft->awaited);
+	if (w->missed)
+		map_missed(w, w->missed);
+	soft->awaited = w->missed = 0;
+	if (w->broken || !s->twin)
+		return false;
+	return window_executes(w, w->cpu->tlb_context, x86_rip(w->cpu)) ||
+	       window_map_page(w, w->cpu->tlb_context, x86_rip(w->cpu), WINDOW_EXECUTE);
+}
+
+static enum direct_next understand(struct windows *w, enum host_twin_stop why)
+{
+	struct x86_cpu *cpu = w->cpu;
+	struct vcpu_stat *stat = w->soft->stat;
+
+	switch (why) {
+	case HOST_TWIN_SYSCALL:
+		cpu->regs[X86_REG_RIP] -= 2;
+		stat->direct_syscalls++;
+		break;
+	case HOST_TWIN_FAULT:
+		stat->direct_faults++;
+		break;
+	case HOST_TWIN_STEPPED:
+		cpu->pending_dr6 |= DR6_BS;
+		atomic_or(&cpu->stop, X86_STOP_CODE);
+		return DIRECT_LOOK;
+	case HOST_TWIN_GONE:
+		return DIRECT_LOST;
+	case HOST_TWIN_REFUSED:
+		w->no_twins = true;
+		direct_end(w);
+		return DIRECT_LOOK;
+	case HOST_TWIN_KICKED:
+		return DIRECT_LOOK;
+	}
+	current(w)->stops++;
+	return DIRECT_STEP;
+}
+
+static enum direct_next go(struct windows *w, struct window_space *s)
+{
+	struct host_twin_state state = { .xstate = w->xstate };
+	struct x86_cpu *cpu = w->cpu;
+	enum host_twin_stop why;
+
+	x86_fpu_leave(cpu);
+	x86_fpu_get_xsave(cpu, w->xstate, XSTATE_MAX);
+	give(cpu, &state);
+	why = host_twin_run(s->twin, &state, &cpu->stop, &w->missed);
+	if (why != HOST_TWIN_REFUSED && why != HOST_TWIN_GONE) {
+		take(cpu, &state);
+		x86_fpu_set_xsave(cpu, w->xstate, XSTATE_MAX);
+	}
+	x86_fpu_enter(cpu);
+	w->soft->stat->direct_runs++;
+	return understand(w, why);
+}
+
+enum direct_next direct_run(struct vcpu *vcpu)
+{
+	struct soft_vcpu *soft = vcpu->engine;
+	struct windows *w = soft->windows;
+	struct window_space *s = current(w);
+
+	if (!fits(&vcpu->cpu))
+		return DIRECT_CRAWL;
+	if (!twin_ready(w, s)) {
+		direct_end(w);
+		return DIRECT_LOOK;
+	}
+	if (!prepare(w, s)) {
+		soft->stat->direct_crawls++;
+		s->stops += !(soft->stat->direct_crawls & 15);
+		return DIRECT_CRAWL;
+	}
+	if (!host_twin_settle(s->twin)) {
+		direct_end(w);
+		return DIRECT_LOOK;
+	}
+	return go(w, s);
+}
+
+void direct_kick(struct vcpu *vcpu)
+{
+	host_twin_kick(&((struct soft_vcpu *)vcpu->engine)->gate);
+}
+
+/* ---- begin and end -------------------------------------------------------------------------------------------------- */
+
+bool direct_begin(struct windows *w)
+{
+	struct window_space *s = current(w);
+
+	if (w->no_twins || s->wait || !fits(w->cpu))
+		return false;
+	if (!s->twin && s->leaves)
+		window_purge(w, w->cpu->tlb_context);
+	if (!twin_ready(w, s))
+		return false;
+	w->fill_ahead = true;
+	s->direct = w->soft->direct = true;
+	s->stops = 0;
+	w->soft->stat->direct_begun++;
+	return true;
+}
+
+/* The twin stays, and what is mapped there. */
+void direct_rest(struct windows *w)
+{
+	struct window_space *s = current(w);
+
+	s->open = false;
+	s->direct = w->soft->direct = false;
+	s->wait = 1u << s->rests;
+	s->rests += s->rests < MOST_RESTS;
+	w->soft->stat->direct_ended++;
+}
+
+void direct_end(struct windows *w)
+{
+	direct_rest(w);
+	window_purge(w, w->cpu->tlb_context);
+}
+
+void direct_tick(struct windows *w)
+{
+	struct window_space *s = current(w);
+
+	if (s->stops > STOPS_MOST && !w->direct_always)
+		direct_rest(w);
+	else if (s->rests && s->stops < STOPS_FEW)
+		s->rests--;
+	s->stops = 0;
+}

@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Processes that have nothing but the memory they are given.
+ *
+ * How one is made. A memfd holds a program of one page of code and some of orders. A child that shares our memory for a moment
+ * (so that nothing is copied) says that we trace it and executes the program. Then it carries out its first orders: unmap all
+ * but the program itself - stack, vDSO -, close all files but the one that memory will come from, open all signals, and let
+ * RDTSC fault. From then on it runs foreign code under PTRACE_SYSEMU, which gives its system calls to us instead of the kernel.
+ *
+ * Orders are system calls: the code at `orders` in the child makes them one after another and ends with INT3. The child can
+ * read its orders, not write them; between them and the kernel there are just registers, which nobody else can reach, as a
+ * twin has one thread. What it could do with our code page - SYSCALL, INT3 - it can do anywhere.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+
+#include "host/user/process.h"
+#include "host/user/signals.h"
+#include "host/user/twin.h"
+
+#ifndef PTRACE_SYSEMU
+#define PTRACE_SYSEMU 31
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010u /* Linux 6.3 */
+#endif
+
+#define PAGE 4096ul
+#define ORDER_PAGES 4ul
+#define PROGRAM_SIZE ((1 + ORDER_PAGES) * PAGE)
+#define USER_END 0x7ffffffff000ul
+#define FILE_NUMBER 3 /* of the twin's only file */
+#define KICK SIGURG
+
+struct order {
+	s64 nr; /* the system call's; -1: the end */
+	u64 arg[6];
+};
+#define ORDERS ((unsigned)(ORDER_PAGES * PAGE / sizeof(struct order)) - 2) /* the last place holds a signal mask */
+
+struct host_twin {
+	struct host_twin_gate *gate;
+	int pid;
+	bool broken;
+	u64 base;	/* of the program in the child */
+	u8 *program;	/* the same here */
+	struct order *orders;
+	unsigned nr;
+	unsigned xstate_size;
+	unsigned cpu;	/* + 1; 0: any */
+};
+
+static HOST_PER_THREAD struct host_twin_gate *current_gate;
+
+/* In the child; RBX: the first order. */
+__asm__(".pushsection .rodata\n"
+	"twin_code:\n"
+	"1:	mov (%rbx), %rax\n"
+	"	cmp $-1, %rax\n"
+	"	je 2f\n"
+	"	mov 8(%rbx), %rdi\n"
+	"	mov 16(%rbx), %rsi\n"
+	"	mov 24(%rbx), %rdx\n"
+	"	mov 32(%rbx), %r10\n"
+	"	mov 40(%rbx), %r8\n"
+	"	mov 48(%rbx), %r9\n"
+	"	syscall\n"
+	"	cmp $-4096, %rax\n"
+	"	ja 2f\n"
+	"	add $56, %rbx\n"
+	"	jmp 1b\n"
+	"2:	int3\n"
+	"twin_code_end:\n"
+	".popsection\n");
+extern const u8 twin_code[] __attribute__((visibility("hidden")));
+extern const u8 twin_code_end[] __attribute__((visibility("hidden")));
+#define CODE_OFFSET 0x200ul
+
+_Static_assert(sizeof(struct order) == 56, "twin_code knows");
+
+static void copy(void *to, const void *from, size_t n)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+}
+
+static long trace(struct host_twin *t, long request, u64 addr, void *data)
+{
+	return sys_call4(SYS_ptrace, request, t->pid, (long)addr, (long)data);
+}
+
+/* ---- orders ----------------------------------------------------------------------------------------------------- */
+
+static void order(struct host_twin *t, long nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
+{
+	if (t->nr == ORDERS)
+		host_twin_settle(t);
+	if (t->broken)
+		return;
+	t->orders[t->nr++] = (struct order){ nr, { a, b, c, d, e, f } };
+}
+
+void host_twin_map(struct host_twin *t, u64 at, u64 size, int prot, u64 offset)
+{
+	order(t, SYS_mmap, at, size, (u64)prot, MAP_SHARED | MAP_FIXED | MAP_POPULATE, FILE_NUMBER, offset);
+}
+
+void host_twin_protect(struct host_twin *t, u64 at, u64 size, int prot)
+{
+	order(t, SYS_mprotect, at, size, (u64)prot, 0, 0, 0);
+}
+
+void host_twin_unmap(struct host_twin *t, u64 at, u64 size)
+{
+	order(t, SYS_munmap, at, size, 0, 0, 0, 0);
+}
+
+/* Its wait status once it has stopped; -1: it never will. */
+static int wait_for(struct host_twin *t)
+{
+	int status = 0;
+	long r;
+
+	do
+		r = sys_call4(SYS_wait4, t->pid, (long)&status, __WALL, 0);
+	while (r == -EINTR);
+	return r == t->pid && WIFSTOPPED(status) ? status : -1;
+}
+
+static bool carry_out(struct host_twin *t)
+{
+	struct user_regs_struct regs = {
+		.rip = t->base + CODE_OFFSET, .rbx = t->base + PAGE, .orig_rax = (u64)-1, .eflags = 0x202,
+		.cs = 0x33, .ss = 0x2b,
+	};
+	int status = 0;
+
+	if (trace(t, PTRACE_SETREGS, 0, &regs))
+		return false;
+	/* Kicks that come now are of no use: whoever kicks has set the stop word. */
+	do {
+		if (trace(t, PTRACE_CONT, 0, NULL))
+			return false;
+		status = wait_for(t);
+	} while (status >= 0 && WSTOPSIG(status) != SIGTRAP && WSTOPSIG(status) != SIGSEGV);
+	return status >= 0 && !trace(t, PTRACE_GETREGS, 0, &regs) && regs.rbx == t->base + PAGE + t->nr * sizeof(struct order);
+}
+
+bool host_twin_settle(struct host_twin *t)
+{
+	if (t->nr && !t->broken) {
+		t->orders[t->nr].nr = -1;
+		t->broken = !carry_out(t);
+		t->nr = 0;
+	}
+	return !t->broken;
+}
+
+/* ---- life ----------------------------------------------------------------------------------------------------------- */
+
+struct header {
+	Elf64_Ehdr elf;
+	Elf64_Phdr segment[3];
+};
+
+static void write_program(struct host_twin *t)
+{
+	struct header *h = (struct header *)t->program;
+
+	*h = (struct header){
+		.elf = {
+			.e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+			.e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
+			.e_entry = t->base + CODE_OFFSET, .e_phoff = offsetof(struct header, segment),
+			.e_ehsize = sizeof(Elf64_Ehdr), .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 3,
+		},
+		.segment = {
+			{ .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = t->base, .p_filesz = PAGE,
+			  .p_memsz = PAGE, .p_align = PAGE },
+			{ .p_type = PT_LOAD, .p_flags = PF_R, .p_offset = PAGE, .p_vaddr = t->base + PAGE,
+			  .p_filesz = ORDER_PAGES * PAGE, .p_memsz = ORDER_PAGES * PAGE, .p_align = PAGE },
+			{ .p_type = PT_GNU_STACK, .p_flags = PF_R | PF_W },
+		},
+	};
+	copy(t->program + CODE_OFFSET, twin_code, (size_t)(twin_code_end - twin_code));
+	t->orders = (struct order *)(t->program + PAGE);
+}
+
+/* Somewhere between where programs and their libraries usually are. */
+static u64 random_base(void)
+{
+	u64 n;
+
+	host_random(&n, sizeof(n));
+	return 0x100000000000ull + (n & 0x1fffffffull) * PAGE;
+}
+
+/*
+ * A child on our very stack, which it does not touch: it asks to be traced, keeps one file open under FILE_NUMBER, and executes
+ * the program. Returns its number or -errno.
+ */
+static long spawn(int program, int file)
+{
+	static const char empty[1];
+	long flags = CLONE_VM | CLONE_VFORK;
+	register long r8 __asm__("r8") = program;
+	register long r9 __asm__("r9") = file;
+	register const char *r12 __asm__("r12") = empty;
+	long r;
+
+	__asm__ volatile("xor %%esi, %%esi\n\t"
+			 "xor %%edx, %%edx\n\t"
+			 "xor %%r10d, %%r10d\n\t"
+			 "mov %[clone], %%eax\n\t"
+			 "mov %%r8, %%r13\n\t"
+			 "mov %%r9, %%r14\n\t"
+			 "xor %%r8d, %%r8d\n\t"
+			 "syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "mov %[ptrace], %%eax\n\t"
+			 "xor %%edi, %%edi\n\t" /* PTRACE_TRACEME */
+			 "syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 2f\n\t"
+			 "mov %[dup2], %%eax\n\t"
+			 "mov %%r14, %%rdi\n\t"
+			 "mov %[number], %%esi\n\t"
+			 "syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "js 2f\n\t"
+			 "mov %[execveat], %%eax\n\t"
+			 "mov %%r13, %%rdi\n\t"
+			 "mov %%r12, %%rsi\n\t"
+			 "xor %%edx, %%edx\n\t"
+			 "xor %%r10d, %%r10d\n\t"
+			 "mov %[at_empty_path], %%r8d\n\t"
+			 "syscall\n"
+			 "2:	mov %[exit], %%eax\n\t"
+			 "mov $127, %%edi\n\t"
+			 "syscall\n\t"
+			 "ud2\n"
+			 "1:"
+			 : "=a"(r), "+D"(flags), "+r"(r8), "+r"(r9)
+			 : "r"(r12), [clone] "i"(SYS_clone), [ptrace] "i"(SYS_ptrace), [dup2] "i"(SYS_dup2),
+			   [number] "i"(FILE_NUMBER), [execveat] "i"(SYS_execveat), [at_empty_path] "i"(AT_EMPTY_PATH),
+			   [exit] "i"(SYS_exit)
+			 : "rcx", "rdx", "rsi", "r10", "r11", "r13", "r14", "memory");
+	return r;
+}
+
+/* The first orders. */
+static bool strip(struct host_twin *t)
+{
+	u64 mask = t->base + PROGRAM_SIZE - sizeof(u64), end = t->base + PROGRAM_SIZE;
+
+	*(u64 *)(t->program + PROGRAM_SIZE - sizeof(u64)) = 0;
+	order(t, SYS_munmap, 0, t->base, 0, 0, 0, 0);
+	order(t, SYS_munmap, end, USER_END - end, 0, 0, 0, 0);
+	order(t, SYS_close_range, 0, FILE_NUMBER - 1, 0, 0, 0, 0);
+	order(t, SYS_close_range, FILE_NUMBER + 1, ~0u, 0, 0, 0, 0);
+	order(t, SYS_rt_sigprocmask, SIG_SETMASK, mask, 0, sizeof(u64), 0, 0);
+	order(t, SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0, 0);
+	return host_twin_settle(t);
+}
+
+/* It has executed the program, or exited. */
+static bool adopt(struct host_twin *t)
+{
+	u8 image[PAGE]; /* its size alone is of interest */
+	struct iovec io = { image, sizeof(image) };
+
+	if (wait_for(t) < 0)
+		return false;
+	if (trace(t, PTRACE_SETOPTIONS, 0, (void *)(PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD)))
+		return false;
+	if (trace(t, PTRACE_GETREGSET, NT_X86_XSTATE, &io))
+		return false;
+	t->xstate_size = (unsigned)io.iov_len;
+	return strip(t);
+}
+
+static int open_program(struct host_twin *t)
+{
+	int fd = (int)sys_call3(SYS_memfd_create, (long)"anykvm-twin", MFD_CLOEXEC | MFD_EXEC, 0);
+	long p = -1;
+
+	if (fd == -EINVAL)
+		fd = (int)sys_call3(SYS_memfd_create, (long)"anykvm-twin", MFD_CLOEXEC, 0);
+	if (fd < 0)
+		return fd;
+	if (!sys_call3(SYS_ftruncate, fd, PROGRAM_SIZE, 0))
+		p = sys_mmap(NULL, PROGRAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (sys_failed(p)) {
+		sys_close(fd);
+		return -ENOMEM;
+	}
+	t->program = (u8 *)p;
+	return fd;
+}
+
+struct host_twin *host_twin_create(struct host_twin_gate *gate, int file)
+{
+	struct host_twin *t = host_alloc_pages(sizeof(*t));
+	u64 all = HOST_BLOCK_ALL, mask;
+	int program;
+
+	if (!t)
+		return NULL;
+	*t = (struct host_twin){ .gate = gate, .base = random_base() };
+	program = open_program(t);
+	if (program >= 0) {
+		program = host_fd_move_high(program);
+		write_program(t);
+		sys_sigmask(SIG_BLOCK, &all, &mask);
+		t->pid = (int)spawn(program, file);
+		sys_sigmask(SIG_SETMASK, &mask, NULL);
+		sys_close(program);
+	}
+	if (t->pid > 0 && adopt(t))
+		return t;
+	host_twin_destroy(t);
+	return NULL;
+}
+
+void host_twin_destroy(struct host_twin *t)
+{
+	if (t->pid > 0) {
+		sys_call3(SYS_kill, t->pid, SIGKILL, 0);
+		while (sys_call4(SYS_wait4, t->pid, 0, __WALL, 0) == -EINTR)
+			;
+	}
+	if (t->program)
+		sys_munmap(t->program, PROGRAM_SIZE);
+	host_free_pages(t, sizeof(*t));
+}
+
+unsigned host_twin_xstate_size(const struct host_twin *t)
+{
+	return t->xstate_size;
+}
+
+u64 host_twin_private(const struct host_twin *t, u64 *size)
+{
+	*size = PROGRAM_SIZE;
+	return t->base;
+}
+
+/* ---- running ---------------------------------------------------------------------------------------------------------- */
+
+static bool put(struct host_twin *t, const struct host_twin_state *s)
+{
+	const u64 *r = s->gpr;
+	struct iovec io = { s->xstate, t->xstate_size };
+	struct user_regs_struct regs = {
+		.rax = r[HOST_RAX], .rcx = r[HOST_RCX], .rdx = r[HOST_RDX], .rbx = r[HOST_RBX],
+		.rsp = r[HOST_RSP], .rbp = r[HOST_RBP], .rsi = r[HOST_RSI], .rdi = r[HOST_RDI],
+		.r8 = r[HOST_R8],   .r9 = r[HOST_R9],   .r10 = r[HOST_R10], .r11 = r[HOST_R11],
+		.r12 = r[HOST_R12], .r13 = r[HOST_R13], .r14 = r[HOST_R14], .r15 = r[HOST_R15],
+		.rip = s->rip, .eflags = s->rflags, .fs_base = s->fs_base, .gs_base = s->gs_base,
+		.cs = s->cs, .ss = s->ss, .ds = s->ds, .es = s->es, .fs = s->fs, .gs = s->gs,
+		.orig_rax = (u64)-1,
+	};
+
+	return !trace(t, PTRACE_SETREGS, 0, &regs) && !trace(t, PTRACE_SETREGSET, NT_X86_XSTATE, &io);
+}
+
+static bool get(struct host_twin *t, struct host_twin_state *s, bool syscall)
+{
+	struct iovec io = { s->xstate, t->xstate_size };
+	struct user_regs_struct regs;
+
+	if (trace(t, PTRACE_GETREGS, 0, &regs) || trace(t, PTRACE_GETREGSET, NT_X86_XSTATE, &io))
+		return false;
+	s->gpr[HOST_RAX] = syscall ? regs.orig_rax : regs.rax;
+	s->gpr[HOST_RCX] = regs.rcx;
+	s->gpr[HOST_RDX] = regs.rdx;
+	s->gpr[HOST_RBX] = regs.rbx;
+	s->gpr[HOST_RSP] = regs.rsp;
+	s->gpr[HOST_RBP] = regs.rbp;
+	s->gpr[HOST_RSI] = regs.rsi;
+	s->gpr[HOST_RDI] = regs.rdi;
+	s->gpr[HOST_R8] = regs.r8;
+	s->gpr[HOST_R9] = regs.r9;
+	s->gpr[HOST_R10] = regs.r10;
+	s->gpr[HOST_R11] = regs.r11;
+	s->gpr[HOST_R12] = regs.r12;
+	s->gpr[HOST_R13] = regs.r13;
+	s->gpr[HOST_R14] = regs.r14;
+	s->gpr[HOST_R15] = regs.r15;
+	s->rip = regs.rip;
+	s->rflags = regs.eflags;
+	s->fs_base = regs.fs_base;
+	s->gs_base = regs.gs_base;
+	s->cs = (u16)regs.cs;
+	s->ss = (u16)regs.ss;
+	s->ds = (u16)regs.ds;
+	s->es = (u16)regs.es;
+	s->fs = (u16)regs.fs;
+	s->gs = (u16)regs.gs;
+	return true;
+}
+
+static enum host_twin_stop trapped(struct host_twin *t, struct host_twin_state *s)
+{
+	siginfo_t info;
+
+	if (trace(t, PTRACE_GETSIGINFO, 0, &info) || info.si_code <= 0)
+		return HOST_TWIN_KICKED; /* sent by somebody */
+	if (info.si_code == TRAP_TRACE)
+		return HOST_TWIN_STEPPED;
+	s->rip--; /* INT3, INT1 */
+	return HOST_TWIN_FAULT;
+}
+
+static enum host_twin_stop faulted(struct host_twin *t, int sig, u64 *addr)
+{
+	siginfo_t info;
+
+	if (trace(t, PTRACE_GETSIGINFO, 0, &info) || info.si_code <= 0)
+		return HOST_TWIN_KICKED;
+	if ((sig == SIGSEGV || sig == SIGBUS) && info.si_code != SI_KERNEL)
+		*addr = (u64)info.si_addr;
+	return HOST_TWIN_FAULT;
+}
+
+static enum host_twin_stop understand(struct host_twin *t, struct host_twin_state *s, int sig, u64 *addr)
+{
+	switch (sig) {
+	case SIGTRAP | 0x80:
+		return HOST_TWIN_SYSCALL;
+	case SIGTRAP:
+		return trapped(t, s);
+	case SIGSEGV:
+	case SIGBUS:
+	case SIGILL:
+	case SIGFPE:
+		return faulted(t, sig, addr);
+	default:
+		return HOST_TWIN_KICKED;
+	}
+}
+
+/* ---- processors ------------------------------------------------------------------------------------------------------- */
+
+#define CPUS 1024u
+
+struct cpus {
+	u64 bits[CPUS / 64];
+};
+
+static struct cpus taken; /* a: by a thread and its twins */
+static HOST_PER_THREAD unsigned pinned; /* + 1; 0: to none */
+static HOST_PER_THREAD struct cpus before;
+
+static bool has(const struct cpus *c, unsigned cpu)
+{
+	return c->bits[cpu / 64] >> (cpu % 64) & 1;
+}
+
+static bool take_cpu(unsigned cpu)
+{
+	u64 bit = 1ull << (cpu % 64);
+
+	return !(__atomic_fetch_or(&taken.bits[cpu / 64], bit, __ATOMIC_RELAXED) & bit);
+}
+
+static void leave_cpu(unsigned cpu)
+{
+	__atomic_fetch_and(&taken.bits[cpu / 64], ~(1ull << (cpu % 64)), __ATOMIC_RELAXED);
+}
+
+static bool set_affinity(int pid, const struct cpus *c)
+{
+	return sys_call3(SYS_sched_setaffinity, pid, sizeof(*c), (long)c) >= 0;
+}
+
+static struct cpus just(unsigned cpu)
+{
+	struct cpus c = { 0 };
+
+	c.bits[cpu / 64] = 1ull << (cpu % 64);
+	return c;
+}
+
+/* Its own if nobody else has it, else another; CPUS: there is none. */
+static unsigned find_cpu(void)
+{
+	unsigned own = host_cpu_number();
+
+	if (own < CPUS && take_cpu(own))
+		return own;
+	for (unsigned cpu = 0; cpu < CPUS; cpu++) {
+		if (has(&before, cpu) && take_cpu(cpu))
+			return cpu;
+	}
+	return CPUS;
+}
+
+static void pin(void)
+{
+	struct cpus one;
+	unsigned cpu;
+
+	before = (struct cpus){ 0 };
+	if (sys_call3(SYS_sched_getaffinity, 0, sizeof(before), (long)&before) < 0)
+		return;
+	cpu = find_cpu();
+	if (cpu == CPUS)
+		return;
+	one = just(cpu);
+	if (set_affinity(0, &one))
+		pinned = cpu + 1;
+	else
+		leave_cpu(cpu);
+}
+
+void host_twin_unpin(void)
+{
+	struct cpus now = { 0 }, one;
+
+	if (!pinned)
+		return;
+	one = just(pinned - 1);
+	/* Unless somebody else has decided meanwhile. */
+	if (sys_call3(SYS_sched_getaffinity, 0, sizeof(now), (long)&now) >= 0 && !memcmp(&now, &one, sizeof(now)))
+		set_affinity(0, &before);
+	leave_cpu(pinned - 1);
+	pinned = 0;
+}
+
+static void follow(struct host_twin *t)
+{
+	struct cpus one;
+
+	if (!pinned)
+		pin();
+	if (t->cpu == pinned)
+		return;
+	one = pinned ? just(pinned - 1) : before;
+	set_affinity(t->pid, &one);
+	t->cpu = pinned;
+}
+
+static void set_running(struct host_twin *t, int pid)
+{
+	host_mutex_lock(&t->gate->lock);
+	t->gate->running = pid;
+	host_mutex_unlock(&t->gate->lock);
+}
+
+/* Returns its wait status, -1 if it is gone, 0 if it was not to run. */
+static int run(struct host_twin *t, const u32 *stop)
+{
+	int status = 0;
+
+	current_gate = t->gate;
+	set_running(t, t->pid);
+	/* Who sets it from here on finds the twin running. */
+	if (!__atomic_load_n(stop, __ATOMIC_SEQ_CST))
+		status = trace(t, PTRACE_SYSEMU, 0, NULL) ? -1 : wait_for(t);
+	set_running(t, 0);
+	current_gate = NULL;
+	return status;
+}
+
+enum host_twin_stop host_twin_run(struct host_twin *t, struct host_twin_state *s, const u32 *stop, u64 *addr)
+{
+	int status;
+
+	*addr = 0;
+	follow(t);
+	if (!put(t, s))
+		return HOST_TWIN_REFUSED;
+	status = run(t, stop);
+	if (!status)
+		return HOST_TWIN_KICKED;
+	if (status < 0 || !get(t, s, WSTOPSIG(status) == (SIGTRAP | 0x80)))
+		return HOST_TWIN_GONE;
+	return understand(t, s, WSTOPSIG(status), addr);
+}
+
+void host_twin_kick(struct host_twin_gate *gate)
+{
+	host_mutex_lock(&gate->lock);
+	if (gate->running)
+		sys_call3(SYS_tgkill, gate->running, gate->running, KICK);
+	host_mutex_unlock(&gate->lock);
+}
+
+void host_twin_interrupt(void)
+{
+	struct host_twin_gate *gate = current_gate;
+	int pid = gate ? atomic_read(&gate->running) : 0;
+
+	if (pid)
+		sys_call3(SYS_tgkill, pid, pid, KICK);
+}
