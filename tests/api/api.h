@@ -43,4 +43,5 @@ void test_xen(void);
 void test_apic(void);
 void test_chips(void);
 void test_inject(void);
+void test_msrs(void);
 #endif

@@ -135,7 +135,8 @@ int main(int argc, char **argv)
 		       { "xen", test_xen },
 		       { "apic", test_apic },
 		       { "chips", test_chips },
-		       { "inject", test_inject } };
+		       { "inject", test_inject },
+		       { "msrs", test_msrs } };
 	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
 	struct itimerval each = { { 0, 200000 }, { 0, 200000 } };
 
