@@ -180,6 +180,8 @@ void block_fetch_flush_page(struct soft_vcpu *soft, u64 gva)
 	block_expire_links(soft);
 }
 
+#define BLOCK_SHARE 448u /* bytes of instructions' room for which there is a block */
+
 /* ---- storage ------------------------------------------------------------------------------------------------- */
 
 int block_create(struct soft_vcpu *soft)
@@ -188,7 +190,9 @@ int block_create(struct soft_vcpu *soft)
 	soft->pages = host_alloc_dense(BLOCK_PAGES * sizeof(*soft->pages));
 	soft->room = translate_room() / 4 * 9;
 	soft->arena = host_alloc_dense(soft->room);
-	if (!soft->pages || !soft->arena)
+	soft->max_blocks = (u32)(soft->room / BLOCK_SHARE);
+	soft->blocks = host_alloc_dense(soft->max_blocks * sizeof(*soft->blocks));
+	if (!soft->pages || !soft->arena || !soft->blocks)
 		return -ENOMEM;
 	block_flush_jumps(soft, false);
 	return 0;
@@ -196,6 +200,7 @@ int block_create(struct soft_vcpu *soft)
 
 void block_destroy(struct soft_vcpu *soft)
 {
+	host_free_pages(soft->blocks, soft->max_blocks * sizeof(*soft->blocks));
 	host_free_pages(soft->arena, soft->room);
 	host_free_pages(soft->pages, BLOCK_PAGES * sizeof(*soft->pages));
 }
@@ -213,7 +218,9 @@ void block_flush_all(struct soft_vcpu *soft)
 		page->arming = 0;
 	}
 	memset(soft->free, 0, sizeof(soft->free));
+	memset(soft->found, 0, sizeof(soft->found));
 	soft->arena_used = 0;
+	soft->nr_blocks = 0;
 	soft->stat->block_flushes++;
 	block_flush_jumps(soft, false);
 	translate_flush(soft);
@@ -221,33 +228,36 @@ void block_flush_all(struct soft_vcpu *soft)
 
 void block_release(struct soft_vcpu *soft)
 {
-	size_t used = soft->arena_used;
+	size_t used = soft->arena_used, blocks = soft->nr_blocks * sizeof(*soft->blocks);
 
 	block_flush_all(soft);
 	host_zero_pages(soft->arena, used);
+	host_zero_pages(soft->blocks, blocks);
 	block_pages_release(soft);
 	host_zero_pages(soft->fetch, sizeof(soft->fetch));
 	host_zero_pages(soft->jump, sizeof(soft->jump));
+	host_zero_pages(soft->found, sizeof(soft->found));
 	translate_release(soft);
 }
 
-/* NULL: everything had to be thrown away. */
-static struct block *block_alloc(struct soft_vcpu *soft, size_t size)
+/* NULL: everything had to be thrown away. A block that goes out of use keeps its instructions' room. */
+static struct block *block_alloc(struct soft_vcpu *soft, unsigned nr_insns)
 {
-	unsigned units = (unsigned)((size + BLOCK_UNIT - 1) / BLOCK_UNIT);
+	unsigned units = (unsigned)((nr_insns * sizeof(struct x86_insn) + BLOCK_UNIT - 1) / BLOCK_UNIT);
 	struct block *b = soft->free[units];
 
 	if (b) {
 		soft->free[units] = b->next;
-	} else {
-		if (soft->arena_used + units * BLOCK_UNIT > soft->room) {
-			block_flush_all(soft);
-			return NULL;
-		}
-		b = (struct block *)(soft->arena + soft->arena_used);
-		soft->arena_used += units * BLOCK_UNIT;
+		return b;
 	}
+	if (soft->arena_used + units * BLOCK_UNIT > soft->room || soft->nr_blocks == soft->max_blocks) {
+		block_flush_all(soft);
+		return NULL;
+	}
+	b = &soft->blocks[soft->nr_blocks++];
+	b->insn = (struct x86_insn *)(soft->arena + soft->arena_used);
 	b->units = (u16)units;
+	soft->arena_used += units * BLOCK_UNIT;
 	return b;
 }
 
@@ -483,9 +493,10 @@ static unsigned decode_more(struct vcpu *vcpu, struct x86_insn *insn, const u8 *
 static struct block *decode(struct vcpu *vcpu, struct source *s, const struct x86_insn *first)
 {
 	struct soft_vcpu *soft = vcpu->engine;
-	struct block *b = (struct block *)soft->draft;
+	struct block *b = &soft->draft;
 	unsigned len = first->len;
 
+	b->insn = soft->draft_insn;
 	b->insn[0] = *first;
 	bind(vcpu, &b->insn[0], 0);
 	b->nr = 1;
@@ -538,15 +549,18 @@ static bool admit_all(struct vcpu *vcpu, struct block_page *page, const struct b
 
 static struct block *keep(struct soft_vcpu *soft, struct block_page *page, const struct block *draft)
 {
-	size_t size = sizeof(*draft) + (draft->nr + 1u) * sizeof(draft->insn[0]);
-	struct block *b = block_alloc(soft, size), **link = &page->first[draft->offset / CODE_CHUNK];
+	struct block *b = block_alloc(soft, draft->nr + 1u), **link = &page->first[draft->offset / CODE_CHUNK];
+	struct x86_insn *insn;
 	u16 units;
 
 	if (!b)
 		return NULL;
 	soft->stat->blocks_decoded++;
+	insn = b->insn;
 	units = b->units;
-	memcpy(b, draft, size);
+	memcpy(insn, draft->insn, (draft->nr + 1u) * sizeof(*insn));
+	*b = *draft;
+	b->insn = insn;
 	b->units = units;
 	b->page = page;
 	b->next = *link;
@@ -585,12 +599,30 @@ static struct block *make(struct vcpu *vcpu, struct block_page *page, u64 linear
 	return keep(soft, page, draft);
 }
 
-static struct block *find(struct block_page *page, unsigned offset, u32 key)
+static bool is_block(const struct block *b, const struct block_page *page, unsigned offset, u32 key)
 {
-	struct block *b = page->first[offset / CODE_CHUNK];
+	return b->offset == offset && b->key == key && b->page == page;
+}
 
-	while (b && (b->offset != offset || b->key != key))
+/* Of a page they are side by side, as its blocks run one after the other. */
+static struct block **found_slot(struct soft_vcpu *soft, const struct block_page *page, unsigned offset, u32 key)
+{
+	u64 hash = (page->hva >> 12) * 0x9e3779b97f4a7c15ull >> (64 - BLOCK_FOUND_BITS);
+
+	return &soft->found[(hash + offset / 4 + key) & (ARRAY_SIZE(soft->found) - 1)];
+}
+
+/* Blocks of one chunk may be many, and each is a miss of the cache. */
+static struct block *find(struct soft_vcpu *soft, struct block_page *page, unsigned offset, u32 key)
+{
+	struct block **found = found_slot(soft, page, offset, key), *b = *found;
+
+	if (likely(b && is_block(b, page, offset, key)))
+		return b;
+	for (b = page->first[offset / CODE_CHUNK]; b && !is_block(b, page, offset, key);)
 		b = b->next;
+	if (b)
+		*found = b;
 	return b;
 }
 
@@ -614,7 +646,7 @@ static bool same_tail(struct vcpu *vcpu, const struct block *b, u64 linear, enum
 static struct block *find_or_make(struct vcpu *vcpu, struct block_page *page, u64 linear, enum block_miss *miss)
 {
 	struct soft_vcpu *soft = vcpu->engine;
-	struct block *b = find(page, linear & (PAGE_SIZE - 1), block_key(&vcpu->cpu));
+	struct block *b = find(soft, page, linear & (PAGE_SIZE - 1), block_key(&vcpu->cpu));
 	u64 flushes = soft->flushes;
 
 	*miss = 0;

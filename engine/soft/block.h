@@ -87,30 +87,31 @@ struct block_page {
 	u8 shadow[PAGE_SIZE];
 };
 
+/* What finding a block and entering it looks at is in its first cache line, and blocks are dense. */
 struct block {
 	struct block_page *page; /* NULL: out of use */
 	struct block *next;	/* of those that begin in one chunk; of free ones of one size */
+	const u8 *code;		/* its translation, NULL: none */
+	const u8 *inner;	/* the same, behind its look at cpu->stop */
+	struct x86_insn *insn;
+	u64 rip;
 	u32 key;		/* code size and other decoding inputs: block_key() */
+	u32 heat;		/* executions by the interpreter */
+	u32 incoming;		/* the translator's links that lead here: index of the first, + 1 */
 	u16 offset;		/* of the first byte in its page */
 	u16 len;		/* bytes */
 	u16 nr;			/* instructions, the end marker not counted */
-	u16 units;		/* of its memory */
-	bool spans;		/* its single instruction reaches into the next page: what lies there is tail ... */
-	u32 heat;		/* executions by the interpreter */
+	u16 units;		/* of its instructions' memory */
 	bool entered;		/* rip has been a linear address that leads here ... */
 	bool many_rips;		/* ... and there have been others */
-	u64 rip;
-	u32 incoming;		/* the translator's links that lead here: index of the first, + 1 */
-	const u8 *code;		/* its translation, NULL: none */
-	u64 home;		/* page.home if it is good there alone, or 0 */
-	struct jit_piece *pieces; /* of its translation */
-	u32 probed;		/* instructions, by number, whose memory the translation does not reach by windows */
-	const u8 *inner;	/* the same, behind its look at cpu->stop */
+	bool spans;		/* its single instruction reaches into the next page: what lies there is tail ... */
 	u8 tail[X86_MAX_INSN_LEN];
 	struct block_page *tail_page; /* ... of this page */
 	struct block *next_spanning;
-	struct x86_insn insn[];
-};
+	u64 home;		/* page.home if its translation is good there alone, or 0 */
+	struct jit_piece *pieces; /* of its translation */
+	u32 probed;		/* instructions, by number, whose memory the translation does not reach by windows */
+} __attribute__((aligned(64)));
 
 /* ---- codepage.c ------------------------------------------------------------------------------------------------ */
 

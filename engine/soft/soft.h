@@ -42,9 +42,9 @@ struct block_numbers {
 struct jump {
 	u64 rip;
 	u64 number;
-	u32 key;
 	struct block *block;
-};
+	u32 key;
+} __attribute__((aligned(32)));
 
 #define SOFT_CONTEXTS X86_TLB_CONTEXTS
 
@@ -61,8 +61,9 @@ struct fetch_entry {
 #define BLOCK_UNIT 64u
 #define BLOCK_MAX_INSNS 32
 #define BLOCK_MAX_BYTES 512u
-#define BLOCK_MAX_UNITS ((sizeof(struct block) + (BLOCK_MAX_INSNS + 1) * sizeof(struct x86_insn)) / BLOCK_UNIT + 1)
+#define BLOCK_MAX_UNITS ((BLOCK_MAX_INSNS + 1) * sizeof(struct x86_insn) / BLOCK_UNIT + 1)
 #define BLOCK_FETCHED_BITS 18
+#define BLOCK_FOUND_BITS 16
 
 /* Which entries of a set are in use; others are known to be empty. */
 struct tlb_use {
@@ -152,13 +153,17 @@ struct soft_vcpu {
 	u64 slots_generation[VM_ADDRESS_SPACES];
 	struct block_page *pages;	/* BLOCK_PAGES of them */
 	u32 next_page;			/* to be given out, or evicted */
-	u8 draft[BLOCK_MAX_UNITS * BLOCK_UNIT] __attribute__((aligned(8))); /* a block that is being made */
-	size_t room;			/* bytes for blocks; a kibibyte each, committed as they are used */
-	u8 *arena;			/* blocks; all thrown away when full */
+	struct block draft;		/* a block that is being made ... */
+	struct x86_insn draft_insn[BLOCK_MAX_INSNS + 1]; /* ... of these */
+	size_t room;			/* bytes for instructions, committed as they are used; all thrown away when full ... */
+	u8 *arena;
 	size_t arena_used;
+	struct block *blocks;		/* ... or these are */
+	u32 nr_blocks, max_blocks;
 	struct soft_tlb tlb;
 	struct block *free[BLOCK_MAX_UNITS + 1]; /* by size */
 	struct block_page *page_hash[1u << BLOCK_PAGE_BITS];
+	struct block *found[1u << BLOCK_FOUND_BITS]; /* by hash of page, offset and key; where one is does not change */
 	struct fetch_entry fetch[1u << FETCH_BITS];
 	struct jump jump[1u << JUMP_BITS];
 };
