@@ -5,12 +5,15 @@
 #include "vmm/memory.h"
 
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "include/anykvm.h"
 #include "vmm/fail.h"
 
 #define HUGE_PAGE (2ull << 20)
+/* Page faults of a whole piece cost less than a huge page that takes longer (host/user/huge.c says why it may). */
+#define DEAR_NS 1000000
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25 /* Linux 6.1 */
@@ -71,16 +74,25 @@ int guest_memory_create(struct guest_memory *memory, u64 size)
 	return 0;
 }
 
-/* The rest of the memory the engine sees come into use. A piece of which nothing is there cannot be made huge. */
+static bool make_huge(u8 *piece)
+{
+	struct timespec before, after;
+	bool made;
+
+	clock_gettime(CLOCK_MONOTONIC, &before);
+	*(volatile u8 *)piece = 0; /* where nothing is there the system refuses */
+	made = !madvise(piece, HUGE_PAGE, MADV_COLLAPSE);
+	clock_gettime(CLOCK_MONOTONIC, &after);
+	return made && (after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec < DEAR_NS;
+}
+
+/* What the guest itself comes to use the engine sees. */
 void guest_memory_prepare(u8 *start, u64 size)
 {
 	u8 *first = (u8 *)(((uintptr_t)start + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1));
-	u64 usable = (u64)(first - start) < size ? (size - (first - start)) & ~(HUGE_PAGE - 1) : 0;
 
-	for (u64 at = 0; at < usable; at += HUGE_PAGE)
-		*(volatile u8 *)(first + at) = 0;
-	if (usable)
-		madvise(first, usable, MADV_COLLAPSE);
+	for (u8 *p = first; p + HUGE_PAGE <= start + size && make_huge(p); p += HUGE_PAGE)
+		;
 }
 
 void guest_memory_destroy(struct guest_memory *memory)
