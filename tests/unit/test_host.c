@@ -865,7 +865,7 @@ static void test_huge(void **state)
 	use_pages(other + HUGE_PIECE, 0, 60);
 	assert_int_equal(pages_there(other + HUGE_PIECE), 60);
 
-	assert_int_equal(host_alias_allow((u64)p, 2 * HUGE_PIECE), 0);
+	assert_int_equal(host_alias_allow((u64)p, 2 * HUGE_PIECE, -1), 0);
 	use_pages(p, 0, 4);
 	assert_int_equal(pages_there(p), 4);
 	use_pages(p, 4, 60);
