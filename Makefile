@@ -132,6 +132,12 @@ exits: all
 	$(Q)$(CC) -std=gnu11 -O2 $(WARN) -o $(B)/bench/exits bench/exits.c -lpthread
 	$(B)/anykvm run -q -- $(B)/bench/exits
 
+# How soon a kick is noticed (bench/kick.c)
+kick: all
+	@mkdir -p $(B)/bench
+	$(Q)$(CC) -std=gnu11 -O2 $(WARN) -o $(B)/bench/kick bench/kick.c -lpthread
+	$(B)/anykvm run -q -- $(B)/bench/kick
+
 # What the dirty log costs (bench/dirty.c)
 dirty: all
 	@mkdir -p $(B)/bench
@@ -173,5 +179,5 @@ install-dkms:
 clean:
 	rm -rf build
 
-.PHONY: all objects-check insn test bench dirty exits module test-module install install-dkms clean
+.PHONY: all objects-check insn test bench dirty exits kick module test-module install install-dkms clean
 -include $(patsubst %.o,%.d,$(LIB_O) $(SVM_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B)) $(B)/docs/api.d
