@@ -27,6 +27,7 @@ struct decoder {
 	bool has_seg;
 	bool rm_is_reg;
 	bool undefined;		/* by its prefixes; told when all bytes are there */
+	bool ud;		/* UD0, UD1: whose opcode is enough to know that (seen on Zen 4) */
 	enum x86_decode_status status; /* not OK: stop */
 };
 
@@ -879,6 +880,7 @@ static void decode(struct decoder *d)
 		return;
 	set_asize(d);
 	rows = find_rows(d);
+	d->ud = rows && rows->op == X86_OP_UD;
 	insn->desc = find_row(d, rows);
 	if (!insn->desc) {
 		if (d->status == X86_DECODE_OK)
@@ -921,5 +923,5 @@ enum x86_decode_status x86_decode(struct x86_insn *insn, const u8 *bytes, unsign
 	insn->len = d.pos;
 	insn->next = d.pos;
 	memcpy(insn->bytes, bytes, d.pos);
-	return d.status;
+	return d.ud && d.status == X86_DECODE_TOO_LONG ? X86_DECODE_UD : d.status;
 }

@@ -26,6 +26,7 @@ enum native_out { NATIVE_OUT_NONE, NATIVE_OUT_GPR, NATIVE_OUT_FLAGS };
 #define NATIVE_WAIT	BIT(4)	/* reports pending x87 exceptions */
 #define NATIVE_ALIGN_SSE BIT(5)	/* alignment is waived by MXCSR.MM */
 #define NATIVE_DI	BIT(6)	/* memory operand at [rDI] */
+#define NATIVE_SUMS	BIT(7)	/* multiplies, and then adds (DPPS, DPPD) */
 
 /* What handlers need to know of an instruction; a function of its normalised encoding. */
 struct native_traits {

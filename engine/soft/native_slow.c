@@ -107,8 +107,25 @@ static u32 run_masked(struct x86_cpu *cpu, const struct native_op *op, void *mem
 }
 
 #define EXC_PRE 0x07u /* invalid, denormal, zero divide: found before computing */
+#define EXC_DE 0x02u
 #define EXC_UE 0x10u
 #define EXC_PE 0x20u
+
+/*
+ * DPPS raises what its products do, and then, with those as operands, what its sums do. flags: of both. A product is no
+ * denormal with FTZ, so a denormal found nevertheless is an operand of its own; else rounding comes first.
+ */
+static u32 of_products(struct x86_cpu *cpu, const struct native_op *op, void *mem, u64 in, u32 mxcsr, u32 flags)
+{
+	u32 rounding = flags & ~EXC_PRE;
+	u64 out;
+
+	if (!(flags & EXC_DE) || !(rounding & ~(mxcsr >> 7)))
+		return flags;
+	if (run_masked(cpu, op, mem, in, &out, mxcsr | X86_MXCSR_FTZ) & EXC_DE)
+		return flags;
+	return rounding;
+}
 
 /*
  * SDM vol. 1, 11.5: exceptions found before the computation, of all elements, come first; when one of them
@@ -138,6 +155,11 @@ enum x86_result native_run(struct x86_cpu *cpu, const struct native_op *op, void
 		return X86_OK;
 	}
 	x86_fpu_load(before);
+	if (op->t.flags & NATIVE_SUMS) {
+		flags = of_products(cpu, op, mem, in, mxcsr, flags);
+		raised = flags & ~(mxcsr >> 7);
+		x86_fpu_load(before);
+	}
 	if (raised & EXC_PRE) {
 		flags &= EXC_PRE;
 	} else if (raised & EXC_UE) {

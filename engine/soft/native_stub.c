@@ -181,6 +181,8 @@ static void exception_traits(struct native_traits *t, const struct x86_insn *ins
 	if (flags & X86_F_SIMD_FP) {
 		t->flags |= NATIVE_SIMD_FP;
 		t->unmasked |= X86_FPU_UNMASKED_SIMD;
+		if (insn->map == 3 && (insn->opcode & 0xfe) == 0x40)
+			t->flags |= NATIVE_SUMS;
 	}
 	if ((x87 && !(flags & X86_F_X87_CTL)) || has_mmx_operand(insn) ||
 	    ((flags & X86_F_MMX) && !x86_fpu_host.amd)) {

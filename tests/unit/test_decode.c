@@ -688,6 +688,10 @@ static void test_too_long(void **state)
 	assert_int_equal(insn.len, 15);
 	bytes[14] = 0xb0;
 	assert_int_equal(x86_decode(&insn, bytes, 16, 64), X86_DECODE_TOO_LONG);
+	memcpy(bytes + 13, "\x0f\xb9\x8e", 3); /* UD1 */
+	assert_int_equal(x86_decode(&insn, bytes, 16, 64), X86_DECODE_UD);
+	memcpy(bytes + 13, "\x66\x0f\xb9", 3);
+	assert_int_equal(x86_decode(&insn, bytes, 16, 64), X86_DECODE_TOO_LONG);
 }
 
 int main(int argc, char **argv)
