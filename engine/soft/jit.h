@@ -296,6 +296,7 @@ struct jit_block {
 #define JIT_FIELD(name) EMIT_GS((s32)offsetof(struct x86_cpu, name))
 /* Of the page that a loop is at. */
 #define JIT_PAGE(n) EMIT_GS((s32)(offsetof(struct x86_cpu, host_page) + (n) * 2 * sizeof(u64)))
+#define JIT_PAGE_HOST(n) EMIT_GS((s32)(offsetof(struct x86_cpu, host_page) + (n) * 2 * sizeof(u64) + sizeof(u64)))
 #define JIT_REG(n) EMIT_GS((s32)(offsetof(struct x86_cpu, regs) + (n) * sizeof(u64)))
 
 /* Whether a distance from the block's start fits a displacement, also with offsets of the block's and a window's. */

@@ -97,14 +97,19 @@ void jit_find_strides(struct jit_block *t)
 	}
 }
 
-/* No page is remembered yet: one that no canonical address is in. */
+/*
+ * No page is remembered yet: one that no canonical address is in. Should the guest come with one that is not canonical, it finds
+ * a host address that is none either: translate_fault() has the rest.
+ */
 static void forget_pages(struct jit_block *t)
 {
 	if (!t->loop.paged)
 		return;
 	emit_mov_imm(&t->e, JIT_B, 1ull << 62);
-	for (u32 paged = t->loop.paged; paged; paged &= paged - 1)
+	for (u32 paged = t->loop.paged; paged; paged &= paged - 1) {
 		emit_store(&t->e, 8, JIT_PAGE(__builtin_ctz(paged)), JIT_B);
+		emit_store(&t->e, 8, JIT_PAGE_HOST(__builtin_ctz(paged)), JIT_B);
+	}
 }
 
 /* Both branches leave flags alike: by a recipe from within the loop, or saved. */

@@ -299,11 +299,10 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 		exit = body(vcpu);
 		host_fault_disarm(&frame);
 	} else {
-		translate_fault(&vcpu->cpu, soft, &frame);
+		exit = translate_fault(&vcpu->cpu, soft, &frame) ? ENGINE_EXIT_STOP : ENGINE_EXIT_HOST_FAULT;
 		if (soft->insn)
 			advance(&vcpu->cpu, soft->insn->off);
 		x86_bus_unlock(&vcpu->cpu);
-		exit = ENGINE_EXIT_HOST_FAULT;
 	}
 	window_leave(soft);
 	host_twin_unpin();

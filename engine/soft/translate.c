@@ -293,24 +293,25 @@ void translate_release(struct soft_vcpu *soft)
 
 /* ---- host faults ----------------------------------------------------------------------------------- */
 
-void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct host_fault_frame *f)
+bool translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct host_fault_frame *f)
 {
 	const u8 *pc = (const u8 *)f->pc;
 	struct jit_place at;
 
 	if (!soft->jit || !code_contains(&soft->jit->region, pc))
-		return;
+		return false;
 	for (unsigned g = X86_RAX; g <= X86_R15; g++) {
 		if (jit_host(g) != JIT_IN_MEMORY)
 			cpu->regs[g] = f->gpr[jit_host(g)];
 	}
 	soft->insn = NULL;
 	if (!jit_find_place(soft->jit, pc, &at))
-		return;
+		return false;
 	soft->insn = &at.block->insn[at.piece->first + at.index];
 	cpu->regs[X86_REG_RIP] = cpu->code_page + at.block->offset;
 	jit_string_fault(cpu, soft->insn, f->gpr);
 	jit_fault_flags(cpu, at.block, at.piece->at[at.index].flags, f->flags);
+	return f->trap == X86_GP; /* none of the host's addresses: a loop has no page yet */
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */

@@ -36,8 +36,8 @@ void translate_release(struct soft_vcpu *soft);
 
 /*
  * After a host fault: if it happened in translated code, brings the guest's registers back from f into
- * cpu, and finds the instruction (soft->insn).
+ * cpu, and finds the instruction (soft->insn). True: it is to be executed again, as it will fault in the guest.
  */
-void translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct host_fault_frame *f);
+bool translate_fault(struct x86_cpu *cpu, struct soft_vcpu *soft, const struct host_fault_frame *f);
 
 #endif

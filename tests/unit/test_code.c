@@ -6,6 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -241,6 +242,31 @@ static void test_wild_return(void **state)
 	assert_int_equal(frame[0], 0); /* error code, RIP of RET, CS, RFLAGS, RSP */
 	assert_int_equal(frame[1], CODE + (unsigned)(wild_return_end - wild_return) - 1);
 	assert_int_equal(frame[4], STACK + 0x800 - 8);
+}
+
+/* A loop whose page is looked up when it gets there gets to where no address is. */
+ROUTINE(strides, "mov $200, %ecx; mov $8, %esi; mov $" "0x30000" ", %edi; call 1f\n"
+		 "mov $2, %ecx; movabs $0x3ffffffffffd0000, %rsi; mov $" "0x30000" ", %edi; call 1f; hlt\n"
+		 ".fill 64 - (. - strides), 1, 0x90\n"
+		 "1: mov (%rdi), %rax; mov %rax, 8(%rdi); add %rsi, %rdi; dec %ecx; jnz 1b; ret");
+
+static struct sigaction engines_handler; /* each test starts with cmocka's */
+
+static void test_stride_to_nowhere(void **state)
+{
+	uint64_t frame[6];
+
+	(void)state;
+	sigaction(SIGSEGV, &engines_handler, NULL);
+	LOAD(CODE, strides);
+	for (unsigned i = 0; i < 3; i++) {
+		run();
+		assert_int_equal(regs.rip, FAULT + 1);
+		assert_int_equal(regs.rdi, 1ull << 62);
+		memcpy(frame, ram + regs.rsp, sizeof(frame));
+		assert_int_equal(frame[0], 0);
+		assert_int_equal(frame[1], CODE + 64);
+	}
 }
 
 /* The page that is returned to is another by then. */
@@ -610,6 +636,7 @@ int main(void)
 		BOTH(test_unpaired),
 		BOTH(test_coroutines),
 		BOTH(test_wild_return),
+		BOTH(test_stride_to_nowhere),
 		BOTH(test_return_elsewhere),
 		BOTH(test_return_into_kernel),
 		BOTH(test_two_places),
@@ -627,5 +654,7 @@ int main(void)
 	};
 
 	alarm(600);
+	anykvm_close(anykvm_open());
+	sigaction(SIGSEGV, NULL, &engines_handler);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
