@@ -20,7 +20,7 @@
 const struct xen_layout *vm_xen_layout(const struct vm *vm)
 {
 	static const struct xen_layout wide = {
-		.word_bits = 64, .ports = 4096, .pending = 0x800, .mask = 0xa00, .wall_clock = 0xc00, .wall_clock_high = 0xc0c,
+		.word_bits = 64, .ports = XEN_MAX_PORTS, .pending = 0x800, .mask = 0xa00, .wall_clock = 0xc00, .wall_clock_high = 0xc0c,
 		.selector = 8, .runstate_time = 8,
 	}, narrow = {
 		.word_bits = 32, .ports = 1024, .pending = 0x800, .mask = 0x880, .wall_clock = 0x900, .wall_clock_high = 0x924,
@@ -125,6 +125,24 @@ int vm_xen_send(struct vm *vm, u32 vcpu_id, u32 port)
 	return 1;
 }
 
+/* An irqfd's thread may have no address space, and so no guest memory: then the vCPU's sends it. */
+static void defer(struct vcpu *vcpu, u32 port)
+{
+	atomic_or(&vcpu->xen->deferred[port / 64], BIT64(port % 64));
+	atomic_set_release(&vcpu->xen->any_deferred, 1);
+	vcpu_request(vcpu, VCPU_REQ_XEN);
+}
+
+static void send_deferred(struct vcpu *vcpu)
+{
+	for (u32 i = 0; i < ARRAY_SIZE(vcpu->xen->deferred); i++) {
+		u64 ports = atomic_xchg(&vcpu->xen->deferred[i], 0);
+
+		for (; ports; ports &= ports - 1)
+			vm_xen_send(vcpu->vm, vcpu->id, i * 64 + (u32)__builtin_ctzll(ports));
+	}
+}
+
 int vm_xen_raise(struct vm *vm, u32 vcpu_id, u32 port)
 {
 	int r;
@@ -132,6 +150,8 @@ int vm_xen_raise(struct vm *vm, u32 vcpu_id, u32 port)
 	host_mutex_lock(&vm->outside);
 	r = vm_xen_send(vm, vcpu_id, port);
 	host_mutex_unlock(&vm->outside);
+	if (r == -EFAULT)
+		defer(vm_vcpu_by_id(vm, vcpu_id), port);
 	return r;
 }
 
@@ -216,6 +236,8 @@ void vcpu_xen_serve(struct vcpu *vcpu)
 
 	if (atomic_read(&xen->unsent))
 		send_unsent(vcpu);
+	if (atomic_xchg(&xen->any_deferred, 0))
+		send_deferred(vcpu);
 	if (!atomic_read(&xen->timer_pending))
 		return;
 	vm_xen_send(vcpu->vm, vcpu->id, xen->timer_port);

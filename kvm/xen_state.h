@@ -7,6 +7,7 @@
 
 #define XEN_NOWHERE (~0ull) /* the address of what the guest does not have */
 #define XEN_ANY_PORT (~0u)
+#define XEN_MAX_PORTS 4096u
 
 /* Offsets in Xen's shared structures, in the two layouts (Xen: public/xen.h, public/vcpu.h). */
 struct xen_layout {
@@ -53,6 +54,8 @@ struct vcpu_xen {
 	u32 id;				/* v: by which the guest knows the vCPU */
 	u8 upcall_vector;		/* a: of its LAPIC; 0: the VM's */
 	u64 unsent;			/* a: selector bits that could not be written */
+	u32 any_deferred;		/* a: and events, by port, whose sender could not use guest memory */
+	u64 deferred[XEN_MAX_PORTS / 64]; /* a */
 	struct {
 		u32 state;		/* enum xen_runstate */
 		u64 entered;		/* kvmclock */
