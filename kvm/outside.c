@@ -405,10 +405,8 @@ static void outside_spinning(struct x86_cpu *cpu)
 {
 	struct vm *vm = vcpu_of(cpu)->vm;
 
-	if (atomic_read(&vm->nr_vcpus) == 1 || (vm->disabled_exits & KVM_X86_DISABLE_EXITS_PAUSE))
-		return;
-	vcpu_of(cpu)->stat->pause_yields++;
-	host_yield();
+	if (atomic_read(&vm->nr_vcpus) > 1 && !(vm->disabled_exits & KVM_X86_DISABLE_EXITS_PAUSE))
+		vcpu_spin(vcpu_of(cpu));
 }
 
 static void outside_nothing(struct x86_cpu *cpu)

@@ -391,6 +391,39 @@ static void wait_for_stop(struct vcpu *vcpu)
 	note_sleep(vcpu, slept);
 }
 
+#define SPIN_YIELDS 4
+#define SPIN_NAP_NS 20000u
+#define SPIN_NAPS 4 /* lengths, each twice the one before */
+
+static void nap(struct vcpu *vcpu, u64 ns)
+{
+	atomic_xchg(&vcpu->blocked, 1);
+	if (host_wait(&vcpu->cpu.stop, 0, host_monotonic_ns() + ns) == -EINTR)
+		atomic_or(&vcpu->cpu.stop, X86_STOP_SIGNAL);
+	atomic_set(&vcpu->blocked, 0);
+}
+
+/*
+ * The guest waits for another vCPU, as it seems for one whose thread waits for a processor. To which of them this one's
+ * should go cannot be said to a scheduler; one that goes on spinning after it has yielded a few times sleeps a little, so that
+ * all the others come to run.
+ */
+void vcpu_spin(struct vcpu *vcpu)
+{
+	u64 now = host_tsc();
+
+	vcpu->stat->pause_yields++;
+	if (now - vcpu->spin.last > (u64)host_tsc_khz() / 2) /* half a millisecond */
+		vcpu->spin.row = 0;
+	if (vcpu->spin.row < SPIN_YIELDS)
+		host_yield();
+	else
+		nap(vcpu, (u64)SPIN_NAP_NS << (vcpu->spin.row - SPIN_YIELDS));
+	if (vcpu->spin.row < SPIN_YIELDS + SPIN_NAPS - 1)
+		vcpu->spin.row++;
+	vcpu->spin.last = host_tsc();
+}
+
 /* Sleeps until something is set in cpu.stop or the LAPIC's timer expires. */
 static int vcpu_sleep(struct vcpu *vcpu)
 {

@@ -240,6 +240,10 @@ struct vcpu {
 		u64 since, slept;	/* host TSC: when the period began; how long of it the thread has slept */
 		u32 periods, patience;	/* idle ones in a row; how many of them until the engine is told */
 	} idle;
+	struct {
+		u64 last;		/* host TSC: when the guest was last seen to spin */
+		u32 row;		/* how often, without a break */
+	} spin;
 	bool keep_fpu;			/* the engine may leave the guest's FPU state live, as it will be entered again */
 	int user_irq;			/* KVM_INTERRUPT without in-kernel irqchip: vector or -1 */
 	u32 mp_state;			/* a: KVM_MP_STATE_* */
@@ -287,6 +291,8 @@ int vcpu_create(struct vm *vm, u32 id); /* KVM_CREATE_VCPU: fd or -errno */
 void vcpu_request(struct vcpu *vcpu, u32 request);
 void vcpu_kick(struct vcpu *vcpu);
 void vcpu_queue_nmi(struct vcpu *vcpu); /* any thread */
+/* In guest mode: the guest executes PAUSE again and again. Gives the processor to others. */
+void vcpu_spin(struct vcpu *vcpu);
 /* Moves NMI and SMI requests into the vCPU's pending events; v held. */
 void vcpu_take_event_requests(struct vcpu *vcpu);
 void vcpu_destroy(struct vcpu *vcpu); /* by its VM's end, after its descriptor */

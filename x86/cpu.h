@@ -244,7 +244,7 @@ struct x86_env_ops {
 	bool (*apic_enabled)(struct x86_cpu *cpu); /* MSR_IA32_APICBASE.EN: shows in CPUID */
 	u64 (*disabled_quirks)(struct x86_cpu *cpu); /* KVM_X86_QUIRK_* that the VM has switched off */
 	u64 (*tsc)(struct x86_cpu *cpu); /* guest's TSC now */
-	void (*spinning)(struct x86_cpu *cpu); /* PAUSE again and again, at CPL 0 */
+	void (*spinning)(struct x86_cpu *cpu); /* PAUSE again and again */
 	void (*iret_done)(struct x86_cpu *cpu); /* NMI unblocked */
 	void (*smm_changed)(struct x86_cpu *cpu); /* HF_SMM entered or left */
 	void (*cpuid_changed)(struct x86_cpu *cpu); /* CR4.OSXSAVE, APIC enable, XCR0: dynamic CPUID bits */

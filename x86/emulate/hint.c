@@ -10,8 +10,9 @@ enum x86_result x86_exec_ud(struct x86_cpu *cpu, const struct x86_insn *insn)
 }
 
 /*
- * A kernel that executes PAUSE after PAUSE waits for another processor, whose thread may want this one's place (what
- * hardware calls PAUSE-loop exiting: SDM 25.1.3). Host cycles; the gap has room for what runs between two of them here.
+ * Who executes PAUSE after PAUSE waits for another processor, whose thread may want this one's place (what hardware calls
+ * PAUSE-loop exiting, SDM 25.1.3, or the pause filter, APM vol. 2, 15.14.4; as with the latter at any CPL). Host cycles; the
+ * gap has room for what runs between two of them here.
  */
 #define PAUSE_GAP 4096u
 #define PAUSE_WINDOW 32768u
@@ -25,7 +26,7 @@ enum x86_result x86_exec_pause(struct x86_cpu *cpu, const struct x86_insn *insn)
 	if (now - cpu->pause_last > PAUSE_GAP)
 		cpu->pause_first = now;
 	cpu->pause_last = now;
-	if (likely(now - cpu->pause_first < PAUSE_WINDOW) || cpu->cpl)
+	if (likely(now - cpu->pause_first < PAUSE_WINDOW))
 		return X86_OK;
 	cpu->pause_first = now;
 	cpu->env->spinning(cpu);
