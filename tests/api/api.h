@@ -44,4 +44,5 @@ void test_apic(void);
 void test_chips(void);
 void test_inject(void);
 void test_msrs(void);
+void test_lapic(void);
 #endif

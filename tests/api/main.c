@@ -136,7 +136,8 @@ int main(int argc, char **argv)
 		       { "apic", test_apic },
 		       { "chips", test_chips },
 		       { "inject", test_inject },
-		       { "msrs", test_msrs } };
+		       { "msrs", test_msrs },
+		       { "lapic", test_lapic } };
 	struct sigaction action = { .sa_handler = tick, .sa_flags = SA_RESTART };
 	struct itimerval each = { { 0, 200000 }, { 0, 200000 } };
 
