@@ -20,10 +20,9 @@
 
 #include <cmocka.h>
 
-#include "host/user/file.h"
 #include "include/anykvm.h"
+#include "tests/unit/user_guest.h"
 
-#define RAM_SIZE 0x800000u
 #define TABLES 0x1000u	/* PML4, PDPT, PD, PT of the first 2 MiB, PD and PT of the page that is looked at */
 #define EDGE_TABLES 0x9000u /* PD and PT below 4 GiB; PDPT's next entry: PD and PT above */
 #define TSS 0xd000u
@@ -39,22 +38,11 @@
 #define PAGE "0x40000000" /* maps A or B by a page, or 2 MiB of either */
 
 static bool direct; /* whether user code is to run directly */
-static int kvm, vm, vcpu, shared_size;
+static int shared_size;
 static struct kvm_run *shared;
-static uint8_t *ram;
 static struct sigaction engines_handler;
 
 /* ---- the machine ---------------------------------------------------------------------------------- */
-
-static void api(int fd, unsigned long request, void *argument)
-{
-	assert_int_equal(anykvm_ioctl(fd, request, (unsigned long)argument), 0);
-}
-
-static void word(unsigned where, uint64_t value)
-{
-	memcpy(ram + where, &value, 8);
-}
 
 static void make_tables(void)
 {
@@ -116,19 +104,9 @@ static void set_system(int fd)
 	s.cr0 = 0x80010033;
 	s.cr3 = TABLES;
 	s.cr4 = 0x706a0; /* PAE, PGE, OSFXSR, OSXMMEXCPT, FSGSBASE, PCIDE, OSXSAVE */
-	s.efer = 0x500;
+	s.efer = 0x501;
 	api(fd, KVM_SET_SREGS, &s);
 	api(fd, KVM_SET_XCRS, &xcrs);
-}
-
-static void set_cpuid(int fd)
-{
-	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
-
-	c->nent = 256;
-	api(kvm, KVM_GET_SUPPORTED_CPUID, c);
-	api(fd, KVM_SET_CPUID2, c);
-	free(c);
 }
 
 /*
@@ -151,39 +129,13 @@ __asm__(".pushsection .rodata\n"
 	"mov 0x7fffffff(%r12), %al; int $0x81; .balign 32\n"
 	"mov -0x80000000(%r12), %al; int $0x81; .balign 32\n"
 	"mov %r12, %rsp; push %rbx; mov (%rsp), %al; int $0x81; .balign 32\n"
-	"xor %ecx, %ecx; xor %edx, %edx; mov %ebx, %eax; wrpkru; mov (%r12), %al; int $0x81; .balign 32\n"
-	"xor %ebx, %ebx\n" /* 8: with the other processor, in turn */
+	"xor %ebx, %ebx\n" /* 7: with the other processor, in turn */
 	"1: inc %ebx; mov %bl, (%r12); mov %ebx, 0x32000; 2: pause; cmp %ebx, 0x32008; jne 2b\n"
 	"cmp $200, %ebx; jne 1b; int $0x81\n"
+	".org common + 0x2000\n" /* 128: in a page that does not run directly */
+	"xor %ecx, %ecx; xor %edx, %edx; mov %ebx, %eax; wrpkru; mov (%r12), %al; int $0x81\n"
 	"common_end:\n"
 	".popsection");
-
-static uint8_t *map_ram(void)
-{
-	int fd = memfd_create("ram", MFD_CLOEXEC);
-	uint8_t *p;
-
-	assert_int_equal(ftruncate(fd, RAM_SIZE), 0);
-	p = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	assert_true(p != MAP_FAILED);
-	assert_int_equal(anykvm_alias_memory(p, RAM_SIZE, fd), 0);
-	close(fd);
-	return p;
-}
-
-static void unmap_ram(uint8_t *p)
-{
-	anykvm_alias_memory(p, 0, -1);
-	munmap(p, RAM_SIZE);
-}
-
-static void set_slot(uint8_t *memory, unsigned flags)
-{
-	struct kvm_userspace_memory_region r = { .memory_size = memory ? RAM_SIZE : 0, .flags = flags };
-
-	r.userspace_addr = (uint64_t)memory;
-	api(vm, KVM_SET_USER_MEMORY_REGION, &r);
-}
 
 static int setup(void **state)
 {
@@ -221,28 +173,6 @@ static int teardown(void **state)
 	anykvm_close(kvm);
 	unmap_ram(ram);
 	return 0;
-}
-
-/* A counter of the vCPU's. */
-static uint64_t counter(const char *name)
-{
-	int fd = anykvm_ioctl(vcpu, KVM_GET_STATS_FD, 0);
-	struct kvm_stats_header h;
-	uint64_t value = ~0ull;
-	size_t size;
-
-	assert_int_equal(host_fd_read(fd, &h, sizeof(h), 0), sizeof(h));
-	size = sizeof(struct kvm_stats_desc) + h.name_size;
-	for (unsigned i = 0; i < h.num_desc; i++) {
-		char text[sizeof(struct kvm_stats_desc) + 256];
-		struct kvm_stats_desc *d = (struct kvm_stats_desc *)text;
-
-		assert_int_equal(host_fd_read(fd, text, size, (int64_t)(h.desc_offset + i * size)), size);
-		if (!strcmp(text + sizeof(*d), name))
-			assert_int_equal(host_fd_read(fd, &value, 8, (int64_t)(h.data_offset + d->offset)), 8);
-	}
-	anykvm_close(fd);
-	return value;
 }
 
 /* ---- routines ------------------------------------------------------------------------------------- */
@@ -365,7 +295,7 @@ static void across(void **state)
 }
 
 CODE_OF(pkru, A_SEEN "mov %cr4, %rax\nbts $22, %rax\nmov %rax, %cr4\nbtsq $59, " PT "\n" INVLPG READ
-	"mov $4, %ebx\n" USER(7, PAGE " + 0x100") "stosb\n" "mov $0, %ebx\n" USER(7, PAGE " + 0x100") "stosb\n")
+	"mov $4, %ebx\n" USER(128, PAGE " + 0x100") "stosb\n" "mov $0, %ebx\n" USER(128, PAGE " + 0x100") "stosb\n")
 
 static void pkru(void **state)
 {
@@ -450,7 +380,7 @@ static void memory_denied(void **state)
 CODE_OF(other, "xor %ebx, %ebx\n2: inc %ebx\n3: pause\ncmp %ebx, 0x32000\njne 3b\n"
 	"mov $" A ", %eax\ncall *%rax\ncmp %bl, %al\nje 4f\nincl 0x32010\n4: mov %ebx, 0x32008\ncmp $200, %ebx\njne 2b\n"
 	"mov $1, %ebp\n")
-CODE_OF(first, RESTORE A_SEEN READ "movl $0, 0x32000\nmovl $0, 0x32008\n" USER(8, PAGE " + 1") "mov $1, %ebp\n")
+CODE_OF(first, RESTORE A_SEEN READ "movl $0, 0x32000\nmovl $0, 0x32008\n" USER(7, PAGE " + 1") "mov $1, %ebp\n")
 
 #define OTHER_CODE 0x18000u
 

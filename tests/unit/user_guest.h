@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Guests whose user code has memory that may be mapped further (test_window.c, test_direct.c). Behind <cmocka.h>. */
+#ifndef ANYKVM_TESTS_UNIT_USER_GUEST_H
+#define ANYKVM_TESTS_UNIT_USER_GUEST_H
+
+#include <linux/kvm.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "host/user/file.h"
+#include "include/anykvm.h"
+
+#define RAM_SIZE 0x800000u
+
+static int kvm, vm, vcpu;
+static uint8_t *ram;
+
+static void api(int fd, unsigned long request, void *argument)
+{
+	assert_int_equal(anykvm_ioctl(fd, request, (unsigned long)argument), 0);
+}
+
+static void word(unsigned where, uint64_t value)
+{
+	memcpy(ram + where, &value, 8);
+}
+
+static uint8_t *map_ram(void)
+{
+	int fd = memfd_create("ram", MFD_CLOEXEC);
+	uint8_t *p;
+
+	assert_int_equal(ftruncate(fd, RAM_SIZE), 0);
+	p = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(p != MAP_FAILED);
+	assert_int_equal(anykvm_alias_memory(p, RAM_SIZE, fd), 0);
+	close(fd);
+	return p;
+}
+
+static void unmap_ram(uint8_t *p)
+{
+	anykvm_alias_memory(p, 0, -1);
+	munmap(p, RAM_SIZE);
+}
+
+static void set_slot(uint8_t *memory, unsigned flags)
+{
+	struct kvm_userspace_memory_region r = { .memory_size = memory ? RAM_SIZE : 0, .flags = flags };
+
+	r.userspace_addr = (uint64_t)memory;
+	api(vm, KVM_SET_USER_MEMORY_REGION, &r);
+}
+
+static void set_cpuid(int fd)
+{
+	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
+
+	c->nent = 256;
+	api(kvm, KVM_GET_SUPPORTED_CPUID, c);
+	api(fd, KVM_SET_CPUID2, c);
+	free(c);
+}
+
+/* A counter of the vCPU's. */
+static uint64_t counter(const char *name)
+{
+	int fd = anykvm_ioctl(vcpu, KVM_GET_STATS_FD, 0);
+	struct kvm_stats_header h;
+	uint64_t value = ~0ull;
+	size_t size;
+
+	assert_int_equal(host_fd_read(fd, &h, sizeof(h), 0), sizeof(h));
+	size = sizeof(struct kvm_stats_desc) + h.name_size;
+	for (unsigned i = 0; i < h.num_desc; i++) {
+		char text[sizeof(struct kvm_stats_desc) + 256];
+		struct kvm_stats_desc *d = (struct kvm_stats_desc *)text;
+
+		assert_int_equal(host_fd_read(fd, text, size, (int64_t)(h.desc_offset + i * size)), size);
+		if (!strcmp(text + sizeof(*d), name))
+			assert_int_equal(host_fd_read(fd, &value, 8, (int64_t)(h.data_offset + d->offset)), 8);
+	}
+	anykvm_close(fd);
+	return value;
+}
+
+#endif
