@@ -40,7 +40,7 @@ TESTS := $(addprefix tests/unit/, \
 	test_exception test_fpu test_host test_irq_chips test_irq_lapic test_irq_wiring \
 	test_msr test_native test_paging test_segment test_shim test_shim_signals \
 	test_shim_steps test_slots test_soft test_stat test_task test_tlb test_translate test_vmm test_vmm_loader \
-	test_vmm_virtio test_window)
+	test_vmm_virtio test_direct test_window)
 BENCHES := tests/unit/bench_emulate
 
 # Every folder that these lists speak of, for the check.

@@ -60,7 +60,7 @@ static bool processor_fits(const struct x86_cpu *cpu)
 {
 	return cpu->code_bits == 64 && !(cpu->cr0 & (X86_CR0_EM | X86_CR0_TS)) && (cpu->cr0 & X86_CR0_NE) &&
 	       (cpu->cr4 & X86_CR4_FSGSBASE) && (cpu->cr4 & X86_CR4_OSFXSR) && (cpu->cr4 & X86_CR4_OSXSAVE) &&
-	       (cpu->cr4 & X86_CR4_OSXMMEXCPT) && !(cpu->cr4 & X86_CR4_PKE) && cpu->xcr0 == x86_fpu_host.live &&
+	       (cpu->cr4 & X86_CR4_OSXMMEXCPT) && (cpu->efer & X86_EFER_SCE) && !(cpu->cr4 & X86_CR4_PKE) && cpu->xcr0 == x86_fpu_host.live &&
 	       !cpu->smm && !cpu->align_check;
 }
 
@@ -72,14 +72,14 @@ static bool fits(const struct x86_cpu *cpu)
 }
 
 /*
- * The second byte of what tells of the processor: SLDT, STR, VERR; SGDT, SIDT, SMSW, XGETBV; LAR; LSL; CPUID; RDPID. But 0F 00
- * 00 is what small numbers look like; as SLDT it gives 0 on the host as in the guest.
+ * The second byte of what tells of the processor: SLDT, STR, VERR; SGDT, SIDT, SMSW, XGETBV; LAR; LSL; SYSENTER; CPUID; RDPID.
+ * But 0F 00 00 is what small numbers look like; as SLDT it gives 0 on the host as in the guest.
  */
 static bool suspicious(const u8 *p)
 {
 	if (p[0] == 0xcd)
-		return p[1] == 0x80;
-	return p[0] == 0x0f && ((p[1] <= 0x03 && (p[1] | p[2])) || p[1] == 0xa2 || (p[1] == 0xc7 && (p[2] & 0xf8) == 0xf8));
+		return p[1] == 4 || p[1] == 0x80;
+	return p[0] == 0x0f && ((p[1] <= 0x03 && (p[1] | p[2])) || p[1] == 0x34 || p[1] == 0xa2 || (p[1] == 0xc7 && (p[2] & 0xf8) == 0xf8));
 }
 
 static bool tells(const struct x86_insn *insn)
@@ -98,9 +98,13 @@ static bool tells(const struct x86_insn *insn)
 	case X86_OP_LSL:
 	case X86_OP_VERR:
 	case X86_OP_VERW:
+	case X86_OP_SYSENTER: /* the host's kernel loses RIP */
+	case X86_OP_WRPKRU: /* the host's CR4.PKE */
+	case X86_OP_VMCALL: /* there may be a hypervisor that answers */
+	case X86_OP_VMMCALL:
 		return true;
-	case X86_OP_INT: /* of INT 80h, the host's kernel keeps half of RAX */
-		return insn->imm == 0x80;
+	case X86_OP_INT: /* 4 stops behind it, and looks like a fault; of INT 80h, the host's kernel keeps half of RAX */
+		return insn->imm == 4 || insn->imm == 0x80;
 	default:
 		return false;
 	}
@@ -115,8 +119,8 @@ static bool tells_from(const u8 *page, unsigned from, unsigned i)
 		unsigned left = PAGE_SIZE - from;
 
 		if (x86_decode(&insn, page + from, left < X86_MAX_INSN_LEN ? left : X86_MAX_INSN_LEN, 64) != X86_DECODE_OK)
-			return false; /* out of step */
-		if (from + insn.len > i)
+			insn.len = 1; /* data, or out of step */
+		else if (from + insn.len > i)
 			return tells(&insn);
 		from += insn.len;
 	}
@@ -125,7 +129,7 @@ static bool tells_from(const u8 *page, unsigned from, unsigned i)
 
 /*
  * Most of what looks so is within other instructions. Where instructions begin is not known, but who begins anywhere soon
- * is in step: two of three decide.
+ * is in step: two of three decide; near the page's beginning each of them.
  */
 static bool is_telling(const u8 *page, unsigned i)
 {
@@ -134,7 +138,7 @@ static bool is_telling(const u8 *page, unsigned i)
 
 	for (unsigned n = 0; n < ARRAY_SIZE(before); n++)
 		votes += tells_from(page, i > before[n] ? i - before[n] : n, i);
-	return votes >= 2;
+	return votes >= (i > before[0] ? 2 : 1);
 }
 
 bool direct_harmless(u64 host)
@@ -237,8 +241,6 @@ static bool prepare(struct windows *w, struct window_space *s)
 {
 	struct soft_vcpu *soft = w->soft;
 
-	if (!s->open)
-		window_settle(w);
 	if (w->fill_ahead)
 		window_map_ahead(w, w->cpu->tlb_context);
 	w->fill_ahead = false;
@@ -280,7 +282,7 @@ static enum direct_next understand(struct windows *w, enum host_twin_stop why)
 		return DIRECT_LOOK;
 	}
 	current(w)->stops++;
-	return DIRECT_STEP;
+	return soft_must_step(cpu) ? DIRECT_LOOK : DIRECT_STEP;
 }
 
 static enum direct_next go(struct windows *w, struct window_space *s)
@@ -310,6 +312,8 @@ enum direct_next direct_run(struct vcpu *vcpu)
 
 	if (!fits(&vcpu->cpu))
 		return DIRECT_CRAWL;
+	if (!s->open)
+		window_settle(w);
 	if (!twin_ready(w, s)) {
 		direct_end(w);
 		return DIRECT_LOOK;

@@ -22,6 +22,8 @@
 #include "host/user/sys.h"
 #include "x86/paging.h"
 
+#define TWIN_LOW 0x10000ull	/* what is below, or above, the host need not map for its processes */
+#define TWIN_HIGH 0x7ffffffff000ull
 #define RUN_PAGES 16u	/* to either side of a page: taken along if they lie behind one another in the host too */
 #define VMA_SHARE 2u	/* of all mappings that the system allows a process, windows take one half */
 
@@ -581,9 +583,14 @@ static u64 host_page(const struct windows *w, u64 entry)
 	return w->ask || host_alias_end(host) ? host : 0;
 }
 
+static bool twin_may_have(u64 linear)
+{
+	return linear >= TWIN_LOW && linear < TWIN_HIGH;
+}
+
 static bool consider(struct windows *w, struct window_leaf *l, unsigned page, u64 entry, struct candidate *c)
 {
-	if (!readable(w->cpu, entry, l->above))
+	if (!readable(w->cpu, entry, l->above) || (l->twin && !twin_may_have(linear_of(l, page))))
 		return false;
 	c->host = host_page(w, entry);
 	c->writable = c->host && writes_freely(entry, l->above) && !holds_code(w, c->host);

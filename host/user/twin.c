@@ -139,7 +139,10 @@ static int wait_for(struct host_twin *t)
 	do
 		r = sys_call4(SYS_wait4, t->pid, (long)&status, __WALL, 0);
 	while (r == -EINTR);
-	return r == t->pid && WIFSTOPPED(status) ? status : -1;
+	if (r == t->pid && WIFSTOPPED(status))
+		return status;
+	t->pid = 0; /* it may be somebody else's soon */
+	return -1;
 }
 
 static bool carry_out(struct host_twin *t)
@@ -416,6 +419,25 @@ static bool get(struct host_twin *t, struct host_twin_state *s, bool syscall)
 	return true;
 }
 
+/* Of its memory; 0 if there is none. */
+static u8 byte_at(struct host_twin *t, u64 addr)
+{
+	u64 word = 0;
+
+	trace(t, PTRACE_PEEKTEXT, addr & ~7ull, &word);
+	return (u8)(word >> 8 * (addr & 7));
+}
+
+/* INT3 has two forms; INT1 stops behind it, but not under all hypervisors. */
+static unsigned trap_size(struct host_twin *t, u64 rip, int code)
+{
+	u8 last = byte_at(t, rip - 1);
+
+	if (code == SI_KERNEL)
+		return last == 3 ? 2 : 1;
+	return last != 0xf1 && byte_at(t, rip) == 0xf1 ? 0 : 1;
+}
+
 static enum host_twin_stop trapped(struct host_twin *t, struct host_twin_state *s)
 {
 	siginfo_t info;
@@ -424,7 +446,7 @@ static enum host_twin_stop trapped(struct host_twin *t, struct host_twin_state *
 		return HOST_TWIN_KICKED; /* sent by somebody */
 	if (info.si_code == TRAP_TRACE)
 		return HOST_TWIN_STEPPED;
-	s->rip--; /* INT3, INT1 */
+	s->rip -= trap_size(t, s->rip, info.si_code);
 	return HOST_TWIN_FAULT;
 }
 
