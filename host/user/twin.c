@@ -17,6 +17,8 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -267,6 +269,33 @@ static long spawn(int program, int file)
 	return r;
 }
 
+/*
+ * A call to the vsyscall page is answered by the host's kernel, with no trap that SYSEMU would see; but it asks seccomp filters.
+ * Ours sends SIGSYS for these.
+ */
+struct vsyscall_trap {
+	struct sock_filter code[4];
+	struct sock_fprog program;
+};
+#define TRAP_OFFSET 0x400ul
+
+static u64 make_trap(struct host_twin *t)
+{
+	struct vsyscall_trap *trap = (struct vsyscall_trap *)(t->program + TRAP_OFFSET);
+	u64 at = t->base + TRAP_OFFSET;
+
+	*trap = (struct vsyscall_trap){
+		.code = {
+			BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, instruction_pointer) + 4),
+			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0xffffffff, 0, 1),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		},
+		.program = { .len = ARRAY_SIZE(trap->code), .filter = (struct sock_filter *)at },
+	};
+	return at + offsetof(struct vsyscall_trap, program);
+}
+
 /* The first orders. */
 static bool strip(struct host_twin *t)
 {
@@ -279,6 +308,8 @@ static bool strip(struct host_twin *t)
 	order(t, SYS_close_range, FILE_NUMBER + 1, ~0u, 0, 0, 0, 0);
 	order(t, SYS_rt_sigprocmask, SIG_SETMASK, mask, 0, sizeof(u64), 0, 0);
 	order(t, SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0, 0);
+	order(t, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
+	order(t, SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, make_trap(t), 0, 0, 0);
 	return host_twin_settle(t);
 }
 
@@ -461,6 +492,18 @@ static enum host_twin_stop faulted(struct host_twin *t, int sig, u64 *addr)
 	return HOST_TWIN_FAULT;
 }
 
+/* The kernel has returned from the vsyscall page by itself, with its number in RAX: what was there is not known any more. */
+static enum host_twin_stop called_vsyscall(struct host_twin *t, struct host_twin_state *s)
+{
+	siginfo_t info;
+
+	if (trace(t, PTRACE_GETSIGINFO, 0, &info) || info.si_code <= 0)
+		return HOST_TWIN_KICKED;
+	s->rip = (u64)info.si_call_addr;
+	s->gpr[HOST_RSP] -= 8;
+	return HOST_TWIN_FAULT;
+}
+
 static enum host_twin_stop understand(struct host_twin *t, struct host_twin_state *s, int sig, u64 *addr)
 {
 	switch (sig) {
@@ -473,6 +516,8 @@ static enum host_twin_stop understand(struct host_twin *t, struct host_twin_stat
 	case SIGILL:
 	case SIGFPE:
 		return faulted(t, sig, addr);
+	case SIGSYS:
+		return called_vsyscall(t, s);
 	default:
 		return HOST_TWIN_KICKED;
 	}

@@ -348,6 +348,7 @@ PROGRAM(executes_absent, 14, "mov $0x123456, %eax; jmp *%rax")
 PROGRAM(executes_supervisors, 14, "mov $0x10010, %eax; jmp *%rax")
 PROGRAM(executes_data, 14, "mov (%rdi), %al; jmp *%rdi")
 PROGRAM(reads_upper_half, 14, "mov $0xffff888000000000, %rax; mov (%rax), %bl")
+PROGRAM(calls_vsyscall, 14, TOUCH "push %rax; pop %rcx; mov $0xffffffffff600400, %rdx; mov $201, %eax; xor %edi, %edi; call *%rdx" END)
 PROGRAM(reads_vsyscall, 14, "mov $0xffffffffff600000, %rax; mov (%rax), %rax" END)
 PROGRAM(reads_twins_page, 14, "mov $0x7fff00000000, %rax; mov (%rax), %rax" END)
 PROGRAM(uses_top, 0x81, "mov $" TOP ", %rax; mov %bl, 5(%rax); mov 5(%rax), %cl; mov %bl, 6(%rax); mov 0xff8(%rax), %rdx" END)
@@ -441,7 +442,7 @@ int main(int argc, char **argv)
 		TEST(loads_gdt), TEST(reads_not_canonical), TEST(jumps_not_canonical), TEST(returns_not_canonical),
 		TEST(stack_not_canonical), TEST(reads_absent), TEST(writes_absent), TEST(reads_supervisors),
 		TEST(writes_supervisors), TEST(writes_read_only), TEST(executes_absent), TEST(executes_supervisors),
-		TEST(executes_data), TEST(reads_upper_half), TEST(reads_vsyscall),
+		TEST(executes_data), TEST(reads_upper_half), TEST(calls_vsyscall), TEST(reads_vsyscall),
 		TEST(reads_twins_page), TEST(uses_top), TEST(reads_over_top), TEST(over_two_pages), TEST(into_absent_page),
 		TEST(into_data_page), TEST(string_over_end), TEST(stack_over_end), TEST(x87_exception),
 		TEST(x87_exception_later), TEST(sse_exception), TEST(misaligned_sse), TEST(alignment),
