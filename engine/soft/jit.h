@@ -110,6 +110,7 @@ struct jit {
 	const u8 *call_last;	/* as call_insn, but jumped to: goes on with whatever comes next */
 	const u8 *window_miss;	/* registers as at cpu->window_pc, where an access to a window has faulted: goes on behind it */
 	struct jit_jump jump[2 + SOFT_CONTEXTS][1u << JIT_JUMP_BITS]; /* of supervisor's code; of user's; of all 32-bit code */
+	u32 used_jumps;		/* those of these tables that have had an entry */
 	struct jit_target *target; /* of the links */
 	struct jit_extent *extent;
 	u32 nr_extents, max_extents;

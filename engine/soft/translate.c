@@ -130,6 +130,14 @@ static void unlink_branch(struct jit *jit, struct jit_target *target)
 	target->to = NULL;
 }
 
+/* The other tables are not worth a look, which would bring in their memory. */
+static void note_way(struct jit *jit, u32 key)
+{
+	size_t table = (size_t)(jit_jumps(jit, jit_way(key)) - jit->jump[0]) / ARRAY_SIZE(jit->jump[0]);
+
+	jit->used_jumps |= 1u << table;
+}
+
 /* The way to b is known now: for the branch that was left through, and for the table. */
 static void link_to(struct jit *jit, struct block *b, u64 rip)
 {
@@ -141,6 +149,7 @@ static void link_to(struct jit *jit, struct block *b, u64 rip)
 		link_near(jit, b, (u32)jit->link - 1);
 	if (j->rip != rip || j->block != b || j->number != jit->soft->now.link[block_class(b->key)])
 		return;
+	note_way(jit, b->key);
 	*jump_in(jit_jumps(jit, jit_way(b->key)), rip) = jump;
 	if (target && target->cells && target->key == b->key)
 		link_far(jit, b, (u32)jit->link - 1, &jump);
@@ -157,9 +166,9 @@ void translate_unlink(struct soft_vcpu *soft, struct block *b)
 	b->incoming = 0;
 	jit->link = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(jit->jump) && b->entered; i++) {
-		struct jit_jump *j = jump_in(jit->jump[i], b->rip);
+		struct jit_jump *j = jit->used_jumps >> i & 1 ? jump_in(jit->jump[i], b->rip) : NULL;
 
-		if (j->rip == b->rip)
+		if (j && j->rip == b->rip)
 			j->number = 0;
 	}
 }
@@ -285,6 +294,7 @@ void translate_release(struct soft_vcpu *soft)
 		return;
 	code_release(&jit->region);
 	host_zero_pages(jit->jump, sizeof(jit->jump));
+	jit->used_jumps = 0;
 	host_zero_pages(jit->target, targets_size(jit));
 	host_zero_pages(jit->extent, extents_size(jit));
 	jit->committed = 0;
