@@ -18,6 +18,7 @@
 struct svm_cpu {
 	void *hsave;		/* c: VMRUN's own save area */
 	void *host_area;	/* c: VMCB for VMSAVE and VMLOAD of the host's state */
+	u64 host_area_phys;	/* c */
 	u64 generation;
 	u32 next_asid;
 	u64 tsc_ratio;
@@ -96,6 +97,8 @@ int svm_cpus_create(void)
 		cpus[i].host_area = host_frames_alloc(0);
 		if (!cpus[i].hsave || !cpus[i].host_area)
 			r = -ENOMEM;
+		else
+			cpus[i].host_area_phys = host_frames_phys(cpus[i].host_area);
 	}
 	if (r)
 		free_areas();
@@ -174,7 +177,7 @@ bool svm_asid_prepare(struct svm_vcpu *svm)
 
 u64 svm_host_area(void)
 {
-	return host_frames_phys(this_cpu()->host_area);
+	return this_cpu()->host_area_phys;
 }
 
 static void set_tsc_ratio(const struct vcpu *vcpu, struct svm_cpu *c)
@@ -195,7 +198,7 @@ static void thread_in(struct host_preempt *p)
 
 	host_irq_disable(); /* lest it be switched off in between */
 	if (c->enabled)
-		__asm__ volatile("vmsave %%rax" : : "a"(svm_host_area()) : "memory");
+		__asm__ volatile("vmsave %%rax" : : "a"(c->host_area_phys) : "memory");
 	host_irq_enable();
 	set_tsc_ratio(svm->vcpu, c);
 	if (c->guest != svm->id)

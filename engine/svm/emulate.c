@@ -278,28 +278,65 @@ enum svm_next svm_emulate_again(struct vcpu *vcpu, enum engine_exit *exit)
 	return svm_emulate(vcpu, exit);
 }
 
-bool svm_next_rip(struct vcpu *vcpu, u64 *rip, enum svm_next *next, enum engine_exit *exit)
+/* Without prefixes, as they nearly always are. 0: not so, or there is more to be looked at. */
+static unsigned plain_length(struct vcpu *vcpu)
+{
+	static const struct {
+		u16 exit;
+		u8 length, bytes[2], mask; /* mask: of the last byte */
+	} plain[] = {
+		{ SVM_CPUID, 2, { 0x0f, 0xa2 }, 0xff }, { SVM_MSR, 2, { 0x0f, 0x30 }, 0xfd },
+		{ SVM_INVD, 2, { 0x0f, 0x08 }, 0xff }, { SVM_WBINVD, 2, { 0x0f, 0x09 }, 0xff },
+	};
+	struct x86_cpu *cpu = &vcpu->cpu;
+	struct svm_vcpu *svm = vcpu->engine;
+	u64 linear = svm_linear_rip(cpu, 0);
+	u8 bytes[2];
+	bool memory;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++) {
+		if (plain[i].exit != svm->vmcb->control.exit_code)
+			continue;
+		if ((linear & (PAGE_SIZE - 1)) == PAGE_SIZE - 1 || svm_fetch(cpu, linear, bytes, sizeof(bytes), &memory) || !memory)
+			return 0;
+		return bytes[0] == plain[i].bytes[0] && (bytes[1] & plain[i].mask) == plain[i].bytes[1] ? plain[i].length : 0;
+	}
+	return 0;
+}
+
+/* Where the processor does not tell. */
+static bool find_next_rip(struct vcpu *vcpu, u64 *rip, enum svm_next *next, enum engine_exit *exit)
 {
 	struct x86_cpu *cpu = &vcpu->cpu;
 	struct svm_vcpu *svm = vcpu->engine;
-	struct x86_insn insn;
+	unsigned length;
 	bool memory;
 
-	if (svm_has(SVM_FEATURE_NRIPS) && svm->vmcb->control.next_rip) {
-		*rip = svm->vmcb->control.next_rip;
-		return true;
+	svm_pull_to_read(vcpu);
+	length = plain_length(vcpu);
+	if (!length) {
+		if (fetch(vcpu, &svm->insn, &memory)) {
+			*next = svm_deliver_fault(vcpu, exit);
+			return false;
+		}
+		if (!memory) {
+			*next = svm_leave(exit, ENGINE_EXIT_EMULATION);
+			return false;
+		}
+		length = svm->insn.len;
 	}
-	svm_pull(vcpu);
-	if (fetch(vcpu, &insn, &memory)) {
-		*next = svm_deliver_fault(vcpu, exit);
-		return false;
-	}
-	if (!memory) {
-		*next = svm_leave(exit, ENGINE_EXIT_EMULATION);
-		return false;
-	}
-	*rip = x86_rip(cpu) + insn.len;
+	*rip = x86_rip(cpu) + length;
 	if (cpu->code_bits != 64)
 		*rip &= 0xffffffffull;
+	return true;
+}
+
+bool svm_next_rip(struct vcpu *vcpu, u64 *rip, enum svm_next *next, enum engine_exit *exit)
+{
+	struct svm_vcpu *svm = vcpu->engine;
+
+	if (!svm_has(SVM_FEATURE_NRIPS) || !svm->vmcb->control.next_rip)
+		return find_next_rip(vcpu, rip, next, exit);
+	*rip = svm->vmcb->control.next_rip;
 	return true;
 }

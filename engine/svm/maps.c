@@ -11,6 +11,7 @@
 #define MSRPM_SIZE (PAGE_SIZE << MSRPM_ORDER)
 
 static u8 *iopm, *msrpm_open, *msrpm_closed;
+static u64 open_phys, closed_phys;
 
 /* Two bits for each MSR, in blocks of 2048 bytes: 0.., C0000000.., C0010000.. */
 static void let_through(u8 *map, u32 msr)
@@ -38,6 +39,8 @@ int svm_maps_create(void)
 	memset(msrpm_closed, 0xff, MSRPM_SIZE);
 	for (unsigned i = 0; i < ARRAY_SIZE(switched); i++)
 		let_through(msrpm_open, switched[i]);
+	open_phys = host_frames_phys(msrpm_open);
+	closed_phys = host_frames_phys(msrpm_closed);
 	return 0;
 }
 
@@ -59,5 +62,5 @@ u64 svm_iopm_phys(void)
 
 u64 svm_msrpm_phys(bool filtered)
 {
-	return host_frames_phys(filtered ? msrpm_closed : msrpm_open);
+	return filtered ? closed_phys : open_phys;
 }

@@ -580,6 +580,7 @@ int npt_create(struct svm_vm *vm)
 		vm->npt[as].root = host_table_alloc();
 		if (!vm->npt[as].root)
 			return -ENOMEM;
+		vm->npt[as].root_phys = host_frames_phys(vm->npt[as].root);
 		count_tables(vm, 1);
 	}
 	vm->watch.begin = mm_begin;

@@ -191,7 +191,7 @@ static bool enter(struct vcpu *vcpu)
 		return false;
 	}
 	if (unlikely((u32)svm->vmcb->control.exit_code == (u32)SVM_EXIT_INVALID)) {
-		svm->pulled = true; /* what was refused; TCG has put something else into the VMCB */
+		svm_pull_nothing(svm); /* what was refused; TCG has put something else into the VMCB */
 		return true;
 	}
 	svm_pull_basic(vcpu);
@@ -421,7 +421,7 @@ static int svm_vcpu_create(struct vcpu *vcpu)
 	svm->vm = vcpu->vm->engine;
 	svm->id = atomic_add(&last_id, 1) + 1;
 	svm->fpu_in_image = true;
-	svm->pulled = true;
+	svm_pull_nothing(svm);
 	svm->cpu_seen = ~0u;
 	svm_vmcb_init(svm);
 	vcpu->engine = svm;

@@ -59,7 +59,7 @@ struct npt_range {
 };
 
 struct npt {
-	u64 *root;		/* c */
+	u64 *root, root_phys;	/* c */
 	u64 generation;		/* n: of the slots that it was built from, plus 1 */
 	struct npt_range *range; /* n */
 	u32 nr_ranges;		/* n */
@@ -110,7 +110,13 @@ struct svm_vcpu {
 	struct host_fpu *fpu;
 	bool fpu_in_image;		/* the FPU state is in cpu->xsave, and may have been changed there */
 	bool fpu_loaded;		/* it is the thread's own now */
-	bool pulled;			/* vcpu->cpu holds all state, the VMCB's is stale */
+	bool pulled;			/* vcpu->cpu holds all state */
+	bool stale;			/* and may have been changed there */
+	struct {
+		struct vmcb_segs segs;
+		struct x86_seg seg[X86_NR_SREGS];
+	} known;			/* what segments were when one side last had them of the other, in both forms */
+	u32 mode_of;			/* what the mode in vcpu->cpu was made of (mode_inputs() of vmcb.c) */
 	bool single_step;		/* RFLAGS.TF in the VMCB is the debugger's */
 	bool debug_loaded;		/* DR0..DR3 are the guest's in this entry */
 	u32 running_on;			/* a: 1 + number of the processor that is in the guest or about to enter it */
@@ -149,6 +155,8 @@ static inline enum svm_next svm_leave(enum engine_exit *exit, enum engine_exit w
 /* ---- vmcb.c ---------------------------------------------------------------------------------------------------------- */
 
 void svm_pull(struct vcpu *vcpu);	/* everything from the VMCB into vcpu->cpu */
+void svm_pull_to_read(struct vcpu *vcpu); /* the same, and nothing of it is going to be changed */
+void svm_pull_nothing(struct svm_vcpu *svm); /* vcpu->cpu is as it was when pushed, and counts */
 void svm_pull_basic(struct vcpu *vcpu);	/* after every exit */
 void svm_push(struct vcpu *vcpu);	/* before every entry: basic state, and everything if it was pulled */
 void svm_vmcb_init(struct svm_vcpu *svm);

@@ -34,25 +34,24 @@ static u16 pack_attributes(const struct x86_seg *s)
 	return (u16)(s->type | s->s << 4 | s->dpl << 5 | s->present << 7 | s->avl << 8 | s->l << 9 | s->db << 10 | s->g << 11);
 }
 
-static void push_seg(struct svm_vcpu *svm, struct vmcb_seg *to, const struct x86_seg *s)
+/*
+ * Conversions are what costs, and most of the time nothing has changed: svm->known has both forms of what all segments last
+ * were. Here words are compared; what differs in padding alone is converted in vain.
+ */
+static bool same(const void *a, const void *b, size_t size)
 {
-	u16 attributes = pack_attributes(s);
+	const u64 *x = a, *y = b;
+	u64 differ = 0;
 
-	if (to->base == s->base && to->limit == s->limit && to->selector == s->selector && to->attributes == attributes)
-		return;
-	*to = (struct vmcb_seg){ .selector = s->selector, .attributes = attributes, .limit = s->limit, .base = s->base };
-	svm_dirty(svm, SVM_CLEAN_SEG);
+	for (size_t i = 0; i < size / sizeof(u64); i++)
+		differ |= x[i] ^ y[i];
+	return !differ;
 }
 
-/* The processor may keep TR's type without the busy bit, which pull_segs() adds; then it gets it back like that. */
-static void push_tr(struct svm_vcpu *svm, const struct x86_seg *s)
+/* By number in struct x86_cpu; the VMCB has them in its own order. */
+static struct vmcb_seg *vmcb_seg(struct vmcb_segs *segs, unsigned i)
 {
-	struct vmcb_seg *to = &svm->vmcb->save.tr;
-	u16 attributes = to->attributes;
-
-	push_seg(svm, to, s);
-	if ((to->attributes ^ attributes) == DESC_BUSY)
-		to->attributes = attributes;
+	return i < X86_LDTR ? &segs->es + i : i == X86_LDTR ? &segs->ldtr : &segs->tr;
 }
 
 /* VMSAVE'd segments are outside the clean bits (VMLOAD reads them every time). */
@@ -60,30 +59,36 @@ static void push_segs(struct svm_vcpu *svm, const struct x86_cpu *cpu)
 {
 	struct vmcb_save *save = &svm->vmcb->save;
 
-	push_seg(svm, &save->es, &cpu->seg[X86_ES]);
-	push_seg(svm, &save->cs, &cpu->seg[X86_CS]);
-	push_seg(svm, &save->ss, &cpu->seg[X86_SS]);
-	push_seg(svm, &save->ds, &cpu->seg[X86_DS]);
-	push_seg(svm, &save->fs, &cpu->seg[X86_FS]);
-	push_seg(svm, &save->gs, &cpu->seg[X86_GS]);
-	push_seg(svm, &save->ldtr, &cpu->seg[X86_LDTR]);
-	push_tr(svm, &cpu->seg[X86_TR]);
 	if (save->cpl != cpu->cpl) {
 		save->cpl = cpu->cpl;
 		svm_dirty(svm, SVM_CLEAN_SEG);
 	}
+	if (likely(same(svm->known.seg, cpu->seg, sizeof(cpu->seg))))
+		return;
+	for (unsigned i = 0; i < X86_NR_SREGS; i++) {
+		const struct x86_seg *s = &cpu->seg[i];
+
+		if (same(&svm->known.seg[i], s, sizeof(*s)))
+			continue;
+		*vmcb_seg(&save->segs, i) = (struct vmcb_seg){ .selector = s->selector, .attributes = pack_attributes(s),
+							       .limit = s->limit, .base = s->base };
+	}
+	memcpy(svm->known.seg, cpu->seg, sizeof(cpu->seg));
+	svm->known.segs = save->segs;
+	svm_dirty(svm, SVM_CLEAN_SEG);
 }
 
-static void push_dt(struct svm_vcpu *svm, struct vmcb_seg *to, const struct x86_dtr *dt)
+static void push_dt(struct svm_vcpu *svm, struct vmcb_seg *to, struct vmcb_seg *known, const struct x86_dtr *dt)
 {
 	if (to->base == dt->base && to->limit == dt->limit)
 		return;
 	to->base = dt->base;
 	to->limit = dt->limit;
+	*known = *to;
 	svm_dirty(svm, SVM_CLEAN_DT);
 }
 
-static void pull_seg(struct x86_seg *s, const struct vmcb_seg *from)
+static void unpack_seg(struct x86_seg *s, const struct vmcb_seg *from)
 {
 	u16 a = from->attributes;
 
@@ -95,21 +100,38 @@ static void pull_seg(struct x86_seg *s, const struct vmcb_seg *from)
 	s->unusable = !s->present;
 }
 
-static void pull_segs(struct x86_cpu *cpu, const struct vmcb_save *save)
+/* What the processor does not keep: G of CS's limit, CPL in SS.DPL after SYSCALL and SYSRET, that TR is busy. */
+static void complete_segs(struct x86_cpu *cpu, u8 cpl)
 {
-	pull_seg(&cpu->seg[X86_ES], &save->es);
-	pull_seg(&cpu->seg[X86_CS], &save->cs);
-	pull_seg(&cpu->seg[X86_SS], &save->ss);
-	pull_seg(&cpu->seg[X86_DS], &save->ds);
-	pull_seg(&cpu->seg[X86_FS], &save->fs);
-	pull_seg(&cpu->seg[X86_GS], &save->gs);
-	pull_seg(&cpu->seg[X86_LDTR], &save->ldtr);
-	pull_seg(&cpu->seg[X86_TR], &save->tr);
-	/* What the processor does not keep: G of the limit, and CPL in SS.DPL after SYSCALL and SYSRET. */
 	cpu->seg[X86_CS].g = cpu->seg[X86_CS].limit > 0xfffff;
-	cpu->seg[X86_SS].dpl = save->cpl;
+	cpu->seg[X86_SS].dpl = cpl;
 	if (cpu->seg[X86_TR].present)
 		cpu->seg[X86_TR].type |= DESC_BUSY;
+}
+
+static void pull_dt(struct x86_dtr *dt, const struct vmcb_seg *from)
+{
+	dt->base = from->base;
+	dt->limit = (u16)from->limit;
+}
+
+/* Whether anything of them has changed. */
+static bool pull_segs(struct svm_vcpu *svm, struct x86_cpu *cpu)
+{
+	struct vmcb_save *save = &svm->vmcb->save;
+
+	if (likely(same(&svm->known.segs, &save->segs, sizeof(save->segs)) && cpu->seg[X86_SS].dpl == save->cpl))
+		return false;
+	for (unsigned i = 0; i < X86_NR_SREGS; i++) {
+		if (!same(vmcb_seg(&svm->known.segs, i), vmcb_seg(&save->segs, i), sizeof(struct vmcb_seg)))
+			unpack_seg(&cpu->seg[i], vmcb_seg(&save->segs, i));
+	}
+	complete_segs(cpu, save->cpl);
+	pull_dt(&cpu->gdt, &save->segs.gdtr);
+	pull_dt(&cpu->idt, &save->segs.idtr);
+	memcpy(svm->known.seg, cpu->seg, sizeof(cpu->seg));
+	svm->known.segs = save->segs;
+	return true;
 }
 
 /* ---- MSRs that VMLOAD and VMSAVE switch --------------------------------------------------------------------------- */
@@ -191,16 +213,23 @@ static void push_tsc(struct svm_vcpu *svm)
 	svm_intercept(svm, SVM_RDTSCP, exits || !x86_has(&vcpu->cpu, X86_FEAT_RDTSCP));
 }
 
+/* A change of the filter ends run(), SMM comes and goes with everything pulled. */
 static void push_maps(struct svm_vcpu *svm)
 {
 	struct vm *vm = svm->vcpu->vm;
-	u64 root = host_frames_phys(svm->vm->npt[vcpu_as_id(svm->vcpu)].root);
+	u64 root = svm->vm->npt[vcpu_as_id(svm->vcpu)].root_phys;
 
 	put(svm, &svm->vmcb->control.msrpm, svm_msrpm_phys(atomic_read(&vm->msr_filter) != NULL), SVM_CLEAN_MAPS);
 	if (svm->vmcb->control.np_cr3 != root) {
 		put(svm, &svm->vmcb->control.np_cr3, root, SVM_CLEAN_NP);
 		atomic_set(&svm->flush, 1);
 	}
+}
+
+/* What x86_mode_update() looks at beside segments, CR0, CR4 and EFER. */
+static u32 mode_inputs(const struct x86_cpu *cpu)
+{
+	return (cpu->rflags & (X86_VM | X86_AC)) | cpu->cpl;
 }
 
 /* ---- all of it ----------------------------------------------------------------------------------------------------- */
@@ -211,17 +240,18 @@ void svm_push(struct vcpu *vcpu)
 	struct x86_cpu *cpu = &vcpu->cpu;
 	struct vmcb_save *save = &svm->vmcb->save;
 
-	if (svm->pulled) {
+	if (svm->stale) {
 		push_segs(svm, cpu);
-		push_dt(svm, &save->gdtr, &cpu->gdt);
-		push_dt(svm, &save->idtr, &cpu->idt);
+		push_dt(svm, &save->segs.gdtr, &svm->known.segs.gdtr, &cpu->gdt);
+		push_dt(svm, &save->segs.idtr, &svm->known.segs.idtr, &cpu->idt);
 		push_msrs(svm, &cpu->msr);
 		push_crs(svm, cpu);
 		push_debug(svm, cpu);
-		svm->pulled = false;
+		push_tsc(svm);
+		push_maps(svm);
+		svm->mode_of = mode_inputs(cpu);
 	}
-	push_tsc(svm);
-	push_maps(svm);
+	svm->pulled = svm->stale = false;
 	save->rip = cpu->regs[X86_REG_RIP];
 	save->rax = cpu->regs[X86_RAX];
 	save->rsp = cpu->regs[X86_RSP];
@@ -258,29 +288,55 @@ static void pull_pdptrs(struct x86_cpu *cpu)
 	cpu->fault = saved;
 }
 
-void svm_pull(struct vcpu *vcpu)
+/* Whether x86_mode_update() has something to see. */
+static bool pull_crs(struct svm_vcpu *svm, struct x86_cpu *cpu)
+{
+	const struct vmcb_save *save = &svm->vmcb->save;
+	u64 cr0 = save->cr0 | (cpu->cr0 & CR0_CACHE), efer = save->efer & ~X86_EFER_SVME;
+	bool changed = cr0 != cpu->cr0 || efer != cpu->efer || svm->mode_of != mode_inputs(cpu);
+
+	cpu->cr0 = cr0;
+	cpu->cr2 = save->cr2;
+	cpu->cr3 = save->cr3;
+	cpu->efer = efer;
+	svm->mode_of = mode_inputs(cpu);
+	return changed;
+}
+
+void svm_pull_to_read(struct vcpu *vcpu)
 {
 	struct svm_vcpu *svm = vcpu->engine;
 	struct x86_cpu *cpu = &vcpu->cpu;
 	const struct vmcb_save *save = &svm->vmcb->save;
+	bool changed;
 
 	if (svm->pulled)
 		return;
 	svm->pulled = true;
-	pull_segs(cpu, save);
-	cpu->gdt = (struct x86_dtr){ .base = save->gdtr.base, .limit = (u16)save->gdtr.limit };
-	cpu->idt = (struct x86_dtr){ .base = save->idtr.base, .limit = (u16)save->idtr.limit };
+	changed = pull_segs(svm, cpu);
+	changed |= pull_crs(svm, cpu);
 	pull_msrs(&cpu->msr, save);
-	cpu->cr0 = save->cr0 | (cpu->cr0 & CR0_CACHE);
-	cpu->cr2 = save->cr2;
-	cpu->cr3 = save->cr3;
-	cpu->efer = save->efer & ~X86_EFER_SVME;
 	if (!cpu->guest_debug)
 		cpu->dr6 = save->dr6;
 	if (!(cpu->guest_debug & KVM_GUESTDBG_USE_HW_BP))
 		cpu->dr7 = save->dr7;
-	x86_mode_update(cpu);
+	if (changed)
+		x86_mode_update(cpu);
 	pull_pdptrs(cpu);
+}
+
+void svm_pull(struct vcpu *vcpu)
+{
+	struct svm_vcpu *svm = vcpu->engine;
+
+	svm_pull_to_read(vcpu);
+	svm->stale = true;
+}
+
+void svm_pull_nothing(struct svm_vcpu *svm)
+{
+	svm->pulled = svm->stale = true;
+	memset(&svm->known, 0xff, sizeof(svm->known)); /* like nothing there is */
 }
 
 void svm_vmcb_init(struct svm_vcpu *svm)

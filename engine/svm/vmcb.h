@@ -117,8 +117,12 @@ struct vmcb_seg {
 	u64 base;
 };
 
+struct vmcb_segs {
+	struct vmcb_seg es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr;
+};
+
 struct vmcb_save {
-	struct vmcb_seg es, cs, ss, ds, fs, gs, gdtr, ldtr, idtr, tr; /* 0x400 */
+	struct vmcb_segs segs;			/* 0x400 */
 	u8 reserved_4a0[43], cpl;
 	u32 reserved_4cc;
 	u64 efer;				/* 0x4d0 */
