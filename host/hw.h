@@ -121,17 +121,24 @@ struct host_frame {
 	bool writable;
 	u64 opaque;
 };
-/* 0; -EFAULT; -EINTR (a signal waits). write: the page is faulted in for writing. The frame is held until put. */
-int host_frame_get(u64 hva, bool write, struct host_frame *out);
+/*
+ * Of the n pages (HOST_FRAMES_MAX at most) from hva on those, up to the first that is not, that are in memory and may be written
+ * at once; if hva's is none of these, it alone, faulted in, for writing if that is asked for. How many; -EFAULT; -EINTR (a
+ * signal waits). Each is held until put. Only the first one's size is other than 4096.
+ */
+#define HOST_FRAMES_MAX 16u
+int host_frames_get(u64 hva, unsigned n, bool write, struct host_frame *out);
 void host_frame_put(struct host_frame *f); /* [atomic] */
 
 /*
  * Tells of changes to the mappings of the mm (mmu notifier). begin() must have dropped every use of frames in
- * [start, end) when it returns, and none may be taken up before end(). May not sleep; unwatch waits for both.
+ * [start, end) when it returns, and none may be taken up before end(). young() says whether frames there were used since it
+ * was last asked with clear. None may sleep; unwatch waits for all.
  */
 struct host_mm_watch {
 	void (*begin)(struct host_mm_watch *w, u64 start, u64 end);
 	void (*end)(struct host_mm_watch *w, u64 start, u64 end);
+	bool (*young)(struct host_mm_watch *w, u64 start, u64 end, bool clear);
 	u64 opaque[8];
 };
 int host_mm_watch(struct host_mm_watch *w); /* of the calling thread's mm */

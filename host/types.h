@@ -58,6 +58,11 @@ static inline u64 index_nospec(u64 index, u64 size)
 #define atomic_or(p, v) __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define atomic_and(p, v) __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST)
 #define atomic_add(p, v) __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
+/* Whether *p was the old value, and is the new one now. */
+static inline bool atomic_replace_u64(u64 *p, u64 old, u64 value)
+{
+	return __atomic_compare_exchange_n(p, &old, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
 #define atomic_fence() __atomic_thread_fence(__ATOMIC_SEQ_CST)
 
 /* Clears bits and tells which were set. Costs a load where none is: then what is read later is no older than that load. */

@@ -14,7 +14,12 @@
  * again by faults at any time, so the kernel gets them back when memory is scarce (shrink_scan), and a VM has no more of
  * them than KVM_SET_NR_MMU_PAGES says.
  *
- * Dirty log: pages of logged slots are mapped one by one, writable only if their bit is set.
+ * Dirty log: pages of logged slots are mapped one by one, writable only if their bit is set. If no more than that is missing
+ * (NPTE_WRITABLE), a write is let through without a lock (fix_fault): the walk counts as being in the guest, for which those
+ * who free tables wait, and nothing but the entry that was seen is replaced. The bit is set behind that; who clears it
+ * protects the page afterwards, so either that sees the entry, or the bit stays set.
+ *
+ * A guest that touches page after page has several mapped at once, if they are in memory.
  */
 #include "engine/svm/svm.h"
 
@@ -24,6 +29,7 @@
 #define NPTE_A BIT64(5)
 #define NPTE_D BIT64(6)
 #define NPTE_PS BIT64(7)
+#define NPTE_WRITABLE BIT64(9) /* for software: but for the dirty log it may be written */
 #define NPTE_ADDR 0x000ffffffffff000ull
 #define NPTE_TABLE (NPTE_P | NPTE_W | NPTE_U | NPTE_A)
 
@@ -54,6 +60,7 @@ struct visit {
 	void (*leaf)(struct visit *v, u64 *entry, unsigned level, u64 gpa);
 	struct memslot *slot;
 	bool detach; /* of tables that lie in the range as a whole, only the entry is visited */
+	bool clear;  /* age_leaf(): for the next time */
 	bool changed;
 };
 
@@ -94,6 +101,17 @@ static void unmap_leaf(struct visit *v, u64 *entry, unsigned level, u64 gpa)
 	(void)gpa;
 	atomic_xchg(entry, 0);
 	v->changed = true;
+}
+
+static void age_leaf(struct visit *v, u64 *entry, unsigned level, u64 gpa)
+{
+	(void)level;
+	(void)gpa;
+	if (!(*entry & NPTE_A))
+		return;
+	v->changed = true;
+	if (v->clear)
+		atomic_and(entry, ~NPTE_A);
 }
 
 static void protect_leaf(struct visit *v, u64 *entry, unsigned level, u64 gpa)
@@ -184,33 +202,33 @@ static void sync_vcpus(struct svm_vm *vm)
 
 /* ---- changes of the VMM's mappings ---------------------------------------------------------------------------------------- */
 
-static bool unmap_hva(struct svm_vm *vm, struct npt *npt, u64 start, u64 end)
+/* Visits what is mapped of [start, end) of the VMM's. Caller holds the lock. */
+static bool visit_hva(struct svm_vm *vm, struct visit *v, u64 start, u64 end)
 {
-	struct visit v = { .leaf = unmap_leaf };
+	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++) {
+		struct npt *npt = &vm->npt[as];
 
-	(void)vm;
-	for (u32 i = 0; i < npt->nr_ranges; i++) {
-		const struct npt_range *r = &npt->range[i];
+		for (u32 i = 0; i < npt->nr_ranges; i++) {
+			const struct npt_range *r = &npt->range[i];
 
-		if (end <= r->hva || start >= r->hva + r->size)
-			continue;
-		v.first = r->gpa + (max_u64(start, r->hva) - r->hva);
-		v.last = r->gpa + (min_u64(end, r->hva + r->size) - r->hva) - 1;
-		visit(npt, &v);
+			if (end <= r->hva || start >= r->hva + r->size)
+				continue;
+			v->first = r->gpa + (max_u64(start, r->hva) - r->hva);
+			v->last = r->gpa + (min_u64(end, r->hva + r->size) - r->hva) - 1;
+			visit(npt, v);
+		}
 	}
-	return v.changed;
+	return v->changed;
 }
 
 static void mm_begin(struct host_mm_watch *w, u64 start, u64 end)
 {
 	struct svm_vm *vm = container_of(w, struct svm_vm, watch);
-	bool changed = false;
+	struct visit v = { .leaf = unmap_leaf };
 
 	host_spin_lock(&vm->lock);
 	vm->mm_changes++;
-	for (unsigned as = 0; as < VM_ADDRESS_SPACES; as++)
-		changed |= unmap_hva(vm, &vm->npt[as], start, end);
-	if (changed)
+	if (visit_hva(vm, &v, start, end))
 		sync_vcpus(vm);
 	host_spin_unlock(&vm->lock);
 }
@@ -225,6 +243,18 @@ static void mm_end(struct host_mm_watch *w, u64 start, u64 end)
 	vm->mm_sequence++;
 	vm->mm_changes--;
 	host_spin_unlock(&vm->lock);
+}
+
+static bool mm_young(struct host_mm_watch *w, u64 start, u64 end, bool clear)
+{
+	struct svm_vm *vm = container_of(w, struct svm_vm, watch);
+	struct visit v = { .leaf = age_leaf, .clear = clear };
+	bool young;
+
+	host_spin_lock(&vm->lock);
+	young = visit_hva(vm, &v, start, end);
+	host_spin_unlock(&vm->lock);
+	return young;
 }
 
 /* ---- changes of slots ---------------------------------------------------------------------------------------------------- */
@@ -309,6 +339,7 @@ static void renew(struct svm_vm *vm, unsigned as, u64 generation)
 		npt->range = range;
 		npt->nr_ranges = nr;
 		atomic_set(&npt->generation, generation + 1);
+		sync_vcpus(vm); /* who has seen the one before is done with fix_fault() */
 	}
 	host_spin_unlock(&vm->lock);
 	host_free(stale);
@@ -488,10 +519,16 @@ static u64 *walk_to(struct svm_vcpu *svm, struct npt *npt, u64 gpa, unsigned *le
 	return entry_of(table, l, gpa);
 }
 
-/* Caller holds the lock. The table that the new leaf replaces is returned. */
-static u64 *map(struct svm_vcpu *svm, struct npt *npt, u64 gpa, u64 phys, unsigned level, bool writable)
+/* What the host and the slot let the guest do there. */
+static u64 leaf_of(const struct memslot *slot, const struct host_frame *f)
 {
-	u64 leaf = NPTE_P | NPTE_U | NPTE_A | (writable ? NPTE_W | NPTE_D : 0);
+	return (f->phys & NPTE_ADDR) | NPTE_P | NPTE_U |
+	       (f->writable && !(slot->flags & KVM_MEM_READONLY) ? NPTE_WRITABLE | NPTE_W | NPTE_D : 0);
+}
+
+/* Caller holds the lock. The table that the new leaf replaces is returned. */
+static u64 *map(struct svm_vcpu *svm, struct npt *npt, u64 gpa, u64 leaf, unsigned level)
+{
 	unsigned found = level;
 	u64 *entry = walk_to(svm, npt, gpa, &found), old = *entry;
 	u64 size = 1ull << shift_of(level);
@@ -501,7 +538,8 @@ static u64 *map(struct svm_vcpu *svm, struct npt *npt, u64 gpa, u64 phys, unsign
 		sync_vcpus(svm->vm);
 		return NULL;
 	}
-	leaf |= (phys & NPTE_ADDR & ~(size - 1)) | (level > 1 ? NPTE_PS : 0);
+	if (level > 1)
+		leaf = (leaf & ~(NPTE_ADDR & (size - 1))) | NPTE_PS;
 	atomic_xchg(entry, leaf);
 	if (!(old & NPTE_P))
 		return NULL;
@@ -521,32 +559,108 @@ static bool logged_clean(const struct memslot *slot, u64 gpa)
 	return slot->dirty && !(atomic_read(&slot->dirty[n / 64]) >> (n % 64) & 1);
 }
 
-static enum npt_result map_frame(struct vcpu *vcpu, struct memslot *slot, u64 generation, u64 gpa, bool write)
+/* How many pages from gpa on are worth having: more each time that a fault comes right behind what the last one mapped. */
+static unsigned pages_wanted(const struct vcpu *vcpu, const struct memslot *slot, u64 gpa)
+{
+	const struct svm_vcpu *svm = vcpu->engine;
+	u64 gfn = gpa >> 12, n = svm->fault_next == gfn ? svm->fault_pages * 2 : 1;
+
+	if (slot->dirty || (slot->flags & KVM_MEM_READONLY))
+		return 1;
+	n = min_u64(min_u64(n, NPT_FRAMES), min_u64(512 - gfn % 512, slot->base_gfn + slot->npages - gfn));
+	return vcpu->apic && ((vcpu->apic_base & ~BIT64(63)) >> 12) - gfn < n ? 1 : (unsigned)n;
+}
+
+/* Pages behind gpa, whose table is there now, that nobody has mapped yet. Caller holds the lock. */
+static void map_behind(struct svm_vcpu *svm, struct npt *npt, const struct memslot *slot, u64 gpa, int nr)
+{
+	unsigned level = 1;
+	u64 *entry = walk_to(svm, npt, gpa, &level);
+
+	for (int i = 1; level == 1 && i < nr; i++) {
+		if (!entry[i])
+			atomic_set(&entry[i], leaf_of(slot, &svm->frames[i]));
+	}
+}
+
+static enum npt_result map_frames(struct vcpu *vcpu, struct memslot *slot, u64 generation, u64 gpa, bool write)
 {
 	struct svm_vcpu *svm = vcpu->engine;
 	struct svm_vm *vm = svm->vm;
 	struct npt *npt = &vm->npt[vcpu_as_id(vcpu)];
 	u64 hva = slot->hva + (gpa - (slot->base_gfn << 12)), sequence = atomic_read_acquire(&vm->mm_sequence);
-	struct host_frame frame;
-	u64 *replaced = NULL;
+	u64 leaf, *replaced = NULL;
 	unsigned level;
-	bool writable;
-	int r = host_frame_get(hva & PAGE_MASK, write, &frame);
+	int nr;
 
-	if (r)
-		return r == -EINTR ? NPT_INTERRUPTED : NPT_BAD;
+	svm->fault_pages = pages_wanted(vcpu, slot, gpa);
+	nr = host_frames_get(hva, svm->fault_pages, write, svm->frames);
+	if (nr < 0)
+		return nr == -EINTR ? NPT_INTERRUPTED : NPT_BAD;
 	if (write)
 		memslot_mark_dirty(vcpu, slot, gpa >> 12);
-	level = leaf_level(vcpu, slot, gpa, hva, frame.size);
+	leaf = leaf_of(slot, &svm->frames[0]) | NPTE_A;
+	level = leaf_level(vcpu, slot, gpa, hva, svm->frames[0].size);
 	host_spin_lock(&vm->lock);
-	writable = frame.writable && !(slot->flags & KVM_MEM_READONLY) && !logged_clean(slot, gpa);
-	if (npt->generation == generation + 1 && !vm->mm_changes && vm->mm_sequence == sequence)
-		replaced = map(svm, npt, gpa, frame.phys, level, writable);
+	if (logged_clean(slot, gpa))
+		leaf &= ~NPTE_W;
+	if (npt->generation == generation + 1 && !vm->mm_changes && vm->mm_sequence == sequence) {
+		replaced = map(svm, npt, gpa, leaf, level);
+		if (level == 1 && nr > 1)
+			map_behind(svm, npt, slot, gpa, nr);
+	}
 	host_spin_unlock(&vm->lock);
-	host_frame_put(&frame);
+	for (int i = 0; i < nr; i++)
+		host_frame_put(&svm->frames[i]);
+	svm->fault_next = (gpa >> 12) + (unsigned)nr;
 	if (replaced)
 		free_tables(vm, replaced, level - 1);
 	return NPT_MAPPED;
+}
+
+/* The leaf for gpa; NULL where there is none. Nobody frees tables now. */
+static u64 *find_leaf(const struct npt *npt, u64 gpa, unsigned *level)
+{
+	u64 *table = npt->root;
+
+	for (*level = svm_features.npt_levels;; (*level)--) {
+		u64 *entry = entry_of(table, *level, gpa), value = atomic_read(entry);
+
+		if (!(value & NPTE_P))
+			return NULL;
+		if (is_leaf(value, *level))
+			return entry;
+		table = table_of(value);
+	}
+}
+
+/* Whether a write is possible now; *fixed: because the page was clean in the log, and is let dirty. */
+static bool let_write(const struct npt *npt, u64 gpa, bool *fixed)
+{
+	unsigned level;
+	u64 *leaf = find_leaf(npt, gpa, &level), old = leaf ? atomic_read(leaf) : 0;
+
+	if (!(old & NPTE_P) || (old & NPTE_W))
+		return old & NPTE_P;
+	*fixed = level == 1 && (old & NPTE_WRITABLE) && atomic_replace_u64(leaf, old, old | NPTE_W | NPTE_D | NPTE_A);
+	return *fixed;
+}
+
+/* Without locks: a page of a logged slot is written to for the first time, or another vCPU was faster. */
+static bool fix_fault(struct vcpu *vcpu, struct memslot *slot, u64 generation, u64 gpa)
+{
+	struct svm_vcpu *svm = vcpu->engine;
+	struct npt *npt = &svm->vm->npt[vcpu_as_id(vcpu)];
+	bool fixed = false, good;
+
+	host_irq_disable();
+	atomic_xchg(&svm->running_on, host_cpu_id() + 1);
+	good = atomic_read(&npt->generation) == generation + 1 && let_write(npt, gpa, &fixed);
+	atomic_set_release(&svm->running_on, 0);
+	host_irq_enable();
+	if (fixed)
+		memslot_mark_dirty(vcpu, slot, gpa >> 12);
+	return good;
 }
 
 enum npt_result npt_fault(struct vcpu *vcpu, u64 gpa, bool write)
@@ -561,13 +675,15 @@ enum npt_result npt_fault(struct vcpu *vcpu, u64 gpa, bool write)
 	slot = memslot_find(vcpu->vm, as, gpa >> 12);
 	if (!slot || (write && (slot->flags & KVM_MEM_READONLY)))
 		return NPT_MMIO;
-	if (!fill_cache(svm))
-		return NPT_BAD;
 	if (!current_for(&svm->vm->npt[as], generation))
 		renew(svm->vm, as, generation);
+	else if (write && slot->dirty && fix_fault(vcpu, slot, generation, gpa))
+		return NPT_MAPPED;
+	if (!fill_cache(svm))
+		return NPT_BAD;
 	if (unlikely(atomic_read(&svm->vm->nr_tables) >= atomic_read(&vcpu->vm->nr_mmu_pages)))
 		shrink_vm(svm->vm, ~0ull);
-	return map_frame(vcpu, slot, generation, gpa, write);
+	return map_frames(vcpu, slot, generation, gpa, write);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------------- */
@@ -585,6 +701,7 @@ int npt_create(struct svm_vm *vm)
 	}
 	vm->watch.begin = mm_begin;
 	vm->watch.end = mm_end;
+	vm->watch.young = mm_young;
 	r = host_mm_watch(&vm->watch);
 	vm->watching = !r;
 	enlist(vm);

@@ -79,6 +79,7 @@ struct svm_vm {
 };
 
 #define NPT_CACHE 5 /* tables that one mapping may need */
+#define NPT_FRAMES HOST_FRAMES_MAX
 
 /*
  * The operand of the instruction that met a device: the processor has walked the guest's page tables for it. gva is
@@ -128,6 +129,9 @@ struct svm_vcpu {
 	u64 host_tsc_aux, tsc_aux;	/* the MSR's before, and now */
 	u64 *cache[NPT_CACHE];		/* empty tables */
 	unsigned nr_cache;
+	struct host_frame frames[NPT_FRAMES]; /* of the present fault */
+	u64 fault_next;			/* page behind what the last fault has mapped: who goes there goes on */
+	unsigned fault_pages;		/* that the last fault asked for */
 	u8 bytes[X86_MAX_INSN_LEN];	/* code at RIP that the exit has brought along */
 	u8 nr_bytes;
 	struct svm_access access;	/* what a nested page fault has said of the instruction's operand */

@@ -4,7 +4,6 @@
 #include <linux/mmu_notifier.h>
 #include <linux/pagemap.h>
 #include <linux/pgtable.h>
-#include <linux/swap.h>
 #include <linux/sched.h>
 #include <asm/io.h>
 #include "host/hw.h"
@@ -43,34 +42,33 @@ out:
 	return size;
 }
 
-static int get_page_of(u64 hva, bool write, struct page **page, bool *writable)
+static void set_frame(struct host_frame *f, struct page *page, u64 size, bool writable)
 {
-	long n;
-
-	*writable = true;
-	if (get_user_pages_fast_only(hva, 1, FOLL_WRITE, page) == 1)
-		return 0;
-	n = get_user_pages_unlocked(hva, 1, page, write ? FOLL_WRITE : 0);
-	if (n != 1)
-		return n == -EINTR || n == -EAGAIN || fatal_signal_pending(current) ? -EINTR : -EFAULT;
-	*writable = write;
-	return 0;
+	f->phys = page_to_phys(page);
+	f->size = size;
+	f->writable = writable;
+	f->opaque = (u64)page;
 }
 
-int host_frame_get(u64 hva, bool write, struct host_frame *out)
+int host_frames_get(u64 hva, unsigned int n, bool write, struct host_frame *out)
 {
-	struct page *page;
-	int r;
+	struct page *page[HOST_FRAMES_MAX];
+	bool writable = true;
+	long got;
 
 	if (!current->mm)
 		return -EFAULT;
-	r = get_page_of(hva & PAGE_MASK, write, &page, &out->writable);
-	if (r)
-		return r;
-	out->phys = page_to_phys(page);
-	out->size = PageCompound(page) ? mapping_size(hva) : PAGE_SIZE;
-	out->opaque = (u64)page;
-	return 0;
+	got = get_user_pages_fast_only(hva & PAGE_MASK, n, FOLL_WRITE, page);
+	if (got < 1) {
+		got = get_user_pages_unlocked(hva & PAGE_MASK, 1, page, write ? FOLL_WRITE : 0);
+		writable = write;
+	}
+	if (got < 1)
+		return got == -EINTR || got == -EAGAIN || fatal_signal_pending(current) ? -EINTR : -EFAULT;
+	set_frame(&out[0], page[0], PageCompound(page[0]) ? mapping_size(hva) : PAGE_SIZE, writable);
+	for (long i = 1; i < got; i++)
+		set_frame(&out[i], page[i], PAGE_SIZE, true);
+	return got;
 }
 
 void host_frame_put(struct host_frame *f)
@@ -78,9 +76,8 @@ void host_frame_put(struct host_frame *f)
 	struct page *page = (struct page *)f->opaque;
 
 	/* A write of the guest's may come until the mapping is invalidated, where the kernel wants to know this already. */
-	if (f->writable && !PageReserved(page))
+	if (f->writable && !PageDirty(page) && !PageReserved(page))
 		SetPageDirty(page);
-	mark_page_accessed(page);
 	put_page(page);
 }
 
@@ -106,6 +103,20 @@ static void watch_end(struct mmu_notifier *mn, const struct mmu_notifier_range *
 	w->end(w, range->start, range->end);
 }
 
+static int watch_clear_young(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long start, unsigned long end)
+{
+	struct host_mm_watch *w = watch_of(mn);
+
+	return w->young(w, start, end, true);
+}
+
+static int watch_test_young(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long at)
+{
+	struct host_mm_watch *w = watch_of(mn);
+
+	return w->young(w, at, at + 1, false);
+}
+
 /* The process is gone, the VM's descriptors are not yet. */
 static void watch_release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
@@ -118,6 +129,9 @@ static void watch_release(struct mmu_notifier *mn, struct mm_struct *mm)
 static const struct mmu_notifier_ops watch_ops = {
 	.invalidate_range_start = watch_start,
 	.invalidate_range_end = watch_end,
+	.clear_flush_young = watch_clear_young, /* what the TLB keeps of it is forgotten in time, as with the kernel's own */
+	.clear_young = watch_clear_young,
+	.test_young = watch_test_young,
 	.release = watch_release,
 };
 
