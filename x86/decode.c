@@ -283,7 +283,6 @@ static u8 read_opcode(struct decoder *d)
 	if (d->rex & REX_W)
 		insn->prefix |= X86_PFX_REX_W;
 	insn->opcode = byte;
-	insn->opcode_off = d->pos - 1;
 	return byte;
 }
 

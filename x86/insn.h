@@ -96,41 +96,40 @@ struct x86_insn {
 	};
 
 	u16 op;				/* enum x86_op */
-	u16 prefix;			/* X86_PFX_* */
+	u16 prefix : 15;		/* X86_PFX_* */
+	bool has_modrm : 1;
 	u16 off;			/* of this instruction in its block: 0 after x86_decode() */
 	u16 next;			/* off + len */
 
 	u8 len;				/* 1..15 */
-	u8 osize;			/* effective operand size of integer forms: 1, 2, 4, 8 */
-	u8 asize;			/* effective address size: 2, 4, 8 */
-	u8 seg;				/* segment of the memory operand, overrides applied */
+	u8 osize : 4;			/* effective operand size of integer forms: 1, 2, 4, 8 */
+	u8 asize : 4;			/* effective address size: 2, 4, 8 */
 	u8 base;			/* 0..15, X86_REG_ZERO, X86_REG_RIP */
 	u8 index;			/* 0..15, X86_REG_ZERO; with vsib: vector register 0..31 */
-	u8 scale;			/* shift 0..3 */
-	u8 cond;			/* condition code 0..15 of Jcc, SETcc, CMOVcc */
-
-	u8 nr_operands;
+	u8 seg : 3;			/* segment of the memory operand, overrides applied */
+	u8 map : 5;			/* 0 one-byte, 1 0F, 2 0F38, 3 0F3A, 5, 6 (EVEX); 8.. XOP */
+	u8 scale : 2;			/* shift 0..3 */
+	u8 cond : 4;			/* condition code 0..15 of Jcc, SETcc, CMOVcc */
+	bool rip_disp32 : 1;		/* modrm selected RIP-relative addressing */
+	bool mode64_66 : 1;		/* near branch in 64-bit mode with 66: osize 2 (AMD); Intel: 8 */
+	u8 nr_operands : 3;
+	u8 evex_z : 1, evex_b : 1, evex_aaa : 3;
 	u8 modrm;			/* raw byte; valid when has_modrm */
-	bool has_modrm;
-	bool rip_disp32;		/* modrm selected RIP-relative addressing */
-	u8 map;				/* 0 one-byte, 1 0F, 2 0F38, 3 0F3A, 5, 6 (EVEX); 8.. XOP */
 	u8 opcode;			/* the opcode byte within its map */
 	u8 mandatory;			/* 0, 0x66, 0xF3, 0xF2: what selected the row (or VEX.pp) */
-	u8 imm_len;			/* bytes of immediate(s) at the end of the instruction */
-
+	u8 imm_len : 4;			/* bytes of immediate(s) at the end of the instruction */
+	u8 disp_len : 4;		/* 0, 1, 2, 4, 8 bytes of displacement in the encoding */
 	u8 vlen;			/* vector length in bytes: 0, 16, 32, 64 */
 	u8 vvvv;			/* VEX/EVEX register, 0..31; 0 if unused */
-	u8 evex_z, evex_b, evex_aaa;
-	u8 disp_len;			/* 0, 1, 2, 4, 8 bytes of displacement in the encoding */
-	u8 opcode_off;			/* offset of the opcode byte (after prefixes, escapes, VEX) */
 	u8 vex_off;			/* offset of REX, VEX or EVEX prefix; 0xff if none */
-
 	u8 elem;			/* element size of a vector instruction, with masking or broadcast */
-	bool mode64_66;			/* near branch in 64-bit mode with 66: osize 2 (AMD); Intel: 8 */
+
+	u8 bytes[X86_MAX_INSN_LEN];
 	u16 imm2;
 	struct x86_operand operand[4];	/* in the manual's (Intel) order: destination first */
-	u8 bytes[X86_MAX_INSN_LEN + 1];
 };
+
+_Static_assert(sizeof(struct x86_insn) == 96, "one for each decoded instruction: small");
 
 /*
  * Conventions for single operations
