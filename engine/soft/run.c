@@ -228,7 +228,7 @@ static enum engine_exit loop(struct vcpu *vcpu)
 		if (soft->direct && cpu->cpl == 3) {
 			direct = direct_run(vcpu);
 			if (direct == DIRECT_LOST)
-				return ENGINE_EXIT_EMULATION;
+				return ENGINE_EXIT_HOST_FAULT; /* no #UD: who would handle it has lost registers */
 			if (direct == DIRECT_LOOK)
 				continue;
 		}

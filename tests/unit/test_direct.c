@@ -6,12 +6,18 @@
  */
 #define _GNU_SOURCE
 #include <cpuid.h>
+#include <dirent.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -429,6 +435,221 @@ static void time_stamp(void **state)
 	close_machine();
 }
 
+/* ---- what stops it -------------------------------------------------------------------------------- */
+
+static const uint8_t loops[] = { 0xff, 0xc0, 0xeb, 0xfc }; /* 1: inc %eax; jmp 1b */
+static pthread_t runner;
+static volatile int runner_tid;
+static int result, result_errno;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	anykvm_interrupt();
+}
+
+static void open_loop(void)
+{
+	struct sigaction a = { .sa_handler = on_signal };
+
+	sigaction(SIGUSR1, &a, NULL);
+	open_machine(true);
+	memcpy(ram + CODE, loops, sizeof(loops));
+	start_at(CODE);
+}
+
+static void *run_once(void *unused)
+{
+	cpu_set_t before, after;
+
+	sched_getaffinity(0, sizeof(before), &before);
+	runner_tid = (int)syscall(SYS_gettid);
+	result = anykvm_ioctl(vcpu, KVM_RUN, 0);
+	result_errno = errno;
+	sched_getaffinity(0, sizeof(after), &after);
+	if (memcmp(&before, &after, sizeof(before)))
+		result = -99;
+	return unused;
+}
+
+/* The thread's twin, once it has computed for two of the clock's ticks. */
+static int running_twin(void)
+{
+	char path[64];
+	int pid = 0, ticks = 0;
+
+	for (unsigned tries = 0; ticks < 2 && tries < 10000; tries++, usleep(1000)) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/self/task/%d/children", runner_tid);
+		f = fopen(path, "r");
+		if (!f || fscanf(f, "%d", &pid) != 1)
+			pid = 0;
+		if (f)
+			fclose(f);
+		snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+		f = pid ? fopen(path, "r") : NULL;
+		if (f && fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %d", &ticks) != 1)
+			ticks = 0;
+		if (f)
+			fclose(f);
+	}
+	return ticks >= 2 ? pid : 0;
+}
+
+static int start_running(void)
+{
+	runner_tid = 0;
+	pthread_create(&runner, NULL, run_once, NULL);
+	return running_twin();
+}
+
+static void stop_running(void)
+{
+	do { /* it may not have been in KVM_RUN yet */
+		pthread_kill(runner, SIGUSR1);
+		usleep(1000);
+	} while (pthread_tryjoin_np(runner, NULL));
+}
+
+static bool is_gone(int pid)
+{
+	for (unsigned tries = 0; tries < 5000; tries++, usleep(1000))
+		if (kill(pid, 0))
+			return true;
+	return false;
+}
+
+static unsigned count_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static void signalled(void **state)
+{
+	unsigned fds = count_fds();
+	struct kvm_regs regs;
+	int twin;
+
+	(void)state;
+	open_loop();
+	twin = start_running();
+	stop_running();
+	api(vcpu, KVM_GET_REGS, &regs);
+	close_machine();
+	assert_int_not_equal(twin, 0);
+	assert_int_equal(result, -1);
+	assert_int_equal(result_errno, EINTR);
+	assert_in_range(regs.rip, CODE, CODE + 2);
+	assert_true(regs.rax > 0x10000);
+	assert_true(is_gone(twin));
+	assert_int_equal(count_fds(), fds);
+}
+
+/* Only the thread that made a twin may trace it. */
+static void on_several_threads(void **state)
+{
+	struct kvm_regs regs[3];
+	int first, gone;
+
+	(void)state;
+	open_loop();
+	first = start_running();
+	stop_running();
+	api(vcpu, KVM_GET_REGS, &regs[0]);
+	for (unsigned i = 1; i < 3; i++) {
+		pthread_create(&runner, NULL, run_once, NULL);
+		usleep(100000);
+		stop_running();
+		api(vcpu, KVM_GET_REGS, &regs[i]);
+	}
+	gone = is_gone(first);
+	close_machine();
+	assert_int_not_equal(first, 0);
+	assert_true(gone);
+	assert_int_equal(result_errno, EINTR);
+	assert_true(regs[1].rax != regs[0].rax && regs[2].rax != regs[1].rax);
+}
+
+static void killed(void **state)
+{
+	int twin;
+
+	(void)state;
+	open_loop();
+	twin = start_running();
+	if (twin)
+		kill(twin, SIGKILL);
+	else
+		pthread_kill(runner, SIGUSR1);
+	pthread_join(runner, NULL);
+	close_machine();
+	assert_int_not_equal(twin, 0);
+	assert_int_equal(result, -1);
+	assert_int_equal(result_errno, EFAULT);
+}
+
+/* Its VMM is killed. */
+static void orphaned(void **state)
+{
+	int ends[2], twin = 0, child;
+
+	(void)state;
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	if (!child) {
+		open_loop();
+		twin = start_running();
+		if (write(ends[1], &twin, sizeof(twin)))
+			pause();
+		_exit(1);
+	}
+	assert_int_equal(read(ends[0], &twin, sizeof(twin)), sizeof(twin));
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	close(ends[0]);
+	close(ends[1]);
+	assert_int_not_equal(twin, 0);
+	assert_true(is_gone(twin));
+}
+
+static void forbid_ptrace(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { 4, code };
+
+	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+/* Then all is as without it. */
+static void forbidden(void **state)
+{
+	int status, child = fork();
+
+	(void)state;
+	if (!child) {
+		forbid_ptrace();
+		open_machine(true);
+		memcpy(ram + CODE, code_computes, (size_t)(code_computes_end - code_computes));
+		start_at(CODE);
+		_exit(anykvm_ioctl(vcpu, KVM_RUN, 0) || shared->exit_reason != KVM_EXIT_HLT || counter("direct_runs"));
+	}
+	waitpid(child, &status, 0);
+	assert_int_equal(status, 0);
+}
+
 #define TEST(name) { #name, name, NULL, NULL, NULL }
 
 int main(int argc, char **argv)
@@ -454,12 +675,13 @@ int main(int argc, char **argv)
 		TEST(loads_other_level), TEST(loads_supervisors_segment), TEST(loads_no_segment), TEST(segment_bases),
 		TEST(segment_base_above), TEST(segment_base_not_canonical), TEST(there_and_back), TEST(in_32_bits),
 		TEST(interrupt_return), TEST(interrupt_return_steps), TEST(far_to_supervisors), TEST(changes_code),
-		TEST(changes_code_elsewhere), TEST(runs_on_data), TEST(time_stamp),
+		TEST(changes_code_elsewhere), TEST(runs_on_data), TEST(time_stamp), TEST(signalled), TEST(on_several_threads),
+		TEST(killed), TEST(orphaned), TEST(forbidden),
 	};
 
 	anykvm_close(anykvm_open());
 	sigaction(SIGSEGV, NULL, &engines_handler);
-	alarm(60);
+	alarm(120);
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests_name("direct", tests, NULL, NULL);
