@@ -37,7 +37,12 @@
 /* Between two ticks, 4 ms as a rule: more than so many stops cost more than what is gained; so few are none. */
 #define STOPS_MOST 50u
 #define STOPS_FEW 10u
-#define MOST_RESTS 6u
+/* Of a rest, in calm ticks, doubled so many times at most; of what comes then. */
+#define FIRST_WAIT 2u
+#define MOST_RESTS 3u
+#define LONG_WAIT 256u
+/* Blocks that are interpreted before their code is believed to go on like that. */
+#define CRAWLS_MOST 64u
 #define DR6_BS BIT64(14)
 
 /* ---- what may run --------------------------------------------------------------------------------------------------- */
@@ -255,6 +260,8 @@ static bool prepare(struct windows *w, struct window_space *s)
 	       window_map_page(w, w->cpu->tlb_context, x86_rip(w->cpu), WINDOW_EXECUTE);
 }
 
+static void rest(struct windows *w, struct window_space *s);
+
 static enum direct_next understand(struct windows *w, enum host_twin_stop why)
 {
 	struct x86_cpu *cpu = w->cpu;
@@ -281,7 +288,8 @@ static enum direct_next understand(struct windows *w, enum host_twin_stop why)
 	case HOST_TWIN_KICKED:
 		return DIRECT_LOOK;
 	}
-	current(w)->stops++;
+	if (++current(w)->stops > STOPS_MOST && !w->direct_always)
+		rest(w, current(w));
 	return soft_must_step(cpu) ? DIRECT_LOOK : DIRECT_STEP;
 }
 
@@ -311,7 +319,7 @@ enum direct_next direct_run(struct vcpu *vcpu)
 	struct window_space *s = current(w);
 
 	if (!fits(&vcpu->cpu))
-		return DIRECT_CRAWL;
+		return DIRECT_WALK;
 	if (!s->open)
 		window_settle(w);
 	if (!twin_ready(w, s)) {
@@ -320,9 +328,9 @@ enum direct_next direct_run(struct vcpu *vcpu)
 	}
 	if (!prepare(w, s)) {
 		soft->stat->direct_crawls++;
-		s->stops += !(soft->stat->direct_crawls & 15);
-		return DIRECT_CRAWL;
+		return s->crawls++ < CRAWLS_MOST ? DIRECT_CRAWL : DIRECT_WALK;
 	}
+	s->crawls = 0;
 	if (!host_twin_settle(s->twin)) {
 		direct_end(w);
 		return DIRECT_LOOK;
@@ -340,45 +348,50 @@ void direct_kick(struct vcpu *vcpu)
 bool direct_begin(struct windows *w)
 {
 	struct window_space *s = current(w);
+	bool fresh;
 
 	if (w->no_twins || s->wait || !fits(w->cpu))
 		return false;
+	fresh = !s->twin;
 	if (!s->twin && s->leaves)
 		window_purge(w, w->cpu->tlb_context);
 	if (!twin_ready(w, s))
 		return false;
-	w->fill_ahead = true;
+	w->fill_ahead = fresh;
 	s->direct = w->soft->direct = true;
 	s->stops = 0;
 	w->soft->stat->direct_begun++;
 	return true;
 }
 
-/* The twin stays, and what is mapped there. */
-void direct_rest(struct windows *w)
+static void leave(struct windows *w, struct window_space *s, u32 wait)
 {
-	struct window_space *s = current(w);
-
 	s->open = false;
 	s->direct = w->soft->direct = false;
-	s->wait = 1u << s->rests;
-	s->rests += s->rests < MOST_RESTS;
+	s->wait = wait;
 	w->soft->stat->direct_ended++;
 }
 
 void direct_end(struct windows *w)
 {
-	direct_rest(w);
+	leave(w, current(w), LONG_WAIT);
 	window_purge(w, w->cpu->tlb_context);
+}
+
+/* The twin stays, and what is mapped there; but if it is of no use again and again, windows are better. */
+static void rest(struct windows *w, struct window_space *s)
+{
+	if (++s->rests > MOST_RESTS)
+		direct_end(w);
+	else
+		leave(w, s, FIRST_WAIT << s->rests);
 }
 
 void direct_tick(struct windows *w)
 {
 	struct window_space *s = current(w);
 
-	if (s->stops > STOPS_MOST && !w->direct_always)
-		direct_rest(w);
-	else if (s->rests && s->stops < STOPS_FEW)
+	if (s->rests && s->stops < STOPS_FEW)
 		s->rests--;
 	s->stops = 0;
 }

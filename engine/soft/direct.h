@@ -11,7 +11,8 @@ struct windows;
 enum direct_next {
 	DIRECT_LOOK,	/* cpu->stop or the processor's state has changed: look at it */
 	DIRECT_STEP,	/* the next instruction is not for direct execution */
-	DIRECT_CRAWL,	/* nor are those behind it */
+	DIRECT_CRAWL,	/* nor are those behind it, in its page */
+	DIRECT_WALK,	/* nor is most of what follows: until something comes in between */
 	DIRECT_LOST,	/* the host has killed it in the midst of the guest's code */
 };
 
@@ -22,7 +23,6 @@ void direct_kick(struct vcpu *vcpu);
 
 /* For window.c and window_map.c: the current space is to run directly, if that can be; not any more. */
 bool direct_begin(struct windows *w);
-void direct_rest(struct windows *w);
 void direct_end(struct windows *w);
 /* An interrupt has hit the guest's code while it ran directly. */
 void direct_tick(struct windows *w);

@@ -241,7 +241,7 @@ static enum engine_exit loop(struct vcpu *vcpu)
 		soft->insn = b->insn;
 		if (unlikely(soft->single))
 			r = b->insn[0].exec(cpu, b->insn);
-		else if (unlikely(direct != DIRECT_LOOK))
+		else if (unlikely(direct == DIRECT_STEP || direct == DIRECT_CRAWL))
 			r = run_aside(cpu, soft, b, direct);
 		else
 			r = run_block(cpu, soft, b);

@@ -43,6 +43,8 @@
 #include "x86/paging.h"
 
 #define FIRST_TICKS 2u
+/* To make a twin costs a millisecond or two, and some for what is mapped there: a process must live that long. */
+#define DIRECT_TICKS 4u
 #define MOST_TICKS 256u
 #define TICK_CREDIT 100
 /* The guest's page faults between two ticks: so few are needed to become hot, so many are too much for the hot. */
@@ -170,7 +172,8 @@ static void start_space(struct windows *w, struct window_space *s, u64 root)
 	s->credit = WINDOW_CREDIT;
 	s->all_doubted = true;
 	s->direct = w->direct_always && !w->no_twins;
-	s->rests = s->wait = 0;
+	s->rests = 0;
+	s->wait = DIRECT_TICKS;
 }
 
 static bool may_heat(const struct windows *w)
@@ -191,8 +194,8 @@ static void fill_from_tlb(struct windows *w)
 
 static void heat(struct windows *w, struct window_space *s)
 {
-	if (direct_begin(w))
-		return;
+	if (direct_begin(w) || (!w->no_twins && s->wait && !s->rests))
+		return; /* runs directly, or soon will */
 	w->soft->stat->windows_heated++;
 	s->credit = WINDOW_CREDIT;
 	set_hot(w, true);
@@ -218,6 +221,10 @@ void window_tick(struct soft_vcpu *soft)
 	if (s->twin) { /* it rests */
 		if (!s->wait)
 			direct_begin(w);
+		return;
+	}
+	if (s->hot && !s->wait && faults < FAULTS_CALM && direct_begin(w)) {
+		set_hot(w, false);
 		return;
 	}
 	if (!s->hot) {

@@ -169,6 +169,7 @@ static void unmap(struct windows *w, struct window_leaf *l, unsigned first, unsi
 		set_bit(l->mapped, i, false);
 		set_bit(l->writable, i, false);
 		set_bit(l->executable, i, false);
+		set_bit(l->telling, i, false);
 	}
 	l->vmas++;
 	atomic_add(&vmas, 1);
@@ -199,8 +200,10 @@ static bool protect(struct windows *w, struct window_leaf *l, unsigned first, un
 	}
 	for (unsigned i = first; i < first + nr; i++) {
 		set_bit(l->writable, i, writable);
-		if (writable)
-			note_written(w, l->host[i]);
+		if (!writable)
+			continue;
+		set_bit(l->executable, i, false);
+		note_written(w, l->host[i]);
 	}
 	return true;
 }
@@ -588,13 +591,22 @@ static bool twin_may_have(u64 linear)
 	return linear >= TWIN_LOW && linear < TWIN_HIGH;
 }
 
+static bool may_execute(struct window_leaf *l, unsigned page, u64 entry, u64 host)
+{
+	if (!l->twin || (entry & PTE_NX) || l->nx)
+		return false;
+	if (!bit(l->telling, page) || l->host[page] != host)
+		set_bit(l->telling, page, !direct_harmless(host));
+	return !bit(l->telling, page);
+}
+
 static bool consider(struct windows *w, struct window_leaf *l, unsigned page, u64 entry, struct candidate *c)
 {
 	if (!readable(w->cpu, entry, l->above) || (l->twin && !twin_may_have(linear_of(l, page))))
 		return false;
 	c->host = host_page(w, entry);
 	c->writable = c->host && writes_freely(entry, l->above) && !holds_code(w, c->host);
-	c->executable = l->twin && c->host && !c->writable && !(entry & PTE_NX) && !l->nx && direct_harmless(c->host);
+	c->executable = c->host && !c->writable && may_execute(l, page, entry, c->host);
 	l->gpa[page] = entry & PTE_ADDR;
 	l->host[page] = c->host;
 	return c->host;
@@ -620,18 +632,15 @@ static unsigned run(struct windows *w, struct window_leaf *l, const struct upper
 	return nr;
 }
 
-/* Of a page that is mapped already: it may be written to now, or executed, or it is another one. */
-static bool upgrade(struct windows *w, struct window_leaf *l, unsigned page, u64 gpa, const struct candidate *c)
+/* Of a page that is mapped already, and still is the same: it gets the rights that it has not yet. */
+static void upgrade(struct windows *w, struct window_leaf *l, unsigned page, const struct candidate *c)
 {
-	if (gpa == l->gpa[page] && c->writable && protect(w, l, page, 1, true))
-		return true;
-	if (gpa == l->gpa[page] && c->executable) {
+	if (c->writable && !bit(l->writable, page)) {
+		protect(w, l, page, 1, true);
+	} else if (c->executable && !bit(l->executable, page)) {
 		set_bit(l->executable, page, true);
-		return protect(w, l, page, 1, false);
+		protect(w, l, page, 1, false);
 	}
-	if (bit(l->mapped, page))
-		unmap(w, l, page, 1);
-	return false;
 }
 
 static bool serves(const struct window_leaf *l, unsigned page, enum window_access access)
@@ -654,8 +663,13 @@ static bool fill(struct windows *w, struct window_leaf *l, const struct upper *u
 		return true;
 	if (!consider(w, l, page, entry_of(l, u, table, page), &c))
 		c = (struct candidate){ 0 };
-	if (bit(l->mapped, page) && upgrade(w, l, page, gpa, &c))
-		return serves(l, page, access);
+	if (bit(l->mapped, page)) {
+		if (c.host && gpa == l->gpa[page]) {
+			upgrade(w, l, page, &c);
+			return serves(l, page, access);
+		}
+		unmap(w, l, page, 1);
+	}
 	if (!c.host || (access == WINDOW_WRITE && !c.writable) || (access == WINDOW_EXECUTE && !c.executable))
 		return false;
 	below = run(w, l, u, table, page, -1, &c);

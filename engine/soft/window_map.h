@@ -32,6 +32,7 @@ struct window_leaf {
 	u32 vmas;		/* host mappings that it may have come to */
 	u64 mapped[LEAF_PAGES / 64], writable[LEAF_PAGES / 64];
 	u64 executable[LEAF_PAGES / 64]; /* of those in twins that are not writable */
+	u64 telling[LEAF_PAGES / 64]; /* of those: they never will be, as long as the page is the same */
 	u64 gpa[LEAF_PAGES], host[LEAF_PAGES];
 };
 
@@ -62,6 +63,7 @@ struct window_space {
 	bool direct;		/* its user code is to run in its twin; then it is not hot */
 	struct host_twin *twin;
 	u32 stops;		/* times that it has left the twin for something it did, since the last tick */
+	u32 crawls;		/* blocks in a row that could not run there */
 	u32 rests;		/* times that this was too often lately */
 	u32 wait;		/* calm ticks before it is tried again */
 };
