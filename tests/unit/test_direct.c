@@ -533,11 +533,15 @@ static unsigned count_fds(void)
 
 static void signalled(void **state)
 {
-	unsigned fds = count_fds();
 	struct kvm_regs regs;
+	unsigned fds;
 	int twin;
 
 	(void)state;
+	open_machine(true); /* the process's own descriptors come with its first machine */
+	start_at(CODE);
+	close_machine();
+	fds = count_fds();
 	open_loop();
 	twin = start_running();
 	stop_running();
