@@ -34,9 +34,9 @@
 #define USER_CS32 0x23
 #define USER_END 0x7ffffffff000ull
 #define XSTATE_MAX 4096u
-/* Between two ticks, 4 ms as a rule: more than so many stops cost more than what is gained; so few are none. */
-#define STOPS_MOST 50u
-#define STOPS_FEW 10u
+/* In stops. Between two ticks, 4 ms as a rule, more than so many cost more than what is gained; at the beginning there are more. */
+#define TICK_ALLOWS 50
+#define MOST_ALLOWED 300
 /* Of a rest, in calm ticks, doubled so many times at most; of what comes then. */
 #define FIRST_WAIT 2u
 #define MOST_RESTS 3u
@@ -115,18 +115,28 @@ static bool tells(const struct x86_insn *insn)
 	}
 }
 
-/* The instruction that the byte at offset i of the page belongs to, as seen by somebody who begins at `from`, does. */
+#define IN_STEP 3
+
+/*
+ * The instruction that the byte at offset i of the page belongs to, as seen by somebody who begins at `from`, does. Who has
+ * met something that is no instruction is believed again after some that are.
+ */
 static bool tells_from(const u8 *page, unsigned from, unsigned i)
 {
+	unsigned streak = IN_STEP;
 	struct x86_insn insn;
 
 	while (from <= i) {
 		unsigned left = PAGE_SIZE - from;
 
-		if (x86_decode(&insn, page + from, left < X86_MAX_INSN_LEN ? left : X86_MAX_INSN_LEN, 64) != X86_DECODE_OK)
-			insn.len = 1; /* data, or out of step */
-		else if (from + insn.len > i)
-			return tells(&insn);
+		if (x86_decode(&insn, page + from, left < X86_MAX_INSN_LEN ? left : X86_MAX_INSN_LEN, 64) != X86_DECODE_OK) {
+			streak = 0;
+			from++;
+			continue;
+		}
+		if (from + insn.len > i)
+			return streak >= IN_STEP && tells(&insn);
+		streak++;
 		from += insn.len;
 	}
 	return false;
@@ -134,16 +144,20 @@ static bool tells_from(const u8 *page, unsigned from, unsigned i)
 
 /*
  * Most of what looks so is within other instructions. Where instructions begin is not known, but who begins anywhere soon
- * is in step: two of three decide; near the page's beginning each of them.
+ * is in step: the majority of some decides. Near the page's beginning there may be no time for that: who begins there does.
  */
 static bool is_telling(const u8 *page, unsigned i)
 {
-	static const u8 before[] = { 64, 57, 51 };
-	unsigned votes = 0;
+	static const u8 before[] = { 64, 57, 51, 44, 38 };
+	unsigned votes = 0, asked = 0;
 
-	for (unsigned n = 0; n < ARRAY_SIZE(before); n++)
-		votes += tells_from(page, i > before[n] ? i - before[n] : n, i);
-	return votes >= (i > before[0] ? 2 : 1);
+	for (unsigned n = 0; n < ARRAY_SIZE(before); n++) {
+		unsigned from = i > before[0] ? i - before[n] : n;
+
+		asked += from <= i;
+		votes += tells_from(page, from, i);
+	}
+	return 2 * votes > asked || (i <= before[0] && tells_from(page, 0, i));
 }
 
 bool direct_harmless(u64 host)
@@ -288,7 +302,7 @@ static enum direct_next understand(struct windows *w, enum host_twin_stop why)
 	case HOST_TWIN_KICKED:
 		return DIRECT_LOOK;
 	}
-	if (++current(w)->stops > STOPS_MOST && !w->direct_always)
+	if (--current(w)->allowance < 0 && !w->direct_always)
 		rest(w, current(w));
 	return soft_must_step(cpu) ? DIRECT_LOOK : DIRECT_STEP;
 }
@@ -350,8 +364,8 @@ bool direct_begin(struct windows *w)
 	struct window_space *s = current(w);
 	bool fresh;
 
-	if (w->no_twins || s->wait || !fits(w->cpu))
-		return false;
+	if (w->no_twins || s->wait || !fits(w->cpu) || vcpu_of(w->cpu)->vm->nr_vcpus > host_cpu_count())
+		return false; /* with more vCPUs than processors, those that spin must be noticed (PAUSE) */
 	fresh = !s->twin;
 	if (!s->twin && s->leaves)
 		window_purge(w, w->cpu->tlb_context);
@@ -359,7 +373,7 @@ bool direct_begin(struct windows *w)
 		return false;
 	w->fill_ahead = fresh;
 	s->direct = w->soft->direct = true;
-	s->stops = 0;
+	s->allowance = MOST_ALLOWED;
 	w->soft->stat->direct_begun++;
 	return true;
 }
@@ -391,7 +405,7 @@ void direct_tick(struct windows *w)
 {
 	struct window_space *s = current(w);
 
-	if (s->rests && s->stops < STOPS_FEW)
+	if (s->rests && s->allowance == MOST_ALLOWED)
 		s->rests--;
-	s->stops = 0;
+	s->allowance = (int)min_u64((u64)(s->allowance + TICK_ALLOWS), MOST_ALLOWED);
 }

@@ -44,7 +44,7 @@
 
 #define FIRST_TICKS 2u
 /* To make a twin costs a millisecond or two, and some for what is mapped there: a process must live that long. */
-#define DIRECT_TICKS 4u
+#define DIRECT_TICKS 3u
 #define MOST_TICKS 256u
 #define TICK_CREDIT 100
 /* The guest's page faults between two ticks: so few are needed to become hot, so many are too much for the hot. */

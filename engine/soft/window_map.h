@@ -62,7 +62,7 @@ struct window_space {
 	u16 leaves;		/* the first */
 	bool direct;		/* its user code is to run in its twin; then it is not hot */
 	struct host_twin *twin;
-	u32 stops;		/* times that it has left the twin for something it did, since the last tick */
+	int allowance;		/* times that it may leave the twin for something it does */
 	u32 crawls;		/* blocks in a row that could not run there */
 	u32 rests;		/* times that this was too often lately */
 	u32 wait;		/* calm ticks before it is tried again */
