@@ -35,8 +35,8 @@
 #define USER_END 0x7ffffffff000ull
 #define XSTATE_MAX 4096u
 /* In stops. Between two ticks, 4 ms as a rule, more than so many cost more than what is gained; at the beginning there are more. */
-#define TICK_ALLOWS 50
-#define MOST_ALLOWED 300
+#define TICK_ALLOWS 40
+#define MOST_ALLOWED 200
 /* Of a rest, in calm ticks, doubled so many times at most; of what comes then. */
 #define FIRST_WAIT 2u
 #define MOST_RESTS 3u

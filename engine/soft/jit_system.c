@@ -335,6 +335,7 @@ unsigned jit_exec_last(struct x86_cpu *cpu, const struct x86_insn *insn)
 	unsigned from = jit_way(block_key(cpu)), to;
 	enum x86_result r;
 
+	soft->syscalls += insn->op == X86_OP_SYSCALL;
 	soft->at_last = true;
 	soft->selected = false;
 	r = insn->exec(cpu, insn);

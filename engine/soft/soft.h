@@ -120,6 +120,7 @@ struct soft_vcpu {
 	struct lockstep *lockstep;	/* NULL: off */
 	struct jit *jit;		/* NULL: the interpreter alone */
 	struct windows *windows;	/* NULL: none (window.h) */
+	u64 syscalls;			/* that translated code has made */
 	bool direct;			/* user code of the current address space is to run directly (direct.h) */
 	struct host_twin_gate gate;	/* to where it does */
 	u64 awaited;			/* linear address of a page fault of code that runs through windows; 0: none */

@@ -45,6 +45,9 @@
 #define FIRST_TICKS 2u
 /* To make a twin costs a millisecond or two, and some for what is mapped there: a process must live that long. */
 #define DIRECT_TICKS 3u
+/* So many system calls between two ticks are too many for direct execution; after so many ticks windows are taken meanwhile. */
+#define SYSCALLS_MANY 15
+#define HEAT_ANYWAY 5u
 #define MOST_TICKS 256u
 #define TICK_CREDIT 100
 /* The guest's page faults between two ticks: so few are needed to become hot, so many are too much for the hot. */
@@ -194,7 +197,7 @@ static void fill_from_tlb(struct windows *w)
 
 static void heat(struct windows *w, struct window_space *s)
 {
-	if (direct_begin(w) || (!w->no_twins && s->wait && !s->rests))
+	if (direct_begin(w) || (!w->no_twins && s->wait && !s->rests && s->ticks < HEAT_ANYWAY))
 		return; /* runs directly, or soon will */
 	w->soft->stat->windows_heated++;
 	s->credit = WINDOW_CREDIT;
@@ -206,14 +209,19 @@ void window_tick(struct soft_vcpu *soft)
 {
 	struct windows *w = soft->windows;
 	struct window_space *s;
-	u64 faults;
+	u64 faults, syscalls;
 
 	if (!w || soft->cpu->cpl != 3 || soft->cpu->code_bits != 64)
 		return;
 	s = current(w);
 	faults = soft->stat->pf_guest - w->faults;
 	w->faults = soft->stat->pf_guest;
-	s->wait -= s->wait && faults < FAULTS_CALM;
+	syscalls = soft->syscalls - w->syscalls;
+	w->syscalls = soft->syscalls;
+	if (syscalls >= SYSCALLS_MANY)
+		s->wait = (u32)max_u64(s->wait, DIRECT_TICKS);
+	else
+		s->wait -= s->wait && faults < FAULTS_CALM;
 	if (s->direct) {
 		direct_tick(w);
 		return;

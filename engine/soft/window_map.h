@@ -86,7 +86,7 @@ struct windows {
 	u64 moves;
 	bool smm;		/* under which state of the processor pages were mapped ... */
 	u64 apic_base;		/* ... in all spaces */
-	u64 faults;		/* vcpu_stat.pf_guest at the last tick */
+	u64 faults, syscalls;	/* vcpu_stat.pf_guest, soft_vcpu.syscalls at the last tick */
 	struct host_fault_detour detour;
 	u8 ready[2 * WINDOW_AREAS * sizeof(u64) / 4096]; /* pages of the table that can be accessed */
 	struct window_space space[SOFT_CONTEXTS];
