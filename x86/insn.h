@@ -129,7 +129,7 @@ struct x86_insn {
 	struct x86_operand operand[4];	/* in the manual's (Intel) order: destination first */
 };
 
-_Static_assert(sizeof(struct x86_insn) == 96, "one for each decoded instruction: small");
+_Static_assert(sizeof(struct x86_insn) <= 112, "one for each decoded instruction: small; 96 in user space");
 
 /*
  * Conventions for single operations
