@@ -112,29 +112,20 @@ static void try_tick(struct pit *pit)
 	pit->ops->tick(pit);
 }
 
-static void owe(struct pit *pit, u64 ticks)
-{
-	s32 room = 0x7fffffff - atomic_read(&pit->pending);
-
-	atomic_add(&pit->pending, (s32)min_u64(ticks, (u64)room));
-}
-
-/* All periods that have passed are counted at once: there may be millions after a process was stopped for a night. */
 static void timer_fired(struct host_timer *t)
 {
 	struct pit *pit = container_of(t, struct pit, timer);
 	bool expired = false;
-	u64 now, periods;
+	u64 now;
 
 	host_mutex_lock(&pit->lock);
 	now = host_monotonic_ns();
 	if (pit->period_ns && now >= pit->target_ns) {
 		expired = true;
-		periods = pit->periodic ? (now - pit->target_ns) / pit->period_ns + 1 : 1;
 		if (atomic_read(&pit->reinject))
-			owe(pit, periods);
+			atomic_add(&pit->pending, 1);
 		if (pit->periodic)
-			pit->target_ns += periods * pit->period_ns;
+			pit->target_ns += pit->period_ns;
 	}
 	/* Also a callback that came before a reprogrammed timer's time. */
 	if (pit->period_ns && (pit->periodic || !expired))
