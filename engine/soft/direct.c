@@ -11,14 +11,14 @@
  *
  * What. 64-bit code at CPL 3 of a guest whose user mode looks like the host's: its code and stack selectors, all of the host's
  * XCR0 enabled, RDFSBASE and the like allowed, no protection keys, no breakpoints or single steps. RDTSC faults there. What
- * does not fault but should tell of the guest - CPUID, RDPID, XGETBV, LSL, SGDT and so on, and INT 80h - must not be executed directly:
- * pages are looked through for these when they are mapped for execution, and a page that has one is not mapped so; its code is
- * executed by handlers. Nothing is both writable and executable there, so the guest cannot change code behind our back, unless
- * it writes through another mapping of the page: such code is looked at when its mapping changes.
+ * does not fault but should tell of the guest - CPUID, RDPID, XGETBV, LSL, SGDT and so on, and INT 80h - must not be executed
+ * directly: pages are looked through for these when they are mapped for execution, and a page that has one is not mapped so;
+ * its code is executed by handlers. Nothing is both writable and executable there. Two ways remain for a program to be told of
+ * the host instead: such an instruction hidden within others, or written later through another mapping of its page.
  *
  * When. To enter and to leave costs some 20 microseconds, so spaces run directly when interrupts hit their user code again and
- * again and little else happens: window_tick() counts. Two pages of the twin's addresses are ours (host_twin_private); where
- * the guest has anything near them, the space does not run directly.
+ * again and little else happens: window_tick() counts, and each space has an allowance of stops. A few pages of the twin's
+ * addresses are ours (host_twin_private); where the guest has anything near them, the space does not run directly.
  */
 #include "engine/soft/direct.h"
 #include "engine/soft/window.h"
@@ -31,10 +31,9 @@
 
 #define USER_CS 0x33
 #define USER_SS 0x2b
-#define USER_CS32 0x23
 #define USER_END 0x7ffffffff000ull
 #define XSTATE_MAX 4096u
-/* In stops. Between two ticks, 4 ms as a rule, more than so many cost more than what is gained; at the beginning there are more. */
+/* In stops. More than so many between two ticks, 4 ms as a rule, cost more than is gained; there are more at the beginning. */
 #define TICK_ALLOWS 40
 #define MOST_ALLOWED 200
 /* Of a rest, in calm ticks, doubled so many times at most; of what comes then. */
@@ -65,8 +64,8 @@ static bool processor_fits(const struct x86_cpu *cpu)
 {
 	return cpu->code_bits == 64 && !(cpu->cr0 & (X86_CR0_EM | X86_CR0_TS)) && (cpu->cr0 & X86_CR0_NE) &&
 	       (cpu->cr4 & X86_CR4_FSGSBASE) && (cpu->cr4 & X86_CR4_OSFXSR) && (cpu->cr4 & X86_CR4_OSXSAVE) &&
-	       (cpu->cr4 & X86_CR4_OSXMMEXCPT) && (cpu->efer & X86_EFER_SCE) && !(cpu->cr4 & X86_CR4_PKE) && cpu->xcr0 == x86_fpu_host.live &&
-	       !cpu->smm && !cpu->align_check;
+	       (cpu->cr4 & X86_CR4_OSXMMEXCPT) && (cpu->efer & X86_EFER_SCE) && !(cpu->cr4 & X86_CR4_PKE) &&
+	       cpu->xcr0 == x86_fpu_host.live && !cpu->smm && !cpu->align_check;
 }
 
 static bool fits(const struct x86_cpu *cpu)
@@ -84,7 +83,9 @@ static bool suspicious(const u8 *p)
 {
 	if (p[0] == 0xcd)
 		return p[1] == 4 || p[1] == 0x80;
-	return p[0] == 0x0f && ((p[1] <= 0x03 && (p[1] | p[2])) || p[1] == 0x34 || p[1] == 0xa2 || (p[1] == 0xc7 && (p[2] & 0xf8) == 0xf8));
+	if (p[0] != 0x0f)
+		return false;
+	return (p[1] <= 0x03 && (p[1] | p[2])) || p[1] == 0x34 || p[1] == 0xa2 || (p[1] == 0xc7 && (p[2] & 0xf8) == 0xf8);
 }
 
 static bool tells(const struct x86_insn *insn)
@@ -165,7 +166,7 @@ bool direct_harmless(u64 host)
 	const u8 *p = (const u8 *)host;
 
 	for (unsigned i = 0; i < PAGE_SIZE - 2; i++) {
-		if (unlikely(p[i] == 0x0f || p[i] == 0xcd) && suspicious(p + i) && is_telling(p, i))
+		if (unlikely(suspicious(p + i)) && is_telling(p, i))
 			return false;
 	}
 	return true;
@@ -198,7 +199,9 @@ static void take_base(struct x86_cpu *cpu, unsigned sreg, u64 base)
 /* The twin has loaded segment registers by the host's table; what the guest's has is loaded now, if it has it. */
 static void take_selectors(struct x86_cpu *cpu, const struct host_twin_state *s)
 {
-	const u16 now[] = { [X86_ES] = s->es, [X86_CS] = s->cs, [X86_SS] = s->ss, [X86_DS] = s->ds, [X86_FS] = s->fs, [X86_GS] = s->gs };
+	const u16 now[] = {
+		[X86_ES] = s->es, [X86_CS] = s->cs, [X86_SS] = s->ss, [X86_DS] = s->ds, [X86_FS] = s->fs, [X86_GS] = s->gs,
+	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(now); i++) {
 		if (i != X86_CS && now[i] != cpu->seg[i].selector)
@@ -248,12 +251,8 @@ static void map_missed(struct windows *w, u64 gva)
 {
 	unsigned space = w->cpu->tlb_context;
 
-	if (gva >> 32 >= WINDOW_AREAS || window_executes(w, space, gva))
-		return;
-	if (window_maps(w, space, gva))
-		window_map_page(w, space, gva, WINDOW_WRITE);
-	else
-		window_map_page(w, space, gva, WINDOW_READ);
+	if (gva >> 32 < WINDOW_AREAS && !window_executes(w, space, gva))
+		window_map_page(w, space, gva, window_maps(w, space, gva) ? WINDOW_WRITE : WINDOW_READ);
 }
 
 static bool prepare(struct windows *w, struct window_space *s)
@@ -407,5 +406,7 @@ void direct_tick(struct windows *w)
 
 	if (s->rests && s->allowance == MOST_ALLOWED)
 		s->rests--;
-	s->allowance = (int)min_u64((u64)(s->allowance + TICK_ALLOWS), MOST_ALLOWED);
+	s->allowance += TICK_ALLOWS;
+	if (s->allowance > MOST_ALLOWED)
+		s->allowance = MOST_ALLOWED;
 }

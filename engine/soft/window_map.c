@@ -689,10 +689,8 @@ static void map_below(struct windows *w, unsigned space, u64 table, unsigned lev
 
 		if (gva >> 47 || !usable(w->cpu, entry) || !(entry & PTE_U))
 			continue;
-		if (level > 2 && !(entry & PTE_PS)) {
+		if (level > 1 && !(entry & PTE_PS)) {
 			map_below(w, space, entry & PTE_ADDR, level - 1, gva, left);
-		} else if (level == 2 && !(entry & PTE_PS)) {
-			map_below(w, space, entry & PTE_ADDR, 1, gva, left);
 		} else if (level <= 2) {
 			window_map_page(w, space, gva, WINDOW_READ);
 			--*left;
