@@ -25,6 +25,10 @@ void machine_code(struct machine *m, const uint8_t *code, size_t size); /* at 0,
 /* The same as 32-bit code without paging, with these registers. */
 void machine_code32(struct machine *m, int vcpu, const uint8_t *code, size_t size, const struct kvm_regs *regs);
 long machine_run(struct machine *m);	/* the exit's reason, or -errno; not for signals */
+/* 1, or what KVM_SET_MSRS and KVM_GET_MSRS say instead; then *value is 0. */
+long machine_set_msr(struct machine *m, uint32_t index, uint64_t value);
+long machine_get_msr(struct machine *m, uint32_t index, uint64_t *value);
+void machine_enable_lapic(struct machine *m);	/* by its spurious interrupt vector register */
 void machine_close(struct machine *m);
 const char *answer(long r);		/* "ok", or the error's name; r: 0 or more, or -1 with errno */
 long ask(int fd, unsigned long request, void *arg);	/* 0.. or -errno */

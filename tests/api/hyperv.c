@@ -64,18 +64,6 @@ static struct machine guest(uint32_t eax, uint32_t edx, uint32_t recommended, bo
 	return m;
 }
 
-static long msr(struct machine *m, unsigned long request, uint32_t index, uint64_t *value)
-{
-	struct {
-		struct kvm_msrs header;
-		struct kvm_msr_entry entry;
-	} one = { { .nmsrs = 1 }, { .index = index, .data = *value } };
-	long r = ask(m->vcpu, request, &one);
-
-	*value = one.entry.data;
-	return r;
-}
-
 /* 32-bit code without paging: it ends with OUT to port 0x10, or in a triple fault. */
 static long start32(struct machine *m, const uint8_t *code, size_t size, const struct kvm_regs *regs)
 {
@@ -90,9 +78,10 @@ static void by_userspace(void)
 	struct machine m = guest(~0u, ~0u, ~0u, false);
 
 	for (unsigned i = 0; i < sizeof(msrs) / sizeof(msrs[0]); i++) {
-		uint64_t value = msrs[i].value, seen = 0;
-		long set = msr(&m, KVM_SET_MSRS, msrs[i].index, &value), got = msr(&m, KVM_GET_MSRS, msrs[i].index, &seen);
+		long set = machine_set_msr(&m, msrs[i].index, msrs[i].value), got;
+		uint64_t seen;
 
+		got = machine_get_msr(&m, msrs[i].index, &seen);
 		printf("hyperv/host-%s: set=%ld get=%ld", msrs[i].name, set, got);
 		if (msrs[i].steady)
 			printf(" %llx", (unsigned long long)seen);
@@ -109,10 +98,9 @@ static void by_guest(const char *who, uint32_t eax, uint32_t edx, bool enforce)
 		struct machine m = guest(eax, edx, ~0u, enforce);
 		struct kvm_regs regs = { .rflags = 2, .rcx = msrs[i].index, .rax = (uint32_t)msrs[i].value,
 					 .rdx = msrs[i].value >> 32 };
-		uint64_t id = 1;
 
 		if (strncmp(msrs[i].name, "guest-os", 8))
-			msr(&m, KVM_SET_MSRS, 0x40000000, &id);
+			machine_set_msr(&m, 0x40000000, 1);
 		printf("hyperv/%s-%s: write=%ld", who, msrs[i].name, start32(&m, write, sizeof(write), &regs));
 		machine_close(&m);
 		m = guest(eax, edx, ~0u, enforce);
@@ -187,6 +175,13 @@ static const struct {
 	{ .name = "ipi-ex-fast-other", .control = 0x15 | FAST | VARIABLE(1), .in = 0x44, .out = 0, .xmm = { 2, 1 } },
 };
 
+/* The guest's identity, then the page of code that makes hypercalls. */
+static void offer_calls(struct machine *m)
+{
+	machine_set_msr(m, 0x40000000, 1);
+	machine_set_msr(m, 0x40000001, CALL_PAGE | 1);
+}
+
 static void call(struct machine *m, const char *who, unsigned i)
 {
 	/* movups INPUT+0x100, %xmm0; call CALL_PAGE; out %al, $0x10 */
@@ -224,15 +219,10 @@ static void hypercalls(const char *who, uint32_t edx, uint32_t recommended, bool
 {
 	for (unsigned i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
 		struct machine m = guest(~0u, edx, recommended, enforce);
-		uint64_t id = 1, page = CALL_PAGE | 1, apic = 0xfee00900;
-		struct kvm_lapic_state lapic;
 
-		msr(&m, KVM_SET_MSRS, 0x40000000, &id);
-		msr(&m, KVM_SET_MSRS, 0x40000001, &page);
-		msr(&m, KVM_SET_MSRS, 0x1b, &apic);
-		ask(m.vcpu, KVM_GET_LAPIC, &lapic);
-		*(uint32_t *)&lapic.regs[0xf0] = 0x1ff;
-		ask(m.vcpu, KVM_SET_LAPIC, &lapic);
+		offer_calls(&m);
+		machine_set_msr(&m, 0x1b, 0xfee00900);
+		machine_enable_lapic(&m);
 		call(&m, who, i);
 		machine_close(&m);
 	}
@@ -246,16 +236,11 @@ static struct machine synic_guest(bool active)
 {
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_HYPERV_SYNIC2 };
 	struct machine m = guest(~0u, ~0u, ~0u, false);
-	uint64_t id = 1, page = CALL_PAGE | 1;
-	struct kvm_lapic_state lapic;
 
 	if (active)
 		tell("hyperv/synic2", ask(m.vcpu, KVM_ENABLE_CAP, &cap));
-	msr(&m, KVM_SET_MSRS, 0x40000000, &id);
-	msr(&m, KVM_SET_MSRS, 0x40000001, &page);
-	ask(m.vcpu, KVM_GET_LAPIC, &lapic);
-	*(uint32_t *)&lapic.regs[0xf0] = 0x1ff;
-	ask(m.vcpu, KVM_SET_LAPIC, &lapic);
+	offer_calls(&m);
+	machine_enable_lapic(&m);
 	return m;
 }
 
@@ -311,15 +296,15 @@ static void synic_msrs(bool active)
 static void timers(void)
 {
 	struct machine m = synic_guest(true);
-	uint64_t messages = MESSAGES | 1, sint = 0x60, config = 0;
+	uint64_t config;
 	const uint32_t *slot = (void *)(m.ram + MESSAGES + 2 * 256);
 
-	msr(&m, KVM_SET_MSRS, 0x40000083, &messages);
-	msr(&m, KVM_SET_MSRS, 0x40000092, &sint);
+	machine_set_msr(&m, 0x40000083, MESSAGES | 1);
+	machine_set_msr(&m, 0x40000092, 0x60);
 	printf("hyperv/direct: %ld", guest_writes(&m, 0x400000b0, 1 << 12 | 0x50 << 4 | 1 << 3)); /* auto enable */
 	printf(" %ld\n", guest_writes(&m, 0x400000b1, 1));
 	tell_irr(&m, "hyperv/direct-irr");
-	msr(&m, KVM_GET_MSRS, 0x400000b0, &config);
+	machine_get_msr(&m, 0x400000b0, &config);
 	printf("hyperv/direct-done: %llx\n", (unsigned long long)config);
 	printf("hyperv/message: %ld", guest_writes(&m, 0x400000b3, 1));
 	printf(" %ld\n", guest_writes(&m, 0x400000b2, 2 << 16 | 1));
@@ -338,7 +323,7 @@ static void events(void)
 	struct kvm_hyperv_eventfd event = { .conn_id = 0x1234, .fd = eventfd(0, EFD_NONBLOCK) };
 	struct kvm_irq_routing *routing = calloc(1, sizeof(*routing) + sizeof(routing->entries[0]));
 	struct kvm_irq_level line = { { 5 }, 1 };
-	uint64_t sint = 0x61, count = 0;
+	uint64_t count = 0;
 
 	tell("hyperv/eventfd", ask(m.vm, KVM_HYPERV_EVENTFD, &event));
 	tell("hyperv/eventfd-again", ask(m.vm, KVM_HYPERV_EVENTFD, &event));
@@ -354,7 +339,7 @@ static void events(void)
 	tell("hyperv/eventfd-flags", ask(m.vm, KVM_HYPERV_EVENTFD, &event));
 	close(event.fd);
 
-	msr(&m, KVM_SET_MSRS, 0x40000093, &sint);
+	machine_set_msr(&m, 0x40000093, 0x61);
 	routing->nr = 1;
 	routing->entries[0] = (struct kvm_irq_routing_entry){ .gsi = 5, .type = KVM_IRQ_ROUTING_HV_SINT,
 							      .u.hv_sint = { .vcpu = 0, .sint = 3 } };

@@ -156,34 +156,13 @@ static void smi(bool smram)
 
 /* ---- machine checks -------------------------------------------------------------------------------------- */
 
-static uint64_t get_msr(struct machine *m, uint32_t index, long *r)
-{
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} s = { { .nmsrs = 1 }, { .index = index } };
-
-	*r = ask(m->vcpu, KVM_GET_MSRS, &s);
-	return s.entry.data;
-}
-
-static long set_msr(struct machine *m, uint32_t index, uint64_t value)
-{
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} s = { { .nmsrs = 1 }, { .index = index, .data = value } };
-
-	return ask(m->vcpu, KVM_SET_MSRS, &s);
-}
-
 static void tell_msr(struct machine *m, const char *name, uint32_t index)
 {
-	long r;
-	uint64_t value = get_msr(m, index, &r);
+	uint64_t value;
+	long r = machine_get_msr(m, index, &value);
 
 	number();
-	printf("%s: %x %ld %llx\n", name, index, r, (unsigned long long)(r == 1 ? value : 0));
+	printf("%s: %x %ld %llx\n", name, index, r, (unsigned long long)value);
 }
 
 static void tell_banks(struct machine *m, const char *name)
@@ -228,8 +207,8 @@ static void mce_one(const char *name, uint64_t status, uint8_t bank, bool cr4, u
 	ask(m.vcpu, KVM_GET_SREGS, &s);
 	s.cr4 = cr4 ? 0x40 : 0;
 	ask(m.vcpu, KVM_SET_SREGS, &s);
-	printf(" ctl %ld", set_msr(&m, 0x17b, control));
-	printf(" bank %ld", set_msr(&m, 0x400, ~0ull));
+	printf(" ctl %ld", machine_set_msr(&m, 0x17b, control));
+	printf(" bank %ld", machine_set_msr(&m, 0x400, ~0ull));
 	for (unsigned i = 0; i < times; i++)
 		printf(" %s", answer(ask(m.vcpu, KVM_X86_SET_MCE, &mce)));
 	printf("\n");

@@ -101,6 +101,36 @@ long machine_run(struct machine *m)
 	return r < 0 ? r : (long)m->run->exit_reason;
 }
 
+struct one_msr {
+	struct kvm_msrs head;
+	struct kvm_msr_entry entry;
+};
+
+long machine_set_msr(struct machine *m, uint32_t index, uint64_t value)
+{
+	struct one_msr s = { { .nmsrs = 1 }, { .index = index, .data = value } };
+
+	return ask(m->vcpu, KVM_SET_MSRS, &s);
+}
+
+long machine_get_msr(struct machine *m, uint32_t index, uint64_t *value)
+{
+	struct one_msr s = { { .nmsrs = 1 }, { .index = index } };
+	long r = ask(m->vcpu, KVM_GET_MSRS, &s);
+
+	*value = r == 1 ? s.entry.data : 0;
+	return r;
+}
+
+void machine_enable_lapic(struct machine *m)
+{
+	struct kvm_lapic_state lapic;
+
+	ask(m->vcpu, KVM_GET_LAPIC, &lapic);
+	*(uint32_t *)&lapic.regs[0xf0] = 0x1ff;
+	ask(m->vcpu, KVM_SET_LAPIC, &lapic);
+}
+
 void machine_close(struct machine *m)
 {
 	if (m->run != MAP_FAILED)

@@ -24,37 +24,21 @@ static const uint64_t values[] = {
 	0x100000000, 0x00007ffffffff000, 0x0000800000000000, 0xffff800000000000, 0x8000000000000000, ~0ull,
 };
 
-static long access_msr(struct machine *m, unsigned long request, uint32_t index, uint64_t *value)
-{
-	struct {
-		struct kvm_msrs head;
-		struct kvm_msr_entry entry;
-	} s = { { .nmsrs = 1 }, { .index = index, .data = *value } };
-	long r = ask(m->vcpu, request, &s);
-
-	*value = s.entry.data;
-	return r;
-}
-
 static void one(uint32_t index)
 {
 	struct machine m = machine_open(true, true);
-	uint64_t value = 0;
+	uint64_t value;
 	long r;
 
 	machine_ram(&m);
 	processor_set(m.kvm, m.vcpu, 1u << 21 | 1u << 24);
-	r = access_msr(&m, KVM_GET_MSRS, index, &value);
-	printf("msrs/%x: %s %llx", index, r == 1 ? "ok" : answer(r ? r : -1), (unsigned long long)(r == 1 ? value : 0));
+	r = machine_get_msr(&m, index, &value);
+	printf("msrs/%x: %s %llx", index, r == 1 ? "ok" : answer(r ? r : -1), (unsigned long long)value);
 	for (unsigned i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
-		value = values[i];
-		r = access_msr(&m, KVM_SET_MSRS, index, &value);
-		if (r != 1)
+		if (machine_set_msr(&m, index, values[i]) != 1)
 			continue;
 		printf(" %llx", (unsigned long long)values[i]);
-		value = 0;
-		r = access_msr(&m, KVM_GET_MSRS, index, &value);
-		if (r != 1)
+		if (machine_get_msr(&m, index, &value) != 1)
 			printf("=?");
 		else if (value != values[i])
 			printf("=%llx", (unsigned long long)value);

@@ -226,28 +226,19 @@ static void sends(bool wide)
 	machine_close(&m);
 }
 
-static void enable_lapic(struct machine *m)
-{
-	struct kvm_lapic_state lapic;
-
-	ask(m->vcpu, KVM_GET_LAPIC, &lapic);
-	*(uint32_t *)&lapic.regs[0xf0] = 0x1ff;
-	ask(m->vcpu, KVM_SET_LAPIC, &lapic);
-}
-
 static void own_vector(void)
 {
 	struct machine m = guest(true);
 
 	set_vcpu(&m, KVM_XEN_VCPU_ATTR_TYPE_UPCALL_VECTOR, 0x30);
 	m.ram[INFO] = 1;
-	enable_lapic(&m);
+	machine_enable_lapic(&m);
 	printf("xen/enabled:");
 	tell_events(&m, true);
 	machine_close(&m);
 	m = guest(true);
 	set_vcpu(&m, KVM_XEN_VCPU_ATTR_TYPE_UPCALL_VECTOR, 0x30);
-	enable_lapic(&m);
+	machine_enable_lapic(&m);
 	send(&m, "own-vector", true, 7, 0, PRIORITY);
 	machine_close(&m);
 }
