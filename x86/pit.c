@@ -105,27 +105,47 @@ static void reset_reinject(struct pit *pit)
 	atomic_set(&pit->acked, 1);
 }
 
+/*
+ * By the timer, and by the vCPU that acknowledges. The guest may have seen the rise of a tick, and acknowledge it, before the
+ * line falls again: the next rise within that would be no edge, and never acknowledged. So one thread at a time; whoever comes
+ * meanwhile leaves it to that one to look once more.
+ */
 static void try_tick(struct pit *pit)
 {
-	if (atomic_read(&pit->reinject) && !atomic_xchg(&pit->acked, 0))
+	u32 seen = atomic_add(&pit->looks, 1) + 1;
+
+	if (seen != 1)
 		return;
-	pit->ops->tick(pit);
+	do {
+		seen = atomic_read(&pit->looks);
+		if (!atomic_read(&pit->reinject) || atomic_xchg(&pit->acked, 0))
+			pit->ops->tick(pit);
+	} while (!__atomic_compare_exchange_n(&pit->looks, &seen, 0, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
 }
 
+static void owe(struct pit *pit, u64 ticks)
+{
+	s32 room = 0x7fffffff - atomic_read(&pit->pending);
+
+	atomic_add(&pit->pending, (s32)min_u64(ticks, (u64)room));
+}
+
+/* All periods that have passed are counted at once: there may be millions after a process was stopped for a night. */
 static void timer_fired(struct host_timer *t)
 {
 	struct pit *pit = container_of(t, struct pit, timer);
 	bool expired = false;
-	u64 now;
+	u64 now, periods;
 
 	host_mutex_lock(&pit->lock);
 	now = host_monotonic_ns();
 	if (pit->period_ns && now >= pit->target_ns) {
 		expired = true;
+		periods = pit->periodic ? (now - pit->target_ns) / pit->period_ns + 1 : 1;
 		if (atomic_read(&pit->reinject))
-			atomic_add(&pit->pending, 1);
+			owe(pit, periods);
 		if (pit->periodic)
-			pit->target_ns += pit->period_ns;
+			pit->target_ns += periods * pit->period_ns;
 	}
 	/* Also a callback that came before a reprogrammed timer's time. */
 	if (pit->period_ns && (pit->periodic || !expired))

@@ -12,7 +12,7 @@
 
 struct pit;
 struct pit_ops {
-	/* A tick of channel 0: an edge on GSI 0. No lock held. */
+	/* A tick of channel 0: an edge on GSI 0. No lock held, one thread at a time. */
 	void (*tick)(struct pit *pit);
 };
 
@@ -31,6 +31,7 @@ struct pit {
 	u32 reinject;		/* a: ticks wait for the acknowledgement of the one before, and catch up */
 	s32 pending;		/* a: ticks to be made up for */
 	u32 acked;		/* a */
+	u32 looks;		/* a: since a tick was last found to be due or not; 0: nobody is at it */
 };
 
 void pit_create(struct pit *pit, const struct pit_ops *ops, bool speaker, bool ticks);

@@ -524,6 +524,52 @@ static void pit_reinjection(void **state)
 	assert_int_equal(ticks, 6);
 }
 
+/* The process was stopped for an hour: timers fire when it goes on, all at that time. */
+static void pit_backlog(void **state)
+{
+	(void)state;
+	load(0, 2, 11932);
+	fake_now += 3600000 * MS;
+	fake_advance(0);
+	assert_int_equal(ticks, 1);
+	for (unsigned i = 0; i < 1000; i++)
+		pit_acked(&pit);
+	assert_int_equal(ticks, 1001); /* nothing is lost */
+	pit_set_reinject(&pit, false);
+	load(0, 2, 11932);
+	fake_now += 3600005 * MS;
+	fake_advance(0);
+	assert_int_equal(ticks, 1002);
+	fake_advance(10 * MS); /* in step with the periods before */
+	assert_int_equal(ticks, 1003);
+}
+
+static void acked_meanwhile(struct pit *p)
+{
+	static bool high;
+
+	assert_false(high); /* a rise now would be lost */
+	high = true;
+	ticks++;
+	pit_acked(p); /* the guest is that quick */
+	high = false;
+}
+
+static void pit_acked_early(void **state)
+{
+	static const struct pit_ops quick = { .tick = acked_meanwhile };
+
+	(void)state;
+	load(0, 2, 11932);
+	fake_advance(101 * MS);
+	assert_int_equal(ticks, 1);
+	pit.ops = &quick;
+	pit_acked(&pit);
+	assert_int_equal(ticks, 10);
+	fake_advance(10 * MS);
+	assert_int_equal(ticks, 11);
+}
+
 static void pit_counters(void **state)
 {
 	(void)state;
@@ -619,6 +665,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(io_state, io_setup, io_teardown),
 		cmocka_unit_test_setup_teardown(pit_periodic, pit_setup, pit_teardown),
 		cmocka_unit_test_setup_teardown(pit_reinjection, pit_setup, pit_teardown),
+		cmocka_unit_test_setup_teardown(pit_backlog, pit_setup, pit_teardown),
+		cmocka_unit_test_setup_teardown(pit_acked_early, pit_setup, pit_teardown),
 		cmocka_unit_test_setup_teardown(pit_counters, pit_setup, pit_teardown),
 		cmocka_unit_test_setup_teardown(pit_status_and_gate, pit_setup, pit_teardown),
 		cmocka_unit_test_setup_teardown(pit_state, pit_setup, pit_teardown),
