@@ -1,26 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Windows (engine/soft/window.c) and direct execution (direct.c): user code that reaches memory through the one or in the other
- * sees what the architecture says that it sees after each way of changing or invalidating a translation, and after the VMM has changed slots or logs dirty pages. The guest
- * is a supervisor that changes page tables and lets user code look: each look leaves a letter. "f" is #PF, "g" #GP.
+ * Windows (engine/soft/window.c) and direct execution (direct.c): user code that reaches memory through the one or in
+ * the other sees what the architecture says that it sees after each way of changing or invalidating a translation,
+ * and after the VMM has changed slots or logs dirty pages. The guest is a supervisor that changes page tables and
+ * lets user code look: each look leaves a letter. "f" is #PF, "g" #GP.
  */
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <pthread.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <linux/kvm.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "include/anykvm.h"
 #include "tests/unit/user_guest.h"
 
 #define TABLES 0x1000u	/* PML4, PDPT, PD, PT of the first 2 MiB, PD and PT of the page that is looked at */
@@ -38,9 +31,6 @@
 #define PAGE "0x40000000" /* maps A or B by a page, or 2 MiB of either */
 
 static bool direct; /* whether user code is to run directly */
-static int shared_size;
-static struct kvm_run *shared;
-static struct sigaction engines_handler;
 
 /* ---- the machine ---------------------------------------------------------------------------------- */
 
@@ -110,8 +100,8 @@ static void set_system(int fd)
 }
 
 /*
- * LOOK's other half. User code at r13 runs with r12 as its operand; whatever ends it comes back to r15 with a letter in al.
- * Handlers are 16 bytes each.
+ * LOOK's other half. User code at r13 runs with r12 as its operand; whatever ends it comes back to r15 with a letter
+ * in al. Handlers are 16 bytes each.
  */
 extern const uint8_t common[], common_end[];
 __asm__(".pushsection .rodata\n"
@@ -140,17 +130,7 @@ __asm__(".pushsection .rodata\n"
 static int setup(void **state)
 {
 	(void)state;
-	setenv("ANYKVM_SOFT", "jit", 1);
-	setenv("ANYKVM_WINDOWS", direct ? "auto" : "force", 1);
-	setenv("ANYKVM_DIRECT", direct ? "force" : "off", 1);
-	kvm = anykvm_open();
-	vm = anykvm_ioctl(kvm, KVM_CREATE_VM, 0);
-	ram = map_ram();
-	set_slot(ram, 0);
-	vcpu = anykvm_ioctl(vm, KVM_CREATE_VCPU, 0);
-	shared_size = anykvm_ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	shared = mmap(NULL, (size_t)shared_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	assert_true(shared != MAP_FAILED);
+	open_guest(direct ? "auto" : "force", direct ? "force" : "off");
 	set_cpuid(vcpu);
 	make_tables();
 	make_room(ROOM_A, 'a');
@@ -167,11 +147,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	munmap(shared, (size_t)shared_size);
-	anykvm_close(vcpu);
-	anykvm_close(vm);
-	anykvm_close(kvm);
-	unmap_ram(ram);
+	close_guest();
 	return 0;
 }
 
@@ -207,7 +183,6 @@ static void run(const uint8_t *code, const uint8_t *end, const char *expected)
 	size_t n = strlen(expected);
 	struct kvm_regs regs;
 
-	sigaction(SIGSEGV, &engines_handler, NULL); /* cmocka puts its own there for each test */
 	memcpy(ram + CODE, code, (size_t)(end - code));
 	memset(ram + RESULTS, 0, 0x1000);
 	memset(&regs, 0, sizeof(regs));
@@ -217,8 +192,7 @@ static void run(const uint8_t *code, const uint8_t *end, const char *expected)
 	regs.rdi = RESULTS;
 	regs.rbp = 6;
 	api(vcpu, KVM_SET_REGS, &regs);
-	api(vcpu, KVM_RUN, NULL);
-	assert_int_equal(shared->exit_reason, KVM_EXIT_HLT);
+	run_guest();
 	for (unsigned round = 0; round < 6; round++)
 		assert_memory_equal(ram + RESULTS + round * n, expected, n);
 }
@@ -242,7 +216,8 @@ static void run(const uint8_t *code, const uint8_t *end, const char *expected)
 
 WINDOW_TEST(invlpg, A_SEEN MAP(B) INVLPG READ, "ab")
 WINDOW_TEST(load_flushes, A_SEEN MAP(B) LOAD("0") READ, "ab")
-WINDOW_TEST(load_of_other_keeps, LOAD("1") A_SEEN LOAD_KEEP("1") MAP(B) LOAD("1") READ LOAD_KEEP("0") INVLPG READ, "abb")
+WINDOW_TEST(load_of_other_keeps, LOAD("1") A_SEEN LOAD_KEEP("1") MAP(B) LOAD("1") READ LOAD_KEEP("0") INVLPG READ,
+	    "abb")
 WINDOW_TEST(invpcid_address, A_SEEN MAP(B) INVPCID("0", "0") READ, "ab")
 WINDOW_TEST(invpcid_context, A_SEEN MAP(B) INVPCID("1", "0") READ, "ab")
 WINDOW_TEST(invpcid_all, A_SEEN MAP(B) INVPCID("2", "0") READ, "ab")
@@ -259,12 +234,13 @@ WINDOW_TEST(read_only_above, A_SEEN WRITE("'c'") "movq $" PT " + 5, " PD "\n" IN
 WINDOW_TEST(writable_again, A_SEEN MAP_AS(A, "5") INVLPG READ WRITE("'d'") MAP(A) WRITE("'d'") INVLPG WRITE("'e'") READ,
 	    "aafwwe")
 WINDOW_TEST(reserved_bit, A_SEEN "btsq $51, " PT "\n" INVLPG READ MAP(A) INVLPG READ, "afa")
-WINDOW_TEST(another_table, A_SEEN "movq $" B " + 7, 0x7000\nmovq $0x7007, " PD "\n" INVLPG READ MAP_TABLE INVLPG READ, "aba")
+WINDOW_TEST(another_table, A_SEEN "movq $" B " + 7, 0x7000\nmovq $0x7007, " PD "\n" INVLPG READ MAP_TABLE INVLPG READ,
+	    "aba")
 WINDOW_TEST(dirty_is_set, A_SEEN HAS("6", "'d'") WRITE("'c'") HAS("6", "'d'") MAP(A) INVLPG READ HAS("6", "'d'")
 	    WRITE("'a'") HAS("6", "'d'"), "a-wdc-wd")
 WINDOW_TEST(accessed_is_set, A_SEEN MAP(A) INVLPG HAS("5", "'x'") READ HAS("5", "'x'"), "a-ax")
-WINDOW_TEST(large, MAP_LARGE(A) INVLPG READ READ_AT(PAGE " + 0x1ff100") MAP_LARGE(B) INVLPG READ READ_AT(PAGE " + 0x1ff100"),
-	    "aabb")
+WINDOW_TEST(large, MAP_LARGE(A) INVLPG READ READ_AT(PAGE " + 0x1ff100") MAP_LARGE(B) INVLPG READ
+	    READ_AT(PAGE " + 0x1ff100"), "aabb")
 WINDOW_TEST(large_invlpg_elsewhere, MAP_LARGE(A) INVLPG READ MAP_LARGE(B) "invlpg " PAGE " + 0x5000\n" READ, "ab")
 WINDOW_TEST(large_and_small, MAP_LARGE(A) INVLPG READ MAP_TABLE MAP(B) INVLPG READ MAP_LARGE(A) INVLPG READ, "aba")
 WINDOW_TEST(large_write, MAP_LARGE(A) INVLPG READ WRITE("'c'") READ MAP_TABLE MAP(A) INVLPG READ, "awcc")
@@ -278,7 +254,8 @@ WINDOW_TEST(stack, A_SEEN "mov $'s', %ebx\n" USER(6, PAGE " + 0x108") "stosb\n" 
 WINDOW_TEST(displacements, A_SEEN EDGE(4, PAGE " + 0x101 - 0x80000000") EDGE(5, PAGE " + 0x100 + 0x80000000"), "aaa")
 WINDOW_TEST(displacement_leaves_area, A_SEEN EDGE(5, "0x17ffff100") EDGE(4, "0x80000101") EDGE(4, "0x100000100")
 	    EDGE(5, "0x100000100"), "aeeff")
-WINDOW_TEST(not_canonical, A_SEEN EDGE(0, "0x2000000040000100") EDGE(0, "0x4000000040000100") EDGE(0, "0xe000000040000100")
+WINDOW_TEST(not_canonical, A_SEEN EDGE(0, "0x2000000040000100") EDGE(0, "0x4000000040000100")
+	    EDGE(0, "0xe000000040000100")
 	    EDGE(0, "0x0000800040000100") EDGE(0, "0x8000000000000000") EDGE(0, "0xffff7fffffffffff") READ, "agggggga")
 WINDOW_TEST(other_half, A_SEEN EDGE(0, "0xffff800040000100") EDGE(0, "0xffffffffffffffff") EDGE(0, "0x00007fffffffffff")
 	    EDGE(2, "0x00007fffffffffff") EDGE(2, "0xfffffffffffffffc") READ, "afffgfa")
@@ -369,8 +346,7 @@ static void memory_denied(void **state)
 	api(vcpu, KVM_SET_REGS, &regs);
 	assert_int_equal(anykvm_ioctl(vcpu, KVM_RUN, 0), -1);
 	mprotect(ram + ROOM_B, 0x200000, PROT_READ | PROT_WRITE);
-	api(vcpu, KVM_RUN, NULL);
-	assert_int_equal(shared->exit_reason, KVM_EXIT_HLT);
+	run_guest();
 	assert_memory_equal(ram + RESULTS, "abab", 4);
 }
 
@@ -378,7 +354,8 @@ static void memory_denied(void **state)
 
 /* Executes what the user code of the first one writes, letter by letter. */
 CODE_OF(other, "xor %ebx, %ebx\n2: inc %ebx\n3: pause\ncmp %ebx, 0x32000\njne 3b\n"
-	"mov $" A ", %eax\ncall *%rax\ncmp %bl, %al\nje 4f\nincl 0x32010\n4: mov %ebx, 0x32008\ncmp $200, %ebx\njne 2b\n"
+	"mov $" A ", %eax\ncall *%rax\ncmp %bl, %al\nje 4f\nincl 0x32010\n"
+	"4: mov %ebx, 0x32008\ncmp $200, %ebx\njne 2b\n"
 	"mov $1, %ebp\n")
 CODE_OF(first, RESTORE A_SEEN READ "movl $0, 0x32000\nmovl $0, 0x32008\n" USER(7, PAGE " + 1") "mov $1, %ebp\n")
 
@@ -420,20 +397,20 @@ static void code_of_another(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(invlpg), TEST(load_flushes), TEST(load_of_other_keeps), TEST(invpcid_address), TEST(invpcid_context),
-		TEST(invpcid_all), TEST(invpcid_of_other), TEST(invpcid_address_of_other), TEST(invlpg_takes_global),
-		TEST(pge_takes_all), TEST(absent), TEST(supervisor), TEST(supervisor_above), TEST(read_only),
-		TEST(read_only_above), TEST(writable_again), TEST(reserved_bit), TEST(another_table), TEST(dirty_is_set),
-		TEST(accessed_is_set), TEST(large), TEST(large_invlpg_elsewhere), TEST(large_and_small), TEST(large_write),
-		TEST(code_written), TEST(locked), TEST(stack), TEST(displacements), TEST(displacement_leaves_area),
-		TEST(not_canonical), TEST(other_half), TEST(across), TEST(slot_replaced), TEST(dirty_log), TEST(memory_denied),
-		TEST(pkru), TEST(code_of_another),
+		TEST(invlpg), TEST(load_flushes), TEST(load_of_other_keeps), TEST(invpcid_address),
+		TEST(invpcid_context), TEST(invpcid_all), TEST(invpcid_of_other), TEST(invpcid_address_of_other),
+		TEST(invlpg_takes_global), TEST(pge_takes_all), TEST(absent), TEST(supervisor), TEST(supervisor_above),
+		TEST(read_only), TEST(read_only_above), TEST(writable_again), TEST(reserved_bit), TEST(another_table),
+		TEST(dirty_is_set), TEST(accessed_is_set), TEST(large), TEST(large_invlpg_elsewhere),
+		TEST(large_and_small), TEST(large_write), TEST(code_written), TEST(locked), TEST(stack),
+		TEST(displacements), TEST(displacement_leaves_area), TEST(not_canonical), TEST(other_half),
+		TEST(across), TEST(slot_replaced), TEST(dirty_log), TEST(memory_denied), TEST(pkru),
+		TEST(code_of_another),
 	};
 
 	int failed;
 
-	anykvm_close(anykvm_open());
-	sigaction(SIGSEGV, NULL, &engines_handler);
+	keep_engines_handler();
 	alarm(600);
 	failed = cmocka_run_group_tests_name("windows", tests, NULL, NULL);
 	direct = true;

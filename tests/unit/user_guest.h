@@ -4,6 +4,7 @@
 #define ANYKVM_TESTS_UNIT_USER_GUEST_H
 
 #include <linux/kvm.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,10 @@
 #define RAM_SIZE 0x800000u
 
 static int kvm, vm, vcpu;
+static struct kvm_run *shared;
+static int shared_size;
 static uint8_t *ram;
+static struct sigaction engines_handler;
 
 static void api(int fd, unsigned long request, void *argument)
 {
@@ -53,6 +57,50 @@ static void set_slot(uint8_t *memory, unsigned flags)
 
 	r.userspace_addr = (uint64_t)memory;
 	api(vm, KVM_SET_USER_MEMORY_REGION, &r);
+}
+
+/* Before cmocka's first test: it puts handlers of its own there for each. */
+static void keep_engines_handler(void)
+{
+	anykvm_close(anykvm_open());
+	sigaction(SIGSEGV, NULL, &engines_handler);
+}
+
+/* One vCPU, with everything translated at once; ANYKVM_WINDOWS and ANYKVM_DIRECT as given. */
+static void open_guest(const char *windows, const char *direct)
+{
+	setenv("ANYKVM_SOFT", "jit", 1);
+	setenv("ANYKVM_WINDOWS", windows, 1);
+	setenv("ANYKVM_DIRECT", direct, 1);
+	kvm = anykvm_open();
+	vm = anykvm_ioctl(kvm, KVM_CREATE_VM, 0);
+	ram = map_ram();
+	set_slot(ram, 0);
+	vcpu = anykvm_ioctl(vm, KVM_CREATE_VCPU, 0);
+	shared_size = anykvm_ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	shared = mmap(NULL, (size_t)shared_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
+	assert_true(shared != MAP_FAILED);
+}
+
+static void close_guest(void)
+{
+	munmap(shared, (size_t)shared_size);
+	anykvm_close(vcpu);
+	anykvm_close(vm);
+	anykvm_close(kvm);
+	unmap_ram(ram);
+}
+
+static void use_engines_handler(void)
+{
+	sigaction(SIGSEGV, &engines_handler, NULL);
+}
+
+static void run_guest(void)
+{
+	use_engines_handler();
+	api(vcpu, KVM_RUN, NULL);
+	assert_int_equal(shared->exit_reason, KVM_EXIT_HLT);
 }
 
 static void set_cpuid(int fd)
