@@ -79,7 +79,7 @@ $(B)/anykvm: $(CLI_O) $(LIB_O)
 
 # Every .c file is in a list of objects.mk.
 objects-check:
-	@sh tests/lib/objects-check "$(ROOMS)" $(LIB) $(LINUX) $(SVM) $(SHIM) $(VMM) $(CLI) $(INSN) \
+	@sh tests/lib/objects-check "$(ROOMS)" $(LIB) $(LINUX) $(SVM) $(SHIM) $(VMM) $(CLI) $(INSN) $(PROGRAMS) \
 		$(addsuffix .o,$(TESTS) $(BENCHES))
 
 # The core asks for nothing but what host/host.h offers and what its engine table names.
@@ -95,7 +95,7 @@ BENCHES_B := $(addprefix $(B)/,$(BENCHES))
 $(B)/tests/%.o: ROOM :=
 # OBJECTS_<test> (objects.mk): all that a test is linked with, if it brings a host and vCPUs of its own.
 .SECONDEXPANSION:
-$(TESTS_B) $(BENCHES_B): $(B)/%: $(B)/%.o $(TEST_OBJECTS:%=$(B)/%) \
+$(TESTS_B) $(BENCHES_B): $(B)/%: $(B)/%.o \
 		$$(if $$(OBJECTS_$$(@F)),$$(addprefix $(B)/,$$(OBJECTS_$$(@F))),$(LIB_O))
 	@echo '  LD $@'
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $(filter %.o,$^) -lcmocka -lZydis -lpthread -ldl
@@ -180,4 +180,5 @@ clean:
 	rm -rf build
 
 .PHONY: all objects-check insn test bench dirty exits kick module test-module install install-dkms clean
--include $(patsubst %.o,%.d,$(LIB_O) $(SVM_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B)) $(B)/docs/api.d
+-include $(patsubst %.o,%.d,$(LIB_O) $(SVM_O) $(SHIM_O) $(CLI_O)) $(INSN_O:.o=.d) $(addsuffix .d,$(TESTS_B) $(BENCHES_B)) \
+	$(addprefix $(B)/,$(PROGRAMS:.o=.d)) $(B)/docs/api.d
