@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Random programs for the translator's tests (test_translate.c): a machine with paging that runs the same one in different modes
- * of the engine, and what puts programs together. Each is made from its number alone.
+ * Random programs for the translator's tests (test_translate.c): a machine with paging that runs the same one in
+ * different modes of the engine, and what puts programs together. Each is made from its number alone.
  */
 #ifndef ANYKVM_TESTS_UNIT_PROGRAMS_H
 #define ANYKVM_TESTS_UNIT_PROGRAMS_H
@@ -46,7 +46,8 @@ bool one_in(uint32_t n);
 /* ---- programs -------------------------------------------------------------------------------------- */
 
 extern uint8_t *at; /* where code goes */
-extern uint8_t *last_jump; /* of the branch ahead that is open, its displacement; after to_jump instructions it is closed */
+/* The displacement of a branch ahead that is open, and after how many instructions it is closed; 0: there is none. */
+extern uint8_t *last_jump;
 extern unsigned to_jump;
 
 void put8(unsigned v);

@@ -266,7 +266,7 @@ static void bmi(void)
 	put8(0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
-/* MULX, ANDN, BZHI, BEXTR, BLSR of memory; high bytes; BT... with an offset of 16 bits in a register; CMPXCHG8B; XLAT, LODS... */
+/* MULX, ANDN, BZHI, BEXTR, BLSR of memory; high bytes; BT... with an offset in a 16-bit register; CMPXCHG8B; XLAT, LODS... */
 static void various(void)
 {
 	static const uint8_t vex[][2] = { { 0xf6, 3 }, { 0xf2, 0 }, { 0xf5, 0 }, { 0xf7, 0 }, { 0xf3, 0 } };
@@ -422,7 +422,7 @@ void make_sweep(void)
 
 /* ---- floating point ---------------------------------------------------------------------------------- */
 
-/* Of data at rbx, which is mostly in one page: x87, MMX, scalar SSE, and the control words that unmask their exceptions. */
+/* Of data at rbx, mostly in one page: x87, MMX, scalar SSE, and the control words that unmask their exceptions. */
 static void float_instruction(void)
 {
 	static const uint8_t x87_mem[][2] = { { 0xd9, 0 }, { 0xdd, 0 }, { 0xdb, 5 }, { 0xdb, 7 }, { 0xdd, 3 }, { 0xd9, 2 },

@@ -22,7 +22,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -30,6 +29,7 @@
 #include "host/user/file.h"
 #include "host/user/process.h"
 #include "host/user/signals.h"
+#include "tests/unit/child.h"
 
 /* siginterrupt and sigset are old, and still somebody's */
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -526,19 +526,6 @@ static void test_mask_process_signal(void **state)
 }
 
 /* ---- default actions of claimed signals, in a child ---------------------------------------------- */
-
-static int in_child(void (*f)(void))
-{
-	int status;
-	pid_t pid = fork();
-
-	if (!pid) {
-		f();
-		_exit(0);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	return status;
-}
 
 static void pending_then_unblocked(void)
 {

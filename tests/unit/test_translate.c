@@ -252,7 +252,8 @@ static void area_move(void)
 
 static void area_stack(void)
 {
-	static const char pushes[][3] = { "\x41\x50", "\x41\x58", "\x53\x90", "\x41\x57" }; /* push r8, pop r8, push rbx, push r15 */
+	/* push r8, pop r8, push rbx, push r15 */
+	static const char pushes[][3] = { "\x41\x50", "\x41\x58", "\x53\x90", "\x41\x57" };
 	int64_t top = (int64_t)rnd(AREAS) * (1ll << 32) + DATA + 0x800;
 
 	put8(0x48), put8(0xbc), put((uint64_t)top, 8); /* movabs rsp, ... */
