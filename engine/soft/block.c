@@ -226,13 +226,12 @@ void block_flush_all(struct soft_vcpu *soft)
 	translate_flush(soft);
 }
 
+/* Whole areas: of a huge page that is given back in part the rest would stay. */
 void block_release(struct soft_vcpu *soft)
 {
-	size_t used = soft->arena_used, blocks = soft->nr_blocks * sizeof(*soft->blocks);
-
 	block_flush_all(soft);
-	host_zero_pages(soft->arena, used);
-	host_zero_pages(soft->blocks, blocks);
+	host_zero_pages(soft->arena, soft->room);
+	host_zero_pages(soft->blocks, soft->max_blocks * sizeof(*soft->blocks));
 	block_pages_release(soft);
 	host_zero_pages(soft->fetch, sizeof(soft->fetch));
 	host_zero_pages(soft->jump, sizeof(soft->jump));

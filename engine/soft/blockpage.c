@@ -231,15 +231,13 @@ void block_take_posts(struct soft_vcpu *soft, bool slots_changed)
 /* From when a record no longer knows the vCPU nobody posts that page. */
 void block_pages_release(struct soft_vcpu *soft)
 {
-	u32 n;
-
-	for (n = 0; n < BLOCK_PAGES && soft->pages[n].record; n++) {
+	for (u32 n = 0; n < BLOCK_PAGES && soft->pages[n].record; n++) {
 		code_page_shrink(soft->vm, soft->pages[n].record);
 		code_page_remove_user(soft->vm, &soft->pages[n]);
 	}
 	while (take_post(soft))
 		;
-	host_zero_pages(soft->pages, n * sizeof(*soft->pages));
+	host_zero_pages(soft->pages, BLOCK_PAGES * sizeof(*soft->pages));
 	memset(soft->page_hash, 0, sizeof(soft->page_hash));
 	soft->next_page = 0;
 	soft->last_page = soft->looked_at = NULL;
