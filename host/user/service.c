@@ -177,17 +177,18 @@ int host_timer_arm(struct host_timer *t, u64 deadline_ns)
 	return 0;
 }
 
-/* An expiry for nothing would cost more than the call that prevents it. */
+/*
+ * An expiry for nothing would cost more than the call that prevents it; also one of an earlier deadline that this timer had
+ * before it was put off.
+ */
 void host_timer_cancel(struct host_timer *t)
 {
-	bool awaited;
 	u64 next;
 
 	host_service_lock();
-	awaited = t->deadline_ns && t->deadline_ns == service.programmed;
 	timer_unlink(t);
 	next = service.armed ? service.armed->deadline_ns : 0;
-	if (awaited && next != service.programmed && !on_service_thread)
+	if (service.programmed && next != service.programmed && !on_service_thread)
 		timerfd_program(next);
 	host_service_unlock();
 }
