@@ -6,7 +6,6 @@
  * the one expected.
  */
 #define _GNU_SOURCE
-#include <cpuid.h>
 #include <dirent.h>
 #include <errno.h>
 #include <linux/filter.h>
@@ -27,10 +26,6 @@
 #include "tests/unit/user_guest.h"
 
 /* The supervisor's pages; those that user code has, by what its page tables say. */
-#define TABLES 0x1000u
-#define TSS 0xd000u
-#define GDT 0xe000u
-#define IDT 0xf000u
 #define STOPS 0x10000u /* a HLT for each vector, and one for SYSCALL */
 #define STACK 0x20000u
 #define CODE 0x100000u	/* two pages, then none */
@@ -91,27 +86,14 @@ static void make_tables(void)
 	map_page(ROM, ROM | CODE_PAGE | NX);
 }
 
-static void gate(unsigned vector, bool user)
-{
-	uint64_t handler = STOPS + 16 * vector, type = user ? 0xee : 0x8e;
-
-	word(IDT + 16 * vector, (handler & 0xffff) | 8 << 16 | type << 40 | handler >> 16 << 48);
-}
-
 static void make_memory(void)
 {
 	make_tables();
 	for (unsigned v = 0; v <= TO_SYSCALL; v++)
 		ram[STOPS + 16 * v] = 0xf4;
 	for (unsigned v = 0; v < 256; v++)
-		gate(v, v == 3 || v == 4 || v == 0x80 || v == 0x81);
-	word(GDT + 8, 0x00af9b000000ffff);
-	word(GDT + 16, 0x00cf93000000ffff);
-	word(GDT + 32, 0x00cffb000000ffff);
-	word(GDT + 40, 0x00cff3000000ffff);
-	word(GDT + 48, 0x00affb000000ffff);
-	word(TSS + 4, STACK);
-	word(TSS + 96, 104ull << 48);
+		gate(v, STOPS + 16 * v, v == 3 || v == 4 || v == 0x80 || v == 0x81);
+	make_descriptors(STACK);
 	for (unsigned i = 0; i < 0x1000; i++)
 		ram[DATA + i] = (uint8_t)(i * 7 + 1);
 }
@@ -134,51 +116,15 @@ static void set_other_cpuid(void)
 	free(c);
 }
 
-static void set_msr(unsigned index, uint64_t value)
+static void set_control(uint64_t cr0, uint64_t efer)
 {
-	struct {
-		struct kvm_msrs header;
-		struct kvm_msr_entry entry;
-	} m = { .header.nmsrs = 1, .entry = { .index = index, .data = value } };
-
-	assert_int_equal(anykvm_ioctl(vcpu, KVM_SET_MSRS, (unsigned long)&m), 1);
-}
-
-static void set_system(uint64_t cr0, uint64_t efer)
-{
-	struct kvm_segment flat = { .limit = ~0u, .type = 3, .present = 1, .dpl = 3, .s = 1, .g = 1 };
-	struct kvm_segment none = { .unusable = 1 };
-	struct kvm_xcrs xcrs = { .nr_xcrs = 1 };
-	struct kvm_sregs s;
-	unsigned high;
-
-	__cpuid_count(13, 0, xcrs.xcrs[0].value, high, high, high);
-	api(vcpu, KVM_GET_SREGS, &s);
-	s.cs = s.ss = flat;
-	s.cs.selector = 0x33;
-	s.cs.type = 11;
-	s.cs.l = 1;
-	s.ss.selector = 0x2b;
-	s.ss.db = 1;
-	s.ds = s.es = s.fs = s.gs = none;
-	s.fs.base = DATA + 0x800;
-	s.gs.base = DATA + 0x1800;
-	s.gdt.base = GDT;
-	s.gdt.limit = 55;
-	s.idt.base = IDT;
-	s.idt.limit = 0xfff;
-	s.tr = (struct kvm_segment){ .base = TSS, .limit = 103, .selector = 56, .type = 11, .present = 1 };
-	s.cr0 = cr0;
-	s.cr2 = 0;
-	s.cr3 = TABLES;
-	s.cr4 = 0x506a0; /* PAE, PGE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE */
-	s.efer = efer;
-	api(vcpu, KVM_SET_SREGS, &s);
-	api(vcpu, KVM_SET_XCRS, &xcrs);
-	set_msr(0xc0000081, (uint64_t)0x23 << 48 | (uint64_t)8 << 32); /* STAR */
-	set_msr(0xc0000082, STOPS + 16 * TO_SYSCALL);
-	set_msr(0xc0000084, 0x47700);
-	set_msr(0xc0000103, 0x4321); /* TSC_AUX */
+	set_system(vcpu, true, cr0, 0x506a0, efer); /* PAE, PGE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE */
+	set_msr(vcpu, 0xc0000081, (uint64_t)0x23 << 48 | (uint64_t)8 << 32); /* STAR */
+	set_msr(vcpu, 0xc0000082, STOPS + 16 * TO_SYSCALL);
+	set_msr(vcpu, 0xc0000084, 0x47700);
+	set_msr(vcpu, 0xc0000100, DATA + 0x800); /* FS's base, GS's */
+	set_msr(vcpu, 0xc0000101, DATA + 0x1800);
+	set_msr(vcpu, 0xc0000103, 0x4321); /* TSC_AUX */
 }
 
 #define CR0 0x80050033u
@@ -186,11 +132,11 @@ static void set_system(uint64_t cr0, uint64_t efer)
 
 static void open_machine(bool direct)
 {
-	open_guest("auto", direct ? "force" : "off");
+	open_guest("auto", direct ? "force" : "off", false);
 	use_engines_handler();
 	set_other_cpuid();
 	make_memory();
-	set_system(CR0, EFER);
+	set_control(CR0, EFER);
 }
 
 static void start_at(uint64_t rip)
@@ -223,7 +169,7 @@ static struct outcome outcome[2];
 static void run_program(const struct program *p, bool direct, struct outcome *o)
 {
 	open_machine(direct);
-	set_system(p->cr0, p->efer);
+	set_control(p->cr0, p->efer);
 	memcpy(ram + p->at, p->code, (size_t)(p->end - p->code));
 	start_at(p->at);
 	memset(o, 0, sizeof(*o));
@@ -423,10 +369,10 @@ static void time_stamp(void **state)
 
 	(void)state;
 	open_machine(true);
-	set_msr(0x10, 1ull << 60);
+	set_msr(vcpu, 0x10, 1ull << 60);
 	memcpy(ram + CODE, reads_time, sizeof(reads_time));
 	start_at(CODE);
-	run_guest();
+	run_guest(KVM_EXIT_HLT);
 	memcpy(&tsc, ram + DATA, 8);
 	assert_true(tsc >> 56 == 0x10);
 	assert_int_equal(*(uint32_t *)(ram + DATA + 8), 0x4321);

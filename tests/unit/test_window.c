@@ -6,7 +6,6 @@
  * lets user code look: each look leaves a letter. "f" is #PF, "g" #GP.
  */
 #define _GNU_SOURCE
-#include <cpuid.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,11 +15,7 @@
 
 #include "tests/unit/user_guest.h"
 
-#define TABLES 0x1000u	/* PML4, PDPT, PD, PT of the first 2 MiB, PD and PT of the page that is looked at */
 #define EDGE_TABLES 0x9000u /* PD and PT below 4 GiB; PDPT's next entry: PD and PT above */
-#define TSS 0xd000u
-#define GDT 0xe000u
-#define IDT 0xf000u
 #define CODE 0x10000u
 #define COMMON 0x14000u
 #define STACK 0x30000u
@@ -30,12 +25,15 @@
 #define ROOM_EDGE 0x600000u
 #define PAGE "0x40000000" /* maps A or B by a page, or 2 MiB of either */
 
+#define CR4 0x706a0 /* PAE, PGE, OSFXSR, OSXMMEXCPT, FSGSBASE, PCIDE, OSXSAVE */
+
 static bool direct; /* whether user code is to run directly */
 
 /* ---- the machine ---------------------------------------------------------------------------------- */
 
 static void make_tables(void)
 {
+	/* PML4, PDPT, PD, PT of the first 2 MiB, PD and PT of the page that is looked at */
 	word(TABLES, 0x2007);
 	word(TABLES + 0x1000, 0x3007);
 	word(TABLES + 0x1000 + 8 * 1, 0x5007);
@@ -62,41 +60,6 @@ static void make_room(unsigned room, uint8_t letter)
 		memcpy(ram + page, code, sizeof(code));
 		word(page + 0x100, letter);
 	}
-}
-
-static void gate(unsigned vector, unsigned handler)
-{
-	word(IDT + 16 * vector, (handler & 0xffff) | 8u << 16 | 0xeeull << 40 | (uint64_t)(handler >> 16) << 48);
-}
-
-static void set_system(int fd)
-{
-	struct kvm_segment code = { .limit = ~0u, .selector = 8, .type = 11, .present = 1, .s = 1, .g = 1, .l = 1 };
-	struct kvm_segment data = { .limit = ~0u, .selector = 16, .type = 3, .present = 1, .s = 1, .g = 1, .db = 1 };
-	struct kvm_xcrs xcrs = { .nr_xcrs = 1 };
-	struct kvm_sregs s;
-	unsigned high;
-
-	__cpuid_count(13, 0, xcrs.xcrs[0].value, high, high, high);
-	word(GDT + 8, 0x00af9b000000ffff);
-	word(GDT + 16, 0x00cf93000000ffff);
-	word(GDT + 40, 0x00cff3000000ffff); /* Linux's selectors: direct execution wants them */
-	word(GDT + 48, 0x00affb000000ffff);
-	word(TSS + 4, STACK - 0x1000);
-	api(fd, KVM_GET_SREGS, &s);
-	s.cs = code;
-	s.ds = s.es = s.fs = s.gs = s.ss = data;
-	s.gdt.base = GDT;
-	s.gdt.limit = 55;
-	s.idt.base = IDT;
-	s.idt.limit = 0xfff;
-	s.tr = (struct kvm_segment){ .base = TSS, .limit = 103, .selector = 56, .type = 11, .present = 1 };
-	s.cr0 = 0x80010033;
-	s.cr3 = TABLES;
-	s.cr4 = 0x706a0; /* PAE, PGE, OSFXSR, OSXMMEXCPT, FSGSBASE, PCIDE, OSXSAVE */
-	s.efer = 0x501;
-	api(fd, KVM_SET_SREGS, &s);
-	api(fd, KVM_SET_XCRS, &xcrs);
 }
 
 /*
@@ -127,20 +90,26 @@ __asm__(".pushsection .rodata\n"
 	"common_end:\n"
 	".popsection");
 
+static void set_control(int fd)
+{
+	set_system(fd, false, 0x80010033, CR4, 0x501);
+}
+
 static int setup(void **state)
 {
 	(void)state;
-	open_guest(direct ? "auto" : "force", direct ? "force" : "off");
+	open_guest(direct ? "auto" : "force", direct ? "force" : "off", false);
 	set_cpuid(vcpu);
 	make_tables();
 	make_room(ROOM_A, 'a');
 	make_room(ROOM_B, 'b');
 	make_room(ROOM_EDGE, 'e');
 	memcpy(ram + COMMON, common, (size_t)(common_end - common));
-	gate(13, COMMON + 0x10);
-	gate(14, COMMON);
-	gate(0x81, COMMON + 0x20);
-	set_system(vcpu);
+	make_descriptors(STACK - 0x1000);
+	gate(13, COMMON + 0x10, false);
+	gate(14, COMMON, false);
+	gate(0x81, COMMON + 0x20, true);
+	set_control(vcpu);
 	return 0;
 }
 
@@ -192,7 +161,7 @@ static void run(const uint8_t *code, const uint8_t *end, const char *expected)
 	regs.rdi = RESULTS;
 	regs.rbp = 6;
 	api(vcpu, KVM_SET_REGS, &regs);
-	run_guest();
+	run_guest(KVM_EXIT_HLT);
 	for (unsigned round = 0; round < 6; round++)
 		assert_memory_equal(ram + RESULTS + round * n, expected, n);
 }
@@ -346,7 +315,7 @@ static void memory_denied(void **state)
 	api(vcpu, KVM_SET_REGS, &regs);
 	assert_int_equal(anykvm_ioctl(vcpu, KVM_RUN, 0), -1);
 	mprotect(ram + ROOM_B, 0x200000, PROT_READ | PROT_WRITE);
-	run_guest();
+	run_guest(KVM_EXIT_HLT);
 	assert_memory_equal(ram + RESULTS, "abab", 4);
 }
 
@@ -379,7 +348,7 @@ static void code_of_another(void **state)
 	(void)state;
 	run(code_read_write, code_read_write_end, "awa");
 	set_cpuid(other);
-	set_system(other);
+	set_control(other);
 	memcpy(ram + OTHER_CODE, code_other, (size_t)(code_other_end - code_other));
 	memcpy(ram + CODE, code_first, (size_t)(code_first_end - code_first));
 	api(vcpu, KVM_SET_REGS, &regs);
