@@ -597,18 +597,22 @@ static void pin(void)
 		leave_cpu(cpu);
 }
 
-void host_twin_unpin(void)
+/* Not inline: every exit passes by, and would clear what this looks at. */
+static __attribute__((noinline)) void unpin(void)
 {
-	struct cpus now = { 0 }, one;
+	struct cpus now = { 0 }, one = just(pinned - 1);
 
-	if (!pinned)
-		return;
-	one = just(pinned - 1);
 	/* Unless somebody else has decided meanwhile. */
 	if (sys_call3(SYS_sched_getaffinity, 0, sizeof(now), (long)&now) >= 0 && !memcmp(&now, &one, sizeof(now)))
 		set_affinity(0, &before);
 	leave_cpu(pinned - 1);
 	pinned = 0;
+}
+
+void host_twin_unpin(void)
+{
+	if (unlikely(pinned))
+		unpin();
 }
 
 static void follow(struct host_twin *t)
