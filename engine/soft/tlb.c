@@ -555,18 +555,12 @@ static void *tlb_hit(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned acces
 	return off <= PAGE_SIZE - size ? (void *)(e->host + off) : NULL;
 }
 
-static enum x86_result soft_read(struct x86_cpu *cpu, u64 gva, void *dst, unsigned size, unsigned access)
+static enum x86_result read_missed(struct x86_cpu *cpu, u64 gva, void *dst, unsigned size, unsigned access)
 {
-	const void *host = tlb_hit(cpu, gva, size, access);
 	struct piece p[2];
 	unsigned n;
 	enum x86_result r;
 
-	if (host) {
-		if (!(access & X86_ACCESS_PROBE))
-			copy_in(dst, host, size);
-		return X86_OK;
-	}
 	soft_of(cpu)->stat->tlb_read_misses++;
 	r = translate_range(cpu, gva, size, access, p, &n);
 	if (access & X86_ACCESS_PROBE)
@@ -580,18 +574,40 @@ static enum x86_result soft_read(struct x86_cpu *cpu, u64 gva, void *dst, unsign
 	return r;
 }
 
-static enum x86_result soft_write(struct x86_cpu *cpu, u64 gva, const void *src, unsigned size, unsigned access)
+/* Of a page that is known to be a device's, without more ado: an access that no debug register looks at. */
+static bool device_known(struct x86_cpu *cpu, u64 gva, unsigned size, unsigned access)
 {
-	void *host = tlb_hit(cpu, gva, size, access | X86_ACCESS_WRITE);
+	return soft_tlb_device(cpu, gva, access) && (gva & (PAGE_SIZE - 1)) + size <= PAGE_SIZE &&
+	       !(access & X86_ACCESS_PROBE) && !x86_debug_data_active(cpu);
+}
+
+static u64 device_gpa(struct x86_cpu *cpu, u64 gva)
+{
+	return device_slot(cpu, gva)->gpa | (gva & (PAGE_SIZE - 1));
+}
+
+static enum x86_result soft_read(struct x86_cpu *cpu, u64 gva, void *dst, unsigned size, unsigned access)
+{
+	const void *host = tlb_hit(cpu, gva, size, access);
+
+	if (host) {
+		if (!(access & X86_ACCESS_PROBE))
+			copy_in(dst, host, size);
+		return X86_OK;
+	}
+	if (!device_known(cpu, gva, size, access))
+		return read_missed(cpu, gva, dst, size, access);
+	soft_of(cpu)->stat->tlb_read_misses++;
+	soft_of(cpu)->stat->slow_mmio++;
+	return cpu->env->mmio_read(cpu, device_gpa(cpu, gva), dst, size);
+}
+
+static enum x86_result write_missed(struct x86_cpu *cpu, u64 gva, const void *src, unsigned size, unsigned access)
+{
 	struct piece p[2];
 	unsigned n;
 	enum x86_result r;
 
-	if (host) {
-		if (!(access & X86_ACCESS_PROBE))
-			copy_out(host, src, size);
-		return X86_OK;
-	}
 	soft_of(cpu)->stat->tlb_write_misses++;
 	r = translate_range(cpu, gva, size, access | X86_ACCESS_WRITE, p, &n);
 	if (access & X86_ACCESS_PROBE)
@@ -603,6 +619,22 @@ static enum x86_result soft_write(struct x86_cpu *cpu, u64 gva, const void *src,
 	if (!r && unlikely(x86_debug_data_active(cpu)))
 		note_breakpoint(cpu, gva, size, access | X86_ACCESS_WRITE);
 	return r;
+}
+
+static enum x86_result soft_write(struct x86_cpu *cpu, u64 gva, const void *src, unsigned size, unsigned access)
+{
+	void *host = tlb_hit(cpu, gva, size, access | X86_ACCESS_WRITE);
+
+	if (host) {
+		if (!(access & X86_ACCESS_PROBE))
+			copy_out(host, src, size);
+		return X86_OK;
+	}
+	if (!device_known(cpu, gva, size, access | X86_ACCESS_WRITE))
+		return write_missed(cpu, gva, src, size, access);
+	soft_of(cpu)->stat->tlb_write_misses++;
+	soft_of(cpu)->stat->slow_mmio++;
+	return cpu->env->mmio_write(cpu, device_gpa(cpu, gva), src, size);
 }
 
 /* False: too many of them. */
