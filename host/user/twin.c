@@ -397,6 +397,17 @@ u64 host_twin_private(const struct host_twin *t, u64 *size)
 
 /* ---- running ---------------------------------------------------------------------------------------------------------- */
 
+/*
+ * XSAVE says that SSE's state is initial if all of XMM is, whatever MXCSR has; the kernel then takes no MXCSR from the image. What
+ * it gives is right: it uses XSAVES, which looks at MXCSR, too.
+ */
+static void name_sse(void *xstate)
+{
+	u64 *xstate_bv = (u64 *)((u8 *)xstate + 512);
+
+	*xstate_bv |= 2;
+}
+
 static bool put(struct host_twin *t, const struct host_twin_state *s)
 {
 	const u64 *r = s->gpr;
@@ -411,6 +422,7 @@ static bool put(struct host_twin *t, const struct host_twin_state *s)
 		.orig_rax = (u64)-1,
 	};
 
+	name_sse(s->xstate);
 	return !trace(t, PTRACE_SETREGS, 0, &regs) && !trace(t, PTRACE_SETREGSET, NT_X86_XSTATE, &io);
 }
 

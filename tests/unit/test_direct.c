@@ -322,6 +322,10 @@ PROGRAM(sse_state, 0x81, "pcmpeqd %xmm3, %xmm3; movq %rax, %xmm0; movq %rbx, %xm
 	"vpcmpeqd %ymm7, %ymm7, %ymm7;"
 	"vpsrlq $5, %ymm7, %ymm7; mov (%rdi), %al; vpaddb %ymm7, %ymm7, %ymm9; pushq $0x7f80; ldmxcsr (%rsp);"
 	"ldmxcsr (%rsp); nop" END)
+/* With all of XMM initial: loaded by a handler, and there. */
+PROGRAM(control_of_sse, 0x81, "vzeroall; ldmxcsr 0x1000(%rdi); mov (%rdi), %al; stmxcsr 8(%rdi); nop; stmxcsr 12(%rdi)" END)
+PROGRAM(control_of_sse_there, 0x81, TOUCH "pushq $0x3f80; vzeroall; ldmxcsr (%rsp); mov 0x1000(%rdi), %al; nop;"
+	"stmxcsr 8(%rdi); nop; stmxcsr 12(%rdi)" END)
 PROGRAM(x87_state, 0x81, "fninit; fld1; fldpi; fldl2e; fmul %st(1); fstp %st(2); mov (%rdi), %al; fldln2;"
 	"pushq $0xf7f; fldcw (%rsp); fldcw (%rsp);"
 	"fildl (%rdi); fildl (%rdi); ffree %st(1)" END)
@@ -751,7 +755,7 @@ int main(int argc, char **argv)
 		TEST(single_step_of_access), TEST(single_step_of_first_access), TEST(single_step_of_cpuid),
 		TEST(single_step_faults), TEST(single_step_of_syscall), TEST(single_step_of_int3), TEST(flags_survive),
 		TEST(cpuid), TEST(xgetbv), TEST(processor_number), TEST(descriptor_tables), TEST(descriptors),
-		TEST(hypercall), TEST(protection_keys), TEST(sse_state), TEST(x87_state), TEST(mmx_state),
+		TEST(hypercall), TEST(protection_keys), TEST(sse_state), TEST(control_of_sse), TEST(control_of_sse_there), TEST(x87_state), TEST(mmx_state),
 		TEST(saves_state), TEST(loads_segments), TEST(loads_other_level), TEST(loads_supervisors_segment),
 		TEST(loads_no_segment), TEST(segment_bases), TEST(segment_base_above), TEST(segment_base_not_canonical),
 		TEST(there_and_back), TEST(in_32_bits), TEST(interrupt_return), TEST(interrupt_return_steps),
