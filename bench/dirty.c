@@ -23,8 +23,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "measure.h"
 
 #define LOW (16ul << 20)
 #define AREA (64ul << 20)
@@ -64,13 +65,6 @@ static const struct program {
 
 static const unsigned periods[] = { 1000, 100 };
 #define NR_PERIODS (sizeof(periods) / sizeof(periods[0]))
-
-static int check(int r, const char *what)
-{
-	if (r < 0)
-		err(2, "%s", what);
-	return r;
-}
 
 /* ---- the machine --------------------------------------------------------------------------------- */
 
@@ -174,14 +168,6 @@ static void *harvest(void *arg)
 	return arg;
 }
 
-static double cpu_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
 /* Runs on for a slice, harvesting the log if there is a period; stores in each microsecond. */
 static double measure(struct machine *m, unsigned period)
 {
@@ -192,13 +178,13 @@ static double measure(struct machine *m, unsigned period)
 	slice = (struct slice){ m, period, period > SLICE_MS ? period : SLICE_MS, pthread_self(), 0 };
 	m->run->immediate_exit = 0;
 	check(ioctl(m->vcpu, KVM_GET_REGS, &before), "KVM_GET_REGS");
-	begun = cpu_us();
+	begun = now_ns(CLOCK_THREAD_CPUTIME_ID);
 	pthread_create(&thread, NULL, harvest, NULL);
 	while (!slice.over) {
 		if (ioctl(m->vcpu, KVM_RUN, 0) == 0)
 			errx(2, "the guest stopped: exit %u", m->run->exit_reason);
 	}
-	begun = cpu_us() - begun;
+	begun = (now_ns(CLOCK_THREAD_CPUTIME_ID) - begun) / 1e3;
 	pthread_join(thread, NULL);
 	check(ioctl(m->vcpu, KVM_GET_REGS, &after), "KVM_GET_REGS");
 	return (double)(after.r8 - before.r8) / begun;

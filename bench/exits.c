@@ -21,9 +21,10 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 #include <x86intrin.h>
+
+#include "measure.h"
 
 #define RAM 0x200000
 #define CODE 0x10000
@@ -48,13 +49,6 @@ static struct vcpu {
 	int fd;
 	struct kvm_run *run;
 } vcpu[2];
-
-static int check(int r, const char *what)
-{
-	if (r < 0)
-		err(2, "%s", what);
-	return r;
-}
 
 /* ---- the machine --------------------------------------------------------------------------------- */
 
@@ -142,14 +136,6 @@ static void make_machine(void)
 
 /* ---- exits ----------------------------------------------------------------------------------------- */
 
-static double now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 static void restart(uint64_t rip)
 {
 	struct kvm_regs regs = { .rip = rip, .rsp = STACK, .rflags = 2 };
@@ -170,14 +156,14 @@ static void measure_exit(const char *name, unsigned reason)
 
 	restart(CODE);
 	for (unsigned s = 0; s < SERIES; s++) {
-		double start = now_ns();
+		double start = now_ns(CLOCK_MONOTONIC);
 
 		for (unsigned i = 0; i < n; i++) {
 			run();
 			if (vcpu[0].run->exit_reason != reason)
 				errx(1, "%s: exit %u", name, vcpu[0].run->exit_reason);
 		}
-		start = (now_ns() - start) / n;
+		start = (now_ns(CLOCK_MONOTONIC) - start) / n;
 		best = start < best ? start : best;
 	}
 	printf("EXIT %s %.0f\n", name, best);
@@ -199,11 +185,11 @@ static void measure_inside(const char *name, const char *code, size_t length)
 	p[3] = (uint8_t)-(length + 4);
 	memcpy(p + 4, "\x66\xba\x00\x05\xee\xeb\xfe", 7); /* mov dx, PORT; out dx, al; jmp . */
 	for (unsigned s = 0; s < SERIES; s++) {
-		double start = now_ns();
+		double start = now_ns(CLOCK_MONOTONIC);
 
 		restart(CODE);
 		run();
-		start = (now_ns() - start) / n;
+		start = (now_ns(CLOCK_MONOTONIC) - start) / n;
 		best = start < best ? start : best;
 	}
 	printf("EXIT %s %.0f\n", name, best);

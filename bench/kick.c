@@ -27,8 +27,9 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "measure.h"
 
 #define RAM (8u << 20)
 #define TABLES 0x1000
@@ -45,19 +46,9 @@ static pthread_t runner;
 static uint64_t noticed;	/* by the handler; 0: not yet */
 static bool done;
 
-static int check(int r, const char *what)
-{
-	if (r < 0)
-		err(2, "%s", what);
-	return r;
-}
-
 static uint64_t cpu_time(void)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+	return (uint64_t)now_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
 /* ---- the machine ----------------------------------------------------------------------------------- */

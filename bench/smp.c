@@ -14,8 +14,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "measure.h"
 
 #define MAX_THREADS 64
 
@@ -100,19 +101,11 @@ static void *run(void *arg)
 	return NULL;
 }
 
-static double now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
 int main(int argc, char **argv)
 {
 	unsigned long threads = argc == 4 ? strtoul(argv[2], NULL, 10) : 0;
 	pthread_t thread[MAX_THREADS];
-	double start = now_ms();
+	double start = now_ns(CLOCK_MONOTONIC);
 
 	for (unsigned i = 0; argc == 4 && i < sizeof(works) / sizeof(works[0]); i++)
 		work = strcmp(works[i].name, argv[1]) ? work : &works[i];
@@ -124,6 +117,6 @@ int main(int argc, char **argv)
 		pthread_create(&thread[i], NULL, run, (void *)i);
 	for (unsigned long i = 0; i < threads; i++)
 		pthread_join(thread[i], NULL);
-	printf("SMP %s %lu %.1f\n", work->name, threads, now_ms() - start);
+	printf("SMP %s %lu %.1f\n", work->name, threads, (now_ns(CLOCK_MONOTONIC) - start) / 1e6);
 	return 0;
 }
