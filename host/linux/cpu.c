@@ -101,7 +101,6 @@ int host_cpus_start(const struct host_cpu_hooks *hooks)
 	cpu_state = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "virt/anykvm:online", cpu_up, cpu_down);
 	if (cpu_state < 0)
 		return cpu_state;
-	preempt_notifier_inc(); /* patches the scheduler: not for each KVM_RUN */
 	register_syscore_ops(&cpu_syscore);
 	return 0;
 }
@@ -109,17 +108,25 @@ int host_cpus_start(const struct host_cpu_hooks *hooks)
 void host_cpus_stop(void)
 {
 	unregister_syscore_ops(&cpu_syscore);
-	preempt_notifier_dec();
 	cpuhp_remove_state(cpu_state);
 }
 
+/*
+ * That there are notifiers of preemption is patched into the scheduler, for which every processor is interrupted several
+ * times: once for the module, not for each KVM_RUN or VM. A thread without any costs the scheduler a look at an empty list.
+ */
 int host_cpus_watch(void)
 {
-	return register_reboot_notifier(&cpu_reboot_block);
+	int r = register_reboot_notifier(&cpu_reboot_block);
+
+	if (!r)
+		preempt_notifier_inc();
+	return r;
 }
 
 void host_cpus_unwatch(void)
 {
+	preempt_notifier_dec();
 	unregister_reboot_notifier(&cpu_reboot_block);
 }
 

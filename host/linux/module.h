@@ -9,7 +9,7 @@
 /* Callbacks of timers and eventfds. */
 extern struct workqueue_struct *host_workqueue;
 
-/* Learning that the machine goes down, while the module is loaded. */
+/* While the module is loaded: learning that the machine goes down, and of preemption. */
 int host_cpus_watch(void);
 void host_cpus_unwatch(void);
 
