@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The machine that random programs run in (programs.h), and the comparison of what they come to. */
+#define _GNU_SOURCE
+#include <cpuid.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -8,15 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "include/anykvm.h"
+#include "tests/unit/counter.h"
 #include "tests/unit/programs.h"
 
 uint8_t *ram;
 uint64_t seed;
-bool user, compat;
+bool user, compat, direct;
+uint64_t direct_runs;
 uint8_t *at, *last_jump;
 unsigned to_jump;
 
@@ -65,8 +70,8 @@ static void make_machine(void)
 	word(PAGE_TABLES + 0x3000 + 8 * (DATA_END >> 12), 0);
 	word(GDT + 8, 0x00af9b000000ffffull);
 	word(GDT + 16, 0x00cf93000000ffffull);
-	word(GDT + 40, 0x00affb000000ffffull);
-	word(GDT + 48, 0x00cff3000000ffffull);
+	word(GDT + 40, 0x00cff3000000ffffull);
+	word(GDT + 48, 0x00affb000000ffffull);
 	word(GDT + 56, 0x00cf9b000000ffffull);
 	word(GDT + 64, 0x00cffb000000ffffull);
 	word(TSS + 0x24, EXCEPTION_STACK);
@@ -83,12 +88,15 @@ static void make_machine(void)
 
 void set_system(int vcpu)
 {
-	struct kvm_segment code = { .limit = ~0u, .selector = user ? 0x2b : 8, .type = 11, .present = 1, .s = 1,
+	struct kvm_segment code = { .limit = ~0u, .selector = user ? 0x33 : 8, .type = 11, .present = 1, .s = 1,
 				    .l = 1, .g = 1, .dpl = user ? 3 : 0 };
-	struct kvm_segment data = { .limit = ~0u, .selector = user ? 0x33 : 16, .type = 3, .present = 1, .s = 1,
+	struct kvm_segment data = { .limit = ~0u, .selector = user ? 0x2b : 16, .type = 3, .present = 1, .s = 1,
 				    .db = 1, .g = 1, .dpl = user ? 3 : 0 };
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1 };
 	struct kvm_sregs s;
+	unsigned high;
 
+	__cpuid_count(13, 0, xcrs.xcrs[0].value, high, high, high);
 	assert_int_equal(anykvm_ioctl(vcpu, KVM_GET_SREGS, (unsigned long)&s), 0);
 	if (compat) {
 		code.selector = user ? 0x43 : 0x38;
@@ -108,14 +116,15 @@ void set_system(int vcpu)
 	s.idt.limit = 0xfff;
 	s.cr0 = 0x80010033;
 	s.cr3 = PAGE_TABLES;
-	s.cr4 = 0x620;
-	s.efer = 0x500;
+	s.cr4 = 0x50620; /* PAE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE */
+	s.efer = 0x501;
 	assert_int_equal(anykvm_ioctl(vcpu, KVM_SET_SREGS, (unsigned long)&s), 0);
+	assert_int_equal(anykvm_ioctl(vcpu, KVM_SET_XCRS, (unsigned long)&xcrs), 0);
 }
 
 static void set_registers(int vcpu)
 {
-	struct kvm_regs r = { .rip = (uint64_t)(at - ram), .rsp = STACK + 0x800, .rflags = 2 };
+	struct kvm_regs r = { .rip = (uint64_t)(at - ram), .rsp = STACK + 0x800, .rflags = user ? 0x202 : 2 };
 	uint64_t *gpr = (uint64_t *)&r; /* rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8... */
 
 	for (unsigned i = 0; i < 16; i++) {
@@ -140,9 +149,15 @@ static struct sigaction engines_handler;
 
 void open_memory(void)
 {
+	int file = memfd_create("ram", MFD_CLOEXEC);
+
 	anykvm_close(anykvm_open());
 	sigaction(SIGSEGV, NULL, &engines_handler);
-	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_int_equal(ftruncate(file, RAM_SIZE), 0);
+	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	assert_true(ram != MAP_FAILED);
+	assert_int_equal(anykvm_alias_memory(ram, RAM_SIZE, file), 0);
+	close(file);
 }
 
 void open_vm(struct vm *v, const char *mode)
@@ -153,6 +168,7 @@ void open_vm(struct vm *v, const char *mode)
 
 	sigaction(SIGSEGV, &engines_handler, NULL);
 	setenv("ANYKVM_SOFT", mode, 1);
+	setenv("ANYKVM_DIRECT", direct ? "force" : "off", 1);
 	v->kvm = anykvm_open();
 	v->vm = anykvm_ioctl(v->kvm, KVM_CREATE_VM, 0);
 	assert_int_equal(anykvm_ioctl(v->vm, KVM_SET_USER_MEMORY_REGION, (unsigned long)&slot), 0);
@@ -195,6 +211,11 @@ void collect(struct vm *v, int error, struct outcome *o)
 	anykvm_ioctl(v->vcpu, KVM_GET_FPU, (unsigned long)&o->fpu);
 	anykvm_ioctl(v->vcpu, KVM_GET_SREGS, (unsigned long)&s);
 	o->cr2 = s.cr2;
+	if (!direct)
+		return;
+	o->fpu.last_opcode = 0; /* AMD's processors keep these for exceptions alone */
+	o->fpu.last_ip = o->fpu.last_dp = 0;
+	direct_runs += counter_of(v->vcpu, "direct_runs");
 }
 
 void run(const char *mode, uint64_t program, make_fn *make, unsigned unusable, struct outcome *o)
@@ -250,6 +271,13 @@ unsigned programs_wanted(unsigned otherwise)
 	const char *n = getenv("TRANSLATE_PROGRAMS");
 
 	return n ? (unsigned)atoi(n) : otherwise;
+}
+
+uint64_t first_wanted(uint64_t otherwise)
+{
+	const char *n = getenv("TRANSLATE_FIRST");
+
+	return n ? strtoull(n, NULL, 0) : otherwise;
 }
 
 unsigned compare_programs(const char *mode, make_fn *make, uint64_t first, unsigned n)

@@ -16,8 +16,7 @@
 #define TSS 0x5800u
 #define IDT 0x6000u
 #define HANDLERS 0x7000u	/* 16 bytes for each vector: PUSH vector, HLT */
-#define CODE 0x8000u
-#define CODE_PAGES 4u
+#define CODE 0x18000u	/* 4 pages; what runs directly lies above 64 KiB */
 #define READ_ONLY 0x1f000u
 #define DATA 0x20000u		/* 4 pages */
 #define DATA_END 0x24000u
@@ -37,6 +36,8 @@ extern uint8_t *ram;
 extern uint64_t seed;
 extern bool user; /* programs run at CPL 3, where a HLT at the end is one more exception */
 extern bool compat; /* they are 32-bit code; FS has a limit, GS a base */
+extern bool direct; /* those of CPL 3 are not translated, but run as they are */
+extern uint64_t direct_runs; /* how often that was */
 
 void open_memory(void); /* before cmocka's first test */
 
@@ -83,6 +84,7 @@ void show(uint64_t program, const struct outcome *a, const struct outcome *b, co
 
 const char *mode_wanted(void); /* TRANSLATE_MODE */
 unsigned programs_wanted(unsigned otherwise); /* TRANSLATE_PROGRAMS */
+uint64_t first_wanted(uint64_t otherwise); /* TRANSLATE_FIRST */
 /* How many of n come to something else under mode than in the interpreter. */
 unsigned compare_programs(const char *mode, make_fn *make, uint64_t first, unsigned n);
 

@@ -27,11 +27,8 @@
 
 static void test_random_programs(void **state)
 {
-	const char *first = getenv("TRANSLATE_FIRST");
-
 	(void)state;
-	assert_int_equal(compare_programs(mode_wanted(), make_program, first ? strtoull(first, NULL, 0) : 0,
-					  programs_wanted(600)), 0);
+	assert_int_equal(compare_programs(mode_wanted(), make_program, first_wanted(0), programs_wanted(600)), 0);
 }
 
 static void test_page_ends(void **state)
@@ -291,8 +288,23 @@ static void make_areas(void)
 
 static unsigned user_programs(const char *mode, unsigned n)
 {
-	return compare_programs(mode, make_program, 20000, n) + compare_programs(mode, make_sweep, 20000, n) +
-	       compare_programs(mode, make_floats, 20000, n) + compare_programs(mode, make_areas, 20000, n);
+	uint64_t first = first_wanted(20000);
+
+	return compare_programs(mode, make_program, first, n) + compare_programs(mode, make_sweep, first, n) +
+	       compare_programs(mode, make_floats, first, n) + compare_programs(mode, make_areas, first, n);
+}
+
+/* On the host's processor (engine/soft/direct.c). */
+static void test_direct(void **state)
+{
+	unsigned n = programs_wanted(100), bad;
+
+	(void)state;
+	user = direct = true;
+	bad = user_programs("jit", n);
+	user = direct = false;
+	assert_int_equal(bad, 0);
+	assert_true(direct_runs > n);
 }
 
 /* Memory by probes, and through windows (engine/soft/window.c). */
@@ -521,7 +533,7 @@ static void test_perf_map(void **state)
 	assert_true(found);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_host_fault),
@@ -531,6 +543,7 @@ int main(void)
 		cmocka_unit_test(test_lockstep),
 		cmocka_unit_test(test_interrupts),
 		cmocka_unit_test(test_user),
+		cmocka_unit_test(test_direct),
 		cmocka_unit_test(test_self_modifying),
 		cmocka_unit_test(test_linked_pages),
 		cmocka_unit_test(test_gs_base),
@@ -539,5 +552,7 @@ int main(void)
 	};
 
 	open_memory();
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,8 +16,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "host/user/file.h"
 #include "include/anykvm.h"
+#include "tests/unit/counter.h"
 
 #define RAM_SIZE 0x800000u
 /* The supervisor's pages that all have. */
@@ -185,23 +185,7 @@ static inline void set_msr(int fd, unsigned index, uint64_t value)
 /* A counter of the vCPU's. */
 static uint64_t counter(const char *name)
 {
-	int fd = anykvm_ioctl(vcpu, KVM_GET_STATS_FD, 0);
-	struct kvm_stats_header h;
-	uint64_t value = ~0ull;
-	size_t size;
-
-	assert_int_equal(host_fd_read(fd, &h, sizeof(h), 0), sizeof(h));
-	size = sizeof(struct kvm_stats_desc) + h.name_size;
-	for (unsigned i = 0; i < h.num_desc; i++) {
-		char text[sizeof(struct kvm_stats_desc) + 256];
-		struct kvm_stats_desc *d = (struct kvm_stats_desc *)text;
-
-		assert_int_equal(host_fd_read(fd, text, size, (int64_t)(h.desc_offset + i * size)), size);
-		if (!strcmp(text + sizeof(*d), name))
-			assert_int_equal(host_fd_read(fd, &value, 8, (int64_t)(h.data_offset + d->offset)), 8);
-	}
-	anykvm_close(fd);
-	return value;
+	return counter_of(vcpu, name);
 }
 
 #endif
