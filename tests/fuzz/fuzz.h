@@ -48,6 +48,11 @@ struct ram {
 /* What stands beside slots, by address. */
 u8 fuzz_secret(const void *address);
 void fuzz_put_secret(void *at, size_t size);
+/*
+ * ANYKVM_DIRECT is set: user code runs as it is (engine/soft/direct.c) if it looks like Linux's. So that memory can be
+ * mapped for it, all comes from one file then, the secrets too; it must be there before a VM.
+ */
+bool fuzz_direct(void);
 void ram_create(struct ram *m, size_t size);
 void ram_destroy(struct ram *m);
 void ram_check(const struct ram *m, const char *when);	/* ends the program if a canary changed */
@@ -62,4 +67,5 @@ void fuzz_race(u64 seed, u64 cases);
 void fuzz_ioctls(u64 seed, u64 cases, unsigned threads);
 
 int kvm_open(void);
+void set_host_xcr0(int vcpu);	/* what direct execution wants */
 #endif

@@ -23,6 +23,7 @@ struct machine {
 	size_t run_size;
 	struct ram ram, other;
 	struct rng *rng;
+	bool program;	/* in the state that Linux's programs have: it may run directly */
 };
 
 static struct kvm_run *volatile running;
@@ -57,6 +58,8 @@ static void set_cpuid(struct machine *m)
 
 static void create(struct machine *m)
 {
+	ram_create(&m->ram, RAM);
+	ram_create(&m->other, 4 * 4096);
 	m->kvm = kvm_open();
 	m->vm = ioctl(m->kvm, KVM_CREATE_VM, 0);
 	if (chance(m->rng, 3))
@@ -66,8 +69,6 @@ static void create(struct machine *m)
 	m->run = mmap(NULL, m->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, m->vcpu, 0);
 	if (m->vcpu < 0 || m->run == MAP_FAILED)
 		fuzz_fail("no machine: %s", strerror(errno));
-	ram_create(&m->ram, RAM);
-	ram_create(&m->other, 4 * 4096);
 	slot(m, 0, 0, 0, RAM, m->ram.base);
 	slot(m, 1, chance(m->rng, 2) ? KVM_MEM_READONLY : 0, 0x100000, 4 * 4096, m->other.base);
 	set_cpuid(m);
@@ -180,6 +181,17 @@ static void put_code(struct rng *r, u8 *p, unsigned size)
 		n += put_insn(r, p + n);
 }
 
+/* Without what keeps a page from running directly: 0F 00 to 0F 03, SYSENTER, CPUID, RDPID, INT 4, INT 80h. */
+static void make_harmless(u8 *p, unsigned size)
+{
+	for (unsigned i = 0; i + 1 < size; i++) {
+		if (p[i] == 0x0f && (p[i + 1] <= 3 || p[i + 1] == 0x34 || p[i + 1] == 0xa2 || p[i + 1] == 0xc7))
+			p[i + 1] = 0x10;
+		if (p[i] == 0xcd && (p[i + 1] == 4 || p[i + 1] == 0x80))
+			p[i + 1] = 3;
+	}
+}
+
 /* ---- state --------------------------------------------------------------------------------------- */
 
 static void random_segment(struct rng *r, struct kvm_segment *s)
@@ -227,20 +239,24 @@ static void random_descriptors(struct machine *m)
 static void set_mode(struct machine *m, struct kvm_sregs *s)
 {
 	struct kvm_segment flat = { .limit = 0xffffffff, .type = 11, .present = 1, .db = 1, .s = 1, .g = 1 };
-	unsigned mode = below(m->rng, 5), dpl = chance(m->rng, 3) ? 3 : 0;
+	unsigned mode = m->program ? 4 : below(m->rng, 5), dpl = m->program || chance(m->rng, 3) ? 3 : 0;
 
 	if (mode == 0)
 		return;
+	flat.selector = 0x33;
 	flat.dpl = (u8)dpl;
 	s->cr0 = 0x31;
 	s->cs = flat;
 	flat.type = 3;
+	flat.selector = 0x2b;
 	s->ds = s->es = s->fs = s->gs = s->ss = flat;
 	if (mode >= 3) {
 		s->cr0 |= 0x80000000 | (chance(m->rng, 2) ? 0x10000 : 0);
 		s->cr4 = 0x620;
 		s->cr3 = 0x10000;
 		s->efer = 0xd01;
+		if (m->program)
+			s->cr0 |= 2, s->cr4 |= 0x50000; /* FSGSBASE, OSXSAVE */
 		s->cs.l = mode == 4;
 		s->cs.db = mode != 4;
 	} else if (mode == 2) {
@@ -249,6 +265,8 @@ static void set_mode(struct machine *m, struct kvm_sregs *s)
 		s->cr3 = 0x11000;
 		s->efer = 0x800;
 	}
+	if (m->program)
+		return;
 	if (chance(m->rng, 3))
 		s->cr4 |= 1u << below(m->rng, 22);
 	if (chance(m->rng, 4))
@@ -259,6 +277,7 @@ static void random_sregs(struct machine *m)
 {
 	struct kvm_sregs s;
 
+	m->program = chance(m->rng, fuzz_direct() ? 2 : 8);
 	ioctl(m->vcpu, KVM_GET_SREGS, &s);
 	s.cs.base = 0;
 	s.cs.selector = 0;
@@ -267,13 +286,15 @@ static void random_sregs(struct machine *m)
 	s.idt = (struct kvm_dtable) { .base = chance(m->rng, 2) ? 0x20000 : 0, .limit = 0xfff };
 	s.tr.base = 0x22000;
 	s.tr.limit = 0xfff;
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 3 && !m->program; i++)
 		random_segment(m->rng, (struct kvm_segment *)&s + below(m->rng, 8));
 	if (chance(m->rng, 8))
 		s.gdt.base = odd_number(m->rng);
 	if (chance(m->rng, 8))
 		s.cr3 = odd_number(m->rng);
 	ioctl(m->vcpu, KVM_SET_SREGS, &s);
+	if (m->program)
+		set_host_xcr0(m->vcpu);
 }
 
 static void random_regs(struct machine *m)
@@ -290,6 +311,11 @@ static void random_regs(struct machine *m)
 	if (chance(m->rng, 4))
 		regs.rip += 0xff0;
 	regs.rflags = 2 | (next(m->rng) & (chance(m->rng, 4) ? 0x3f7fd5 : 0xcd5));
+	if (m->program) { /* what is at 0 is at 2 MiB, too, by a large page */
+		regs.rip = 0x200000 | (regs.rip & 0x7fff);
+		regs.rflags = 0x202 | (next(m->rng) & 0x4cd5);
+		regs.rbx = 0x200000 + below(m->rng, RAM);
+	}
 	ioctl(m->vcpu, KVM_SET_REGS, &regs);
 }
 
@@ -300,6 +326,13 @@ static void random_events(struct machine *m)
 	struct kvm_guest_debug g = { .control = KVM_GUESTDBG_ENABLE |
 						(chance(m->rng, 2) ? KVM_GUESTDBG_SINGLESTEP : 0) };
 
+	if (m->program) {
+		d.dr7 = 0x400;
+		g.control = 0;
+		ioctl(m->vcpu, KVM_SET_DEBUGREGS, &d);
+		ioctl(m->vcpu, KVM_SET_GUEST_DEBUG, &g);
+		return;
+	}
 	for (unsigned i = 0; i < 4; i++)
 		d.db[i] = below(m->rng, RAM);
 	if (chance(m->rng, 4))
@@ -381,6 +414,8 @@ static void fresh_memory(struct machine *m)
 	}
 	for (unsigned i = 1; i < 5; i++)
 		put_code(m->rng, m->ram.base + i * 0x1000, 0x1000);
+	if (fuzz_direct())
+		make_harmless(m->ram.base + 0x1000, 0x3000);
 	put_code(m->rng, m->other.base, 0x4000);
 	random_tables(m);
 	random_descriptors(m);

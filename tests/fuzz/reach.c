@@ -111,8 +111,9 @@ static void make_tables(struct machine *m)
 
 static void make_descriptors(struct machine *m)
 {
-	static const u64 gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00affb000000ffff, 0x00cff3000000ffff,
-				   0x00cf9b000000ffff, 0x00cffb000000ffff };
+	/* Linux's selectors for programs: 0x33, 32-bit 0x23, data 0x2b */
+	static const u64 gdt[] = { 0, 0x00af9b000000ffff, 0x00cf93000000ffff, 0x00cf9b000000ffff, 0x00cffb000000ffff,
+				   0x00cff3000000ffff, 0x00affb000000ffff };
 	u64 *idt = table(m, IDT), *tss = table(m, TSS);
 
 	memcpy(table(m, GDT), gdt, sizeof(gdt));
@@ -129,6 +130,9 @@ static void create(struct machine *m)
 {
 	const char *soft = getenv("ANYKVM_SOFT");
 
+	ram_create(&m->ram, RAM);
+	ram_create(&m->other, OTHER);
+	ram_create(&m->rom, ROM);
 	m->kvm = kvm_open();
 	m->vm = ioctl(m->kvm, KVM_CREATE_VM, 0);
 	m->vcpu = ioctl(m->vm, KVM_CREATE_VCPU, 0);
@@ -136,9 +140,6 @@ static void create(struct machine *m)
 	m->run = mmap(NULL, m->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, m->vcpu, 0);
 	if (m->vcpu < 0 || m->run == MAP_FAILED)
 		fuzz_fail("no machine: %s", strerror(errno));
-	ram_create(&m->ram, RAM);
-	ram_create(&m->other, OTHER);
-	ram_create(&m->rom, ROM);
 	memset(m->ram.base, 0, RAM);
 	memset(m->other.base, 0, OTHER);
 	memset(m->rom.base, 0, ROM);
@@ -337,20 +338,22 @@ static void set_sregs(struct machine *m)
 {
 	struct kvm_segment data = { .limit = ~0u, .type = 3, .present = 1, .db = 1, .s = 1, .g = 1 }, code = data;
 	struct kvm_sregs s;
-	u8 dpl = chance(m->rng, 2) ? 3 : 0;
+	u8 dpl = fuzz_direct() || chance(m->rng, 2) ? 3 : 0;
 
 	ioctl(m->vcpu, KVM_GET_SREGS, &s);
-	m->compat = chance(m->rng, 4);
+	m->compat = !fuzz_direct() && chance(m->rng, 4);
 	data.dpl = code.dpl = dpl;
-	data.selector = dpl ? 0x23 : 0x10;
+	data.selector = dpl ? 0x2b : 0x10;
 	code.type = 11;
 	code.l = !m->compat;
 	code.db = m->compat;
-	code.selector = m->compat ? (dpl ? 0x33 : 0x28) : (dpl ? 0x1b : 0x08);
+	code.selector = m->compat ? (dpl ? 0x23 : 0x18) : (dpl ? 0x33 : 0x08);
 	s.cs = code;
 	s.ds = s.es = s.ss = s.fs = s.gs = data;
 	s.fs.base = hostile(m);
 	s.gs.base = hostile(m);
+	if (fuzz_direct()) /* others are the kernel's */
+		s.fs.base &= 0x7fffffffffff, s.gs.base &= 0x7fffffffffff;
 	if (m->compat && chance(m->rng, 3))
 		s.es.base = (u32)hostile(m), s.ds.limit = (u32)hostile(m) | 0xfff;
 	s.tr = (struct kvm_segment){ .base = TSS, .limit = 0x67, .selector = 0x38, .type = 11, .present = 1 };
@@ -358,10 +361,21 @@ static void set_sregs(struct machine *m)
 	s.idt = (struct kvm_dtable){ .base = IDT, .limit = 0xfff };
 	s.cr0 = 0x80010033;
 	s.cr3 = tables_gpa(m);
-	s.cr4 = 0x40620 | (chance(m->rng, 2) ? 0x80 : 0);
+	s.cr4 = 0x50620 | (chance(m->rng, 2) ? 0x80 : 0);
 	s.efer = 0xd01;
 	ioctl(m->vcpu, KVM_SET_SREGS, &s);
-	ioctl(m->vcpu, KVM_SET_XCRS, &(struct kvm_xcrs){ .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = 7 } } });
+	set_host_xcr0(m->vcpu);
+}
+
+/* Direct execution wants IF, and code that lies above 64 KiB: at 4 GiB is what is at 0, too. */
+static u64 user_flags(void)
+{
+	return fuzz_direct() ? 0x202 : 2;
+}
+
+static u64 user_rip(u64 gpa)
+{
+	return fuzz_direct() ? gpa + (1ull << 32) : gpa;
 }
 
 static void set_regs(struct machine *m, u64 rip)
@@ -373,8 +387,8 @@ static void set_regs(struct machine *m, u64 rip)
 		all[i] = chance(m->rng, 3) ? shared : hostile(m);
 	if (chance(m->rng, 2))
 		regs.rcx = below(m->rng, 0x3000);
-	regs.rip = rip;
-	regs.rflags = 2 | (chance(m->rng, 8) ? 0x400 : 0);
+	regs.rip = user_rip(rip);
+	regs.rflags = user_flags() | (chance(m->rng, 8) ? 0x400 : 0);
 	ioctl(m->vcpu, KVM_SET_REGS, &regs);
 }
 
@@ -483,24 +497,21 @@ void fuzz_reach(u64 seed, u64 cases)
 
 /*
  * rbx = the other slot, rcx runs over it: reads (and tells if it is what the host put there), writes, a locked add, a
- * string store; for ever.
+ * string store; for ever. All that it writes is even, unlike that.
  */
-static const u8 racer[] = {
-	0x31, 0xc9,				/* 1: xor ecx, ecx */
-	0x8b, 0x04, 0x0b,			/* 2: mov eax, [rbx + rcx] */
-	0x03, 0x44, 0x0b, 0x08,			/* add eax, [rbx + rcx + 8] */
-	0x3d, 0x4a, 0x4b, 0x4b, 0x4b,		/* cmp eax, 2 * 0xa5a5a5a5 */
-	0x74, 0x1e,				/* je 3 */
-	0x89, 0x14, 0x0b,			/* mov [rbx + rcx], edx */
-	0xf0, 0x01, 0x54, 0x0b, 0x04,		/* lock add [rbx + rcx + 4], edx */
-	0x48, 0x8d, 0x7c, 0x0b, 0x08,		/* lea rdi, [rbx + rcx + 8] */
-	0xab,					/* stosd */
-	0x48, 0x81, 0xc1, 0x50, 0x01, 0, 0,	/* add rcx, 0x150 */
-	0x81, 0xf9, 0xe0, 0xff, 0, 0,		/* cmp ecx, 0xffe0 */
-	0x72, 0xd3,				/* jb 2 */
-	0xeb, 0xcf,				/* jmp 1 */
-	0xe6, 0x99,				/* 3: out 0x99, al */
-};
+extern const u8 racer[], racer_end[];
+__asm__(".pushsection .rodata\n"
+	"racer:\n"
+	"1:	xor %ecx, %ecx\n"
+	"2:	mov (%rbx, %rcx), %eax; cmp $0xa5a5a5a5, %eax; je 3f\n"
+	"	cmpl $0xa5a5a5a5, 8(%rbx, %rcx); je 3f\n"
+	"	mov %edx, (%rbx, %rcx); lock add %edx, 4(%rbx, %rcx)\n"
+	"	lea 8(%rbx, %rcx), %rdi; stosl\n"
+	"	add $0x150, %rcx; cmp $0xffe0, %ecx; jb 2b\n"
+	"	jmp 1b\n"
+	"3:	out %al, $0x99\n"
+	"racer_end:\n"
+	".popsection");
 
 struct race {
 	int vcpu;
@@ -527,7 +538,8 @@ static void *race_run(void *arg)
 
 static void race_start(struct machine *m, struct race *r, int vcpu)
 {
-	struct kvm_regs regs = { .rip = CODE, .rbx = OTHER_GPA, .rdx = 0x01010101, .rflags = 2 };
+	struct kvm_regs regs = { .rip = user_rip(CODE), .rbx = OTHER_GPA, .rdx = 0x02020202,
+				 .rflags = user_flags() };
 	struct kvm_sregs s;
 
 	r->vcpu = m->vcpu = vcpu;
@@ -580,7 +592,9 @@ void fuzz_race(u64 seed, u64 cases)
 	ram_create(&spare, OTHER);
 	make_tables(&m);
 	make_descriptors(&m);
-	memcpy(m.ram.base + CODE, racer, sizeof(racer));
+	memcpy(m.ram.base + CODE, racer, (size_t)(racer_end - racer));
+	memcpy(m.ram.base + HALTS + 0x800, "\xe6\x99", 2); /* #GP, of the OUT of programs: out 0x99, al */
+	*table(&m, IDT + 13 * 16) += 0x800;
 	for (int i = 0, first = m.vcpu; i < 2; i++)
 		race_start(&m, &vcpus[i], i ? ioctl(m.vm, KVM_CREATE_VCPU, 1) : first);
 	for (; fuzz_case < end; fuzz_case++)

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* See fuzz.h. fuzz insn|ioctl|threads|reach|race [SEED [CASES [FIRST]]]: a case is repeatable by its number. */
 #define _GNU_SOURCE 1
+#include <cpuid.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -87,10 +90,61 @@ void fuzz_put_secret(void *at, size_t size)
 		*p = fuzz_secret(p);
 }
 
+bool fuzz_direct(void)
+{
+	return getenv("ANYKVM_DIRECT") != NULL;
+}
+
+void set_host_xcr0(int vcpu)
+{
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1 };
+	unsigned high;
+
+	__cpuid_count(13, 0, xcrs.xcrs[0].value, high, high, high);
+	ioctl(vcpu, KVM_SET_XCRS, &xcrs);
+}
+
+#define ARENA (4ul << 20)
+
+/* Of one file, for as long as any of it is in use. */
+static struct {
+	u8 *base;
+	size_t used;
+	unsigned users;
+} arena;
+
+static void arena_create(void)
+{
+	int (*allow)(void *start, size_t size, int memfd) = dlsym(RTLD_DEFAULT, "anykvm_alias_memory");
+	int file = memfd_create("fuzz", MFD_CLOEXEC);
+
+	if (file < 0 || ftruncate(file, ARENA))
+		fuzz_fail("no memory");
+	arena.base = mmap(NULL, ARENA, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (arena.base == MAP_FAILED || !allow || allow(arena.base, ARENA, file))
+		fuzz_fail("no memory to be mapped further");
+	close(file);
+}
+
+static u8 *arena_take(size_t size)
+{
+	u8 *p;
+
+	if (!arena.base)
+		arena_create();
+	p = arena.base + arena.used;
+	arena.used += size;
+	arena.users++;
+	return arena.used > ARENA || mprotect(p, size, PROT_NONE) ? MAP_FAILED : p;
+}
+
 void ram_create(struct ram *m, size_t size)
 {
 	m->size = size;
-	m->mapping = mmap(NULL, size + 6 * PAGE, PROT_NONE, sharing() | MAP_ANONYMOUS, -1, 0);
+	if (fuzz_direct())
+		m->mapping = arena_take(size + 6 * PAGE);
+	else
+		m->mapping = mmap(NULL, size + 6 * PAGE, PROT_NONE, sharing() | MAP_ANONYMOUS, -1, 0);
 	if (m->mapping == MAP_FAILED || mprotect(m->mapping + PAGE, size + 4 * PAGE, PROT_READ | PROT_WRITE))
 		fuzz_fail("no memory");
 	fuzz_put_secret(m->mapping + PAGE, size + 4 * PAGE);
@@ -99,7 +153,10 @@ void ram_create(struct ram *m, size_t size)
 
 void ram_destroy(struct ram *m)
 {
-	munmap(m->mapping, m->size + 6 * PAGE);
+	if (!fuzz_direct())
+		munmap(m->mapping, m->size + 6 * PAGE);
+	else if (!--arena.users)
+		arena.used = 0;
 }
 
 static void check_canary(const u8 *p, const char *when)
