@@ -70,6 +70,7 @@ static void make_machine(void)
 	word(PAGE_TABLES + 0x3000 + 8 * (DATA_END >> 12), 0);
 	word(GDT + 8, 0x00af9b000000ffffull);
 	word(GDT + 16, 0x00cf93000000ffffull);
+	word(GDT + 32, 0x00cffb000000ffffull); /* Linux's selectors for programs */
 	word(GDT + 40, 0x00cff3000000ffffull);
 	word(GDT + 48, 0x00affb000000ffffull);
 	word(GDT + 56, 0x00cf9b000000ffffull);

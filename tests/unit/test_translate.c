@@ -193,6 +193,8 @@ static void map_areas(void)
 	}
 }
 
+static bool odd_telling; /* also what tells of the processor */
+
 /* rbx, rbp, rsi and rdi: what they are. */
 static int64_t area_base[8];
 
@@ -286,12 +288,74 @@ static void make_areas(void)
 	put8(0xf4);
 }
 
+/* What programs do seldom: segments, system calls, interrupts, returns to anywhere, what is the kernel's. */
+static void odd_instruction(void)
+{
+	static const char plain[][6] = {
+		"\x0f\x05", "\xcc\x90", "\xf1\x90", "\xcd\x03", "\xcd\x20", "\xcd\x01", "\xce\x90", "\x0f\x0b", "\xf4\x90",
+		"\xfa\x90", "\xfb\x90", "\x0f\x30", "\x0f\x32", "\x0f\x06", "\x0f\x09", "\xec\x90", "\xef\x90", "\x6d\x90", "\x6e\x90",
+		"\x48\xcf", "\x48\xcb", "\xcb\x90", "\x0f\x20\xc0", "\x0f\x22\xd8", "\x0f\x23\xf8", "\x0f\x21\xf8", "\x0f\xaa",
+		"\xf3\x48\x0f\xae\xc0", "\xf3\x48\x0f\xae\xc9", "\xf3\x48\x0f\xae\xd0", "\xf3\x48\x0f\xae\xd9",
+		"\xc5\xfc\x77", "\x48\x0f\xc7\x0b", "\x0f\xae\x3b", "\xc9\x90", "\xd7\x90", "\xc3\x90", "\xff\xe3", "\xff\x23",
+		"\xff\x2b", "\x64\x8b\x03", "\x65\x8b\x03", "\x65\x89\x03", "\x9c\x58", "\xf3\xa4", "\xf3\xab", "\xf2\xae", "\x0f\x08",
+	};
+	static const char telling[][6] = {
+		"\x0f\xa2", "\x0f\x01\xd0", "\xf3\x0f\xc7\xf8", "\x0f\x02\xc8", "\x0f\x03\xc8", "\x0f\x00\xe0", "\x0f\x00\xc0",
+		"\x0f\x00\xc8", "\x0f\x01\xe0", "\x0f\x01\x03", "\x0f\x01\x0b", "\xcd\x04", "\xcd\x80", "\x0f\x34", "\x0f\x01\xf8",
+	};
+	/* That hosts have as this guest has, or neither has: what runs directly loads the host's. */
+	static const uint16_t selectors[] = { 0, 3, 0x2b, 0x2b, 0x33, 0x23, 0x10, 0x28, 0x73, 0xffff };
+	static const char loads[][3] = { "\x8e\xd8", "\x8e\xc0", "\x8e\xe0", "\x8e\xe8", "\x8e\xd0" };
+	const char *bytes = odd_telling && one_in(2) ? telling[rnd(sizeof(telling) / sizeof(telling[0]))] :
+						      plain[rnd(sizeof(plain) / sizeof(plain[0]))];
+
+	switch (rnd(8)) {
+	case 0: /* mov ax, ...; mov sreg, ax */
+		put8(0xb8), put(selectors[rnd(10)], 4), code(loads[rnd(5)], 2);
+		break;
+	case 1: /* push ...; popf: with TF, AC, NT now and then */
+		put8(0x68), put((rnd(~0u) & 0xcd5) | (one_in(4) ? 1u << (8 + rnd(14)) : 0), 4), put8(0x9d);
+		break;
+	case 2: /* mov rcx, ... */
+		BYTES("\x48\xc7\xc1"), put(rnd(40), 4);
+		break;
+	case 3: /* push ss; push rsp; push flags; push cs; push rip; iretq: lea rax, [the end] */
+		BYTES("\x48\x89\xe1\x6a"), put8(one_in(4) ? selectors[rnd(8)] : 0x2b), BYTES("\x51\x68");
+		put((rnd(~0u) & 0xcd5) | (one_in(4) ? 1u << (8 + rnd(14)) : 0x200), 4);
+		put8(0x6a), put8(one_in(4) ? selectors[rnd(8)] : 0x33), BYTES("\x48\x8d\x05\x03\x00\x00\x00\x50\x48\xcf");
+		break;
+	default:
+		for (unsigned i = 0; i < 6 && (i < 2 || bytes[i]); i++)
+			put8((uint8_t)bytes[i]);
+	}
+}
+
+static void make_odd(void)
+{
+	unsigned n = 2 + rnd(10);
+
+	odd_telling = one_in(4);
+	at = ram + CODE + 16 + rnd(0x100);
+	for (unsigned i = 0; i < 70; i++)
+		put8(0x90); /* who looks for instructions here finds where they begin */
+	BYTES("\x48\xc7\xc3"), put(DATA + 16 * rnd(0x300), 4); /* mov rbx, ...; rsi; rdi */
+	BYTES("\x48\xc7\xc6"), put(DATA + rnd(0x3800), 4);
+	BYTES("\x48\xc7\xc7"), put(DATA + rnd(0x3800), 4);
+	while (n--) {
+		if (one_in(3)) /* or [rbx], bl: something ordinary */
+			BYTES("\x08\x1b");
+		odd_instruction();
+	}
+	put8(0xf4);
+}
+
 static unsigned user_programs(const char *mode, unsigned n)
 {
 	uint64_t first = first_wanted(20000);
 
 	return compare_programs(mode, make_program, first, n) + compare_programs(mode, make_sweep, first, n) +
-	       compare_programs(mode, make_floats, first, n) + compare_programs(mode, make_areas, first, n);
+	       compare_programs(mode, make_floats, first, n) + compare_programs(mode, make_areas, first, n) +
+	       compare_programs(mode, make_odd, first, n);
 }
 
 /* On the host's processor (engine/soft/direct.c). */
