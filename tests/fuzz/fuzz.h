@@ -67,5 +67,6 @@ void fuzz_race(u64 seed, u64 cases);
 void fuzz_ioctls(u64 seed, u64 cases, unsigned threads);
 
 int kvm_open(void);
+void set_cpuid(int kvm, int vcpu);	/* all that is supported */
 void set_host_xcr0(int vcpu);	/* what direct execution wants */
 #endif

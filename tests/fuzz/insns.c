@@ -44,18 +44,6 @@ static void slot(struct machine *m, unsigned id, unsigned flags, u64 gpa, u64 si
 	ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &region);
 }
 
-static void set_cpuid(struct machine *m)
-{
-	static struct {
-		struct kvm_cpuid2 header;
-		struct kvm_cpuid_entry2 entries[128];
-	} c;
-
-	c.header.nent = 128;
-	if (!ioctl(m->kvm, KVM_GET_SUPPORTED_CPUID, &c))
-		ioctl(m->vcpu, KVM_SET_CPUID2, &c);
-}
-
 static void create(struct machine *m)
 {
 	ram_create(&m->ram, RAM);
@@ -71,7 +59,7 @@ static void create(struct machine *m)
 		fuzz_fail("no machine: %s", strerror(errno));
 	slot(m, 0, 0, 0, RAM, m->ram.base);
 	slot(m, 1, chance(m->rng, 2) ? KVM_MEM_READONLY : 0, 0x100000, 4 * 4096, m->other.base);
-	set_cpuid(m);
+	set_cpuid(m->kvm, m->vcpu);
 	running = m->run;
 }
 

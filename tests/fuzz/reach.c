@@ -66,18 +66,6 @@ static void set_slot(int vm, unsigned id, unsigned flags, u64 gpa, u64 size, voi
 		fuzz_fail("slot %u: %s", id, strerror(errno));
 }
 
-static void set_cpuid(int kvm, int vcpu)
-{
-	static struct {
-		struct kvm_cpuid2 header;
-		struct kvm_cpuid_entry2 entries[128];
-	} c;
-
-	c.header.nent = 128;
-	if (!ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &c))
-		ioctl(vcpu, KVM_SET_CPUID2, &c);
-}
-
 static u64 *table(struct machine *m, u64 gpa)
 {
 	return (u64 *)(m->ram.base + gpa);

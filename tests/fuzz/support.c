@@ -95,6 +95,18 @@ bool fuzz_direct(void)
 	return getenv("ANYKVM_DIRECT") != NULL;
 }
 
+void set_cpuid(int kvm, int vcpu)
+{
+	static struct {
+		struct kvm_cpuid2 header;
+		struct kvm_cpuid_entry2 entries[128];
+	} c;
+
+	c.header.nent = 128;
+	if (!ioctl(kvm, KVM_GET_SUPPORTED_CPUID, &c))
+		ioctl(vcpu, KVM_SET_CPUID2, &c);
+}
+
 void set_host_xcr0(int vcpu)
 {
 	struct kvm_xcrs xcrs = { .nr_xcrs = 1 };

@@ -24,6 +24,7 @@
 #include <cmocka.h>
 
 #include "engine/soft/native.h"
+#include "tests/unit/random.h"
 #include "x86/fpu.h"
 #include "x86/mem.h"
 #include "x86/system.h"
@@ -336,18 +337,6 @@ static __attribute__((noinline)) enum x86_result fake_execute(struct x86_insn *i
 	}
 	x86_fpu_leave(&cpu);
 	return r;
-}
-
-/* ---- random numbers ---------------------------------------------------------------------------------- */
-
-static u64 seed = 1;
-
-static u64 rnd(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
 }
 
 static inline bool host_has(unsigned feature)

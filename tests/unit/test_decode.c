@@ -17,6 +17,7 @@
 #include <cmocka.h>
 #include <Zydis/Zydis.h>
 
+#include "tests/unit/random.h"
 #include "x86/opcodes.h"
 
 static ZydisDecoder decoders[3];
@@ -29,15 +30,6 @@ static unsigned long nr_compared, nr_valid, nr_failed;
 #define SPARSE 1
 #endif
 static unsigned long random_count = 1000000 / SPARSE;
-static u64 seed = 1;
-
-static u64 rnd(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
-}
 
 /* ---- both decodings of one encoding ---------------------------------------------------------------- */
 

@@ -104,7 +104,6 @@ static void set_other_cpuid(void)
 	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
 
 	c->nent = 256;
-	set_cpuid(vcpu);
 	api(vcpu, KVM_GET_CPUID2, c);
 	for (unsigned i = 0; i < c->nent; i++) {
 		if (c->entries[i].function == 1)

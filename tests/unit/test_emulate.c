@@ -23,20 +23,12 @@
 #include <cmocka.h>
 #include <linux/kvm.h>
 
+#include "tests/unit/random.h"
 #include "x86/mem.h"
 #include "x86/opcodes.h"
 #include "x86/system.h"
 
 static unsigned long rounds = 40;
-static u64 seed = 88172645463325252ull;
-
-static u64 rnd(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
-}
 
 /* Numbers where carries, signs and widths change, more often than chance would give them. */
 static u64 rnd_value(void)

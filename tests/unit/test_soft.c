@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#include "include/anykvm.h"
+#include "tests/unit/guest.h"
 
 #define PAGE 0x1000u
 #define RAM_SIZE 0x80000u
@@ -43,17 +43,10 @@
 
 enum { SLOT_RAM, SLOT_ROM, SLOT_LOGGED, SLOT_TEMP };
 
-static int kvm, vm, vcpu, shared_size;
-static struct kvm_run *shared;
 static struct kvm_regs regs;
-static uint8_t *ram, *rom, *logged, *temp[2];
+static uint8_t *rom, *logged, *temp[2];
 
 /* ---- the machine ---------------------------------------------------------------------------------- */
-
-static void api(int fd, unsigned long request, void *argument)
-{
-	assert_int_equal(anykvm_ioctl(fd, request, (unsigned long)argument), 0);
-}
 
 static uint8_t *pages(unsigned size)
 {
@@ -69,11 +62,6 @@ static void set_slot(unsigned slot, uint64_t gpa, uint8_t *host, unsigned size, 
 						 .memory_size = size, .userspace_addr = (uint64_t)host };
 
 	api(vm, KVM_SET_USER_MEMORY_REGION, &r);
-}
-
-static void word(unsigned where, uint64_t value)
-{
-	memcpy(ram + where, &value, 8);
 }
 
 static void set_page(unsigned gva, uint64_t entry)
@@ -119,21 +107,10 @@ static void set_system(void)
 	api(vcpu, KVM_SET_SREGS, &s);
 }
 
-static void set_cpuid(void)
-{
-	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
-
-	c->nent = 256;
-	api(kvm, KVM_GET_SUPPORTED_CPUID, c);
-	api(vcpu, KVM_SET_CPUID2, c);
-	free(c);
-}
-
 static int setup(void **state)
 {
 	setenv("ANYKVM_SOFT", *state, 1);
-	kvm = anykvm_open();
-	vm = anykvm_ioctl(kvm, KVM_CREATE_VM, 0);
+	open_vm();
 	ram = pages(RAM_SIZE);
 	rom = pages(SLOT_SIZE);
 	logged = pages(SLOT_SIZE);
@@ -143,12 +120,7 @@ static int setup(void **state)
 	set_slot(SLOT_ROM, ROM, rom, SLOT_SIZE, KVM_MEM_READONLY);
 	set_slot(SLOT_LOGGED, LOGGED, logged, SLOT_SIZE, KVM_MEM_LOG_DIRTY_PAGES);
 	set_slot(SLOT_TEMP, TEMP, temp[0], SLOT_SIZE, 0);
-	vcpu = anykvm_ioctl(vm, KVM_CREATE_VCPU, 0);
-	assert_true(vcpu >= 0);
-	shared_size = anykvm_ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	shared = mmap(NULL, (size_t)shared_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	assert_true(shared != MAP_FAILED);
-	set_cpuid();
+	open_vcpu();
 	make_memory();
 	set_system();
 	return 0;
@@ -157,10 +129,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	munmap(shared, (size_t)shared_size);
-	anykvm_close(vcpu);
-	anykvm_close(vm);
-	anykvm_close(kvm);
+	close_vm();
 	munmap(ram, RAM_SIZE);
 	munmap(rom, SLOT_SIZE);
 	munmap(logged, SLOT_SIZE);
@@ -403,7 +372,7 @@ static void test_patch_by_other(void **state)
 	(void)state;
 	assert_true(other >= 0);
 	vcpu = other;
-	set_cpuid();
+	set_cpuid(vcpu);
 	set_system();
 	vcpu = first;
 	patch_from_outside(other, 3);

@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#include "include/anykvm.h"
+#include "tests/unit/guest.h"
 
 #define RAM_SIZE 0x600000u
 #define TABLES 0x1000u	/* PML4, PDPT, PD, PT of the first 2 MiB, PT of the window */
@@ -34,21 +34,7 @@
 #define ROOM_B 0x400000u
 #define WINDOW "0x40000000" /* maps A or B by a page, or 2 MiB of either */
 
-static int kvm, vm, vcpu, shared_size;
-static struct kvm_run *shared;
-static uint8_t *ram;
-
 /* ---- the machine ---------------------------------------------------------------------------------- */
-
-static void api(int fd, unsigned long request, void *argument)
-{
-	assert_int_equal(anykvm_ioctl(fd, request, (unsigned long)argument), 0);
-}
-
-static void word(unsigned where, uint64_t value)
-{
-	memcpy(ram + where, &value, 8);
-}
 
 static void make_tables(unsigned base)
 {
@@ -89,32 +75,17 @@ static void set_system(void)
 	api(vcpu, KVM_SET_SREGS, &s);
 }
 
-static void set_cpuid(void)
-{
-	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
-
-	c->nent = 256;
-	api(kvm, KVM_GET_SUPPORTED_CPUID, c);
-	api(vcpu, KVM_SET_CPUID2, c);
-	free(c);
-}
-
 static int setup(void **state)
 {
 	struct kvm_userspace_memory_region r = { .memory_size = RAM_SIZE };
 
 	setenv("ANYKVM_SOFT", *state, 1);
-	kvm = anykvm_open();
-	vm = anykvm_ioctl(kvm, KVM_CREATE_VM, 0);
+	open_vm();
 	ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(ram != MAP_FAILED);
 	r.userspace_addr = (uint64_t)ram;
 	api(vm, KVM_SET_USER_MEMORY_REGION, &r);
-	vcpu = anykvm_ioctl(vm, KVM_CREATE_VCPU, 0);
-	shared_size = anykvm_ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	shared = mmap(NULL, (size_t)shared_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	assert_true(shared != MAP_FAILED);
-	set_cpuid();
+	open_vcpu();
 	make_tables(TABLES);
 	make_tables(TABLES_2);
 	make_room(ROOM_A, 'a');
@@ -126,10 +97,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	munmap(shared, (size_t)shared_size);
-	anykvm_close(vcpu);
-	anykvm_close(vm);
-	anykvm_close(kvm);
+	close_vm();
 	munmap(ram, RAM_SIZE);
 	return 0;
 }

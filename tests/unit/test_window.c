@@ -99,7 +99,6 @@ static int setup(void **state)
 {
 	(void)state;
 	open_guest(direct ? "auto" : "force", direct ? "force" : "off", false);
-	set_cpuid(vcpu);
 	make_tables();
 	make_room(ROOM_A, 'a');
 	make_room(ROOM_B, 'b');

@@ -11,13 +11,10 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "include/anykvm.h"
 #include "tests/unit/counter.h"
+#include "tests/unit/guest.h"
 
 #define RAM_SIZE 0x800000u
 /* The supervisor's pages that all have. */
@@ -26,21 +23,7 @@
 #define GDT 0xe000u
 #define IDT 0xf000u
 
-static int kvm, vm, vcpu;
-static struct kvm_run *shared;
-static int shared_size;
-static uint8_t *ram;
 static struct sigaction engines_handler;
-
-static void api(int fd, unsigned long request, void *argument)
-{
-	assert_int_equal(anykvm_ioctl(fd, request, (unsigned long)argument), 0);
-}
-
-static void word(unsigned where, uint64_t value)
-{
-	memcpy(ram + where, &value, 8);
-}
 
 static uint8_t *map_ram(void)
 {
@@ -82,24 +65,17 @@ static void open_guest(const char *windows, const char *direct, bool irqchip)
 	setenv("ANYKVM_SOFT", "jit", 1);
 	setenv("ANYKVM_WINDOWS", windows, 1);
 	setenv("ANYKVM_DIRECT", direct, 1);
-	kvm = anykvm_open();
-	vm = anykvm_ioctl(kvm, KVM_CREATE_VM, 0);
+	open_vm();
 	ram = map_ram();
 	set_slot(ram, 0);
 	if (irqchip)
 		api(vm, KVM_CREATE_IRQCHIP, NULL);
-	vcpu = anykvm_ioctl(vm, KVM_CREATE_VCPU, 0);
-	shared_size = anykvm_ioctl(kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	shared = mmap(NULL, (size_t)shared_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu, 0);
-	assert_true(shared != MAP_FAILED);
+	open_vcpu();
 }
 
 static void close_guest(void)
 {
-	munmap(shared, (size_t)shared_size);
-	anykvm_close(vcpu);
-	anykvm_close(vm);
-	anykvm_close(kvm);
+	close_vm();
 	unmap_ram(ram);
 }
 
@@ -113,16 +89,6 @@ static void run_guest(uint32_t exit_reason)
 	use_engines_handler();
 	api(vcpu, KVM_RUN, NULL);
 	assert_int_equal(shared->exit_reason, exit_reason);
-}
-
-static void set_cpuid(int fd)
-{
-	struct kvm_cpuid2 *c = calloc(1, sizeof(*c) + 256 * sizeof(c->entries[0]));
-
-	c->nent = 256;
-	api(kvm, KVM_GET_SUPPORTED_CPUID, c);
-	api(fd, KVM_SET_CPUID2, c);
-	free(c);
 }
 
 static void gate(unsigned vector, uint64_t handler, bool user)
