@@ -178,6 +178,23 @@ static int one_round(struct machine *m, int i)
 	return m->run[i]->exit_reason == KVM_EXIT_IO && m->run[i]->io.port == ROUND_PORT ? 0 : (int)m->run[i]->exit_reason;
 }
 
+/* An exit that nobody expects, and where the guest was then. */
+static void tell_exit(const struct machine *m, int i)
+{
+	const struct kvm_run *run = m->run[i];
+	struct kvm_regs r;
+	struct kvm_sregs s;
+
+	if (ioctl(m->vcpu[i], KVM_GET_REGS, &r) || ioctl(m->vcpu[i], KVM_GET_SREGS, &s))
+		return;
+	if (run->exit_reason == KVM_EXIT_MMIO)
+		warnx("%s of %u bytes at %#llx", run->mmio.is_write ? "write" : "read", run->mmio.len, run->mmio.phys_addr);
+	warnx("rip %#llx rflags %#llx rsi %#llx rbx %#llx rcx %#llx rdx %#llx rbp %#llx", r.rip, r.rflags, r.rsi, r.rbx, r.rcx,
+	      r.rdx, r.rbp);
+	warnx("cr0 %#llx cr3 %#llx cs %#x %#llx %#x ds %#x %#llx %#x", s.cr0, s.cr3, s.cs.selector, s.cs.base, s.cs.limit,
+	      s.ds.selector, s.ds.base, s.ds.limit);
+}
+
 static void check_counts(struct machine *m, uint32_t expected)
 {
 	for (size_t at = FIRST; at < m->size; at += PAGE) {
@@ -201,19 +218,31 @@ static void *work(void *arg)
 	for (unsigned n = 0; n < w->rounds; n++) {
 		int r = one_round(w->m, w->cpu);
 
+		if (r > 0)
+			tell_exit(w->m, w->cpu);
 		if (r)
 			errx(1, "vCPU %d: %d in round %u", w->cpu, r, n);
 	}
 	return NULL;
 }
 
-static void move_threads(pthread_t *thread, int n)
+/* The n-th of those that this program may use. */
+static int nth_cpu(const cpu_set_t *all, int n)
+{
+	int cpu = 0;
+
+	while (!CPU_ISSET(cpu, all) || n--)
+		cpu++;
+	return cpu;
+}
+
+static void move_threads(pthread_t *thread, int n, const cpu_set_t *all)
 {
 	for (int i = 0; i < n; i++) {
 		cpu_set_t set;
 
 		CPU_ZERO(&set);
-		CPU_SET((unsigned)rand() % 2, &set);
+		CPU_SET(nth_cpu(all, rand() % CPU_COUNT(all)), &set);
 		pthread_setaffinity_np(thread[i], sizeof(set), &set); /* it may be unplugged */
 	}
 }
@@ -223,9 +252,11 @@ static volatile bool done;
 static void *wander(void *arg)
 {
 	pthread_t *thread = arg;
+	cpu_set_t all;
 
+	sched_getaffinity(0, sizeof(all), &all);
 	while (!done) {
-		move_threads(thread + 1, (int)(uintptr_t)thread[0]);
+		move_threads(thread + 1, (int)(uintptr_t)thread[0], &all);
 		usleep(2000);
 	}
 	return NULL;
