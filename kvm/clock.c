@@ -112,14 +112,16 @@ u64 vcpu_read_tsc(struct vcpu *vcpu)
 	return vcpu_tsc_at(vcpu, host_tsc());
 }
 
-u64 vcpu_tsc_to_deadline_ns(struct vcpu *vcpu, u64 guest_tsc)
+/* The TSC is read first: a thread that loses its processor in between has a timer that is late, which it is anyway, not early. */
+u64 vcpu_tsc_to_deadline_ns(struct vcpu *vcpu, u64 guest_tsc, u64 *now)
 {
-	u64 now = host_monotonic_ns(), tsc = vcpu_read_tsc(vcpu), ns;
+	u64 tsc = vcpu_read_tsc(vcpu), ns;
 
+	*now = host_monotonic_ns();
 	if (guest_tsc <= tsc)
-		return now;
+		return *now;
 	ns = clock_mul_div(guest_tsc - tsc, 1000000, vcpu->tsc_khz);
-	return ns >= ~0ull - now - 1 ? ~0ull : now + ns + 1;
+	return ns >= ~0ull - *now - 1 ? ~0ull : *now + ns + 1;
 }
 
 static bool all_matched(struct vm *vm)

@@ -119,9 +119,9 @@ static void on_enabled(struct lapic *l)
 	vcpu_xen_lapic_enabled(vcpu_lapic_of(l)->vcpu);
 }
 
-static u64 on_tsc_to_ns(struct lapic *l, u64 guest_tsc)
+static u64 on_tsc_to_ns(struct lapic *l, u64 guest_tsc, u64 *now)
 {
-	return vcpu_tsc_to_deadline_ns(vcpu_lapic_of(l)->vcpu, guest_tsc);
+	return vcpu_tsc_to_deadline_ns(vcpu_lapic_of(l)->vcpu, guest_tsc, now);
 }
 
 static const struct lapic_ops lapic_ops = {

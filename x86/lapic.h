@@ -83,8 +83,8 @@ struct lapic_ops {
 	void (*lint0_nmi)(struct lapic *l, bool on);
 	/* The guest has enabled the APIC by software. */
 	void (*enabled)(struct lapic *l);
-	/* Monotonic time of a guest TSC value, rounded up. */
-	u64 (*tsc_to_ns)(struct lapic *l, u64 guest_tsc);
+	/* Monotonic time of a guest TSC value, rounded up, and that of the call: the same if it has passed. */
+	u64 (*tsc_to_ns)(struct lapic *l, u64 guest_tsc, u64 *now);
 };
 
 struct lapic {

@@ -75,12 +75,14 @@ static u64 remaining_ns(const struct lapic *l, u64 now)
 
 void lapic_timer_start(struct lapic *l, u32 remaining)
 {
-	u64 now = host_monotonic_ns(), ns = (u64)remaining * l->timer.divide;
+	u64 now, ns = (u64)remaining * l->timer.divide;
 
 	atomic_set(&l->timer.fired, 0);
 	if (l->timer.mode == APIC_TIMER_DEADLINE) {
-		if (l->timer.tsc_deadline)
-			arm(l, l->ops->tsc_to_ns(l, l->timer.tsc_deadline), now);
+		if (!l->timer.tsc_deadline)
+			return;
+		ns = l->ops->tsc_to_ns(l, l->timer.tsc_deadline, &now);
+		arm(l, ns, now);
 		return;
 	}
 	if (!counts(l))
@@ -90,6 +92,7 @@ void lapic_timer_start(struct lapic *l, u32 remaining)
 		return;
 	if (remaining == ~0u || ns > l->timer.period_ns || (!ns && l->timer.mode == APIC_TIMER_PERIODIC))
 		ns = l->timer.period_ns;
+	now = host_monotonic_ns();
 	arm(l, now + ns, now);
 }
 

@@ -71,6 +71,14 @@ static struct page page_at(u64 gpa)
 
 /* ---- TSC ---------------------------------------------------------------------------------------- */
 
+static u64 deadline(struct vcpu *vcpu, u64 tsc)
+{
+	u64 now = 0, ns = vcpu_tsc_to_deadline_ns(vcpu, tsc, &now);
+
+	assert_true(now == fake_now);
+	return ns;
+}
+
 static void tsc_starts_at_zero_and_matches(void **state)
 {
 	struct vcpu *a = add_vcpu(0), *b;
@@ -82,9 +90,9 @@ static void tsc_starts_at_zero_and_matches(void **state)
 	assert_true(vcpu_read_tsc(a) == 10000 * MS);
 	assert_true(vcpu_read_tsc(b) == 10000 * MS);
 	assert_int_equal(get_clock().flags, KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC);
-	assert_true(vcpu_tsc_to_deadline_ns(a, 10000 * MS + 2000) == fake_now + 1001);
-	assert_true(vcpu_tsc_to_deadline_ns(a, 5) == fake_now);
-	assert_true(vcpu_tsc_to_deadline_ns(a, ~0ull) > fake_now + 1000000 * MS);
+	assert_true(deadline(a, 10000 * MS + 2000) == fake_now + 1001);
+	assert_true(deadline(a, 5) == fake_now);
+	assert_true(deadline(a, ~0ull) > fake_now + 1000000 * MS);
 }
 
 static void tsc_writes(void **state)
@@ -131,7 +139,7 @@ static void tsc_scaling(void **state)
 	before = vcpu_read_tsc(a);
 	fake_advance(1000 * MS);
 	assert_true(vcpu_read_tsc(a) - before == 3000 * MS);
-	assert_true(vcpu_tsc_to_deadline_ns(a, vcpu_read_tsc(a) + 3000) == fake_now + 1001);
+	assert_true(deadline(a, vcpu_read_tsc(a) + 3000) == fake_now + 1001);
 	assert_int_equal(call(vcpu_clock_ioctls, a, KVM_SET_TSC_KHZ, (void *)0x7fffffff), -EINVAL);
 	assert_int_equal(call(vcpu_clock_ioctls, a, KVM_SET_TSC_KHZ, NULL), 0);
 	assert_int_equal(a->tsc_khz, FAKE_KHZ);

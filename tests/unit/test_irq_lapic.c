@@ -76,9 +76,10 @@ static void on_enabled(struct lapic *a)
 	enables++;
 }
 
-static u64 tsc_to_ns(struct lapic *a, u64 tsc)
+static u64 tsc_to_ns(struct lapic *a, u64 tsc, u64 *now)
 {
 	(void)a;
+	*now = host_monotonic_ns();
 	return (tsc + 1) / 2;
 }
 
