@@ -5,6 +5,7 @@
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
+#include <linux/kvm.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/vmalloc.h>
@@ -56,12 +57,21 @@ static const struct vm_operations_struct mapping_vm_ops = {
 	.fault = mapping_fault,
 };
 
+static bool in_dirty_ring(const struct host_file *f, unsigned long page)
+{
+	return page >= KVM_DIRTY_LOG_PAGE_OFFSET && page < f->mapping_size >> PAGE_SHIFT;
+}
+
 static int file_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct host_file *f = file->private_data;
 
 	if (!f->mapping)
 		return -ENODEV;
+	/* As kvm_vcpu_mmap: the first or the last page is one of the dirty ring's, which is shared and no code. */
+	if (((vma->vm_flags & VM_EXEC) || !(vma->vm_flags & VM_SHARED)) &&
+	    (in_dirty_ring(f, vma->vm_pgoff) || in_dirty_ring(f, vma->vm_pgoff + vma_pages(vma) - 1)))
+		return -EINVAL;
 	vma->vm_ops = &mapping_vm_ops;
 	return 0;
 }

@@ -147,12 +147,37 @@ static void reset(struct dirty *d, const char *name)
 	printf("%s: %ld\n", name, ask(d->m.vm, KVM_RESET_DIRTY_RINGS, NULL));
 }
 
+static void map_ring(const struct dirty *d, const char *name, unsigned page, unsigned pages, int prot, int flags)
+{
+	void *p = mmap(NULL, pages * 4096ul, prot, flags, d->m.vcpu, page * 4096l);
+
+	tell(name, p == MAP_FAILED ? -errno : 0);
+	if (p != MAP_FAILED)
+		munmap(p, pages * 4096ul);
+}
+
+/* It is looked whether the first or the last page of a mapping is the ring's, which has one page here. */
+static void ring_mappings(const struct dirty *d)
+{
+	const unsigned at = KVM_DIRTY_LOG_PAGE_OFFSET;
+
+	map_ring(d, "rings/map-readonly", at, 1, PROT_READ, MAP_SHARED);
+	map_ring(d, "rings/map-private", at, 1, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	map_ring(d, "rings/map-private-readonly", at, 1, PROT_READ, MAP_PRIVATE);
+	map_ring(d, "rings/map-code", at, 1, PROT_READ | PROT_EXEC, MAP_SHARED);
+	map_ring(d, "rings/map-private-before", 0, at, PROT_READ, MAP_PRIVATE);
+	map_ring(d, "rings/map-private-through", 0, at + 1, PROT_READ, MAP_PRIVATE);
+	map_ring(d, "rings/map-private-around", at - 1, 3, PROT_READ, MAP_PRIVATE);
+	map_ring(d, "rings/map-private-behind", at + 1, 1, PROT_READ, MAP_PRIVATE);
+}
+
 static void dirty_ring(uint32_t cap)
 {
 	struct dirty d = dirty_open(cap, 4096);
 	struct kvm_dirty_log log = { .slot = 5, .dirty_bitmap = malloc(DATA_PAGES / 8) };
 	unsigned full = 0;
 
+	ring_mappings(&d);
 	write_pages(&d, 3);
 	go(&d, "rings/three");
 	harvest(&d, "rings/harvest");
