@@ -67,6 +67,7 @@ static void read_xmm(struct x86_cpu *cpu, u64 out[NR_XMM_WORDS])
 
 	if (ops->sync)
 		ops->sync(vcpu_of(cpu));
+	x86_fpu_home(cpu);
 	if (cpu->fpu_live) {
 		x86_fpu_save(x86_fpu_scratch(cpu, 0));
 		image = x86_fpu_scratch(cpu, 0);

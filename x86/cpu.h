@@ -299,6 +299,7 @@ struct x86_cpu {
 	bool bus_locked;	/* in the midst of a locked operation that the host cannot lock */
 	bool fpu_live;		/* guest x87/SSE/AVX state is in the host's registers now */
 	u8 fpu_unmasked;	/* X86_FPU_UNMASKED_*: exceptions that MXCSR or FCW let through (x86/fpu.c keeps it) */
+	void (*fpu_fetch)(struct x86_cpu *cpu); /* of a state that is away (x86_fpu_send_away): into cpu->xsave */
 	const struct x86_mem_ops *mem;
 	const struct x86_env_ops *env;
 

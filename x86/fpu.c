@@ -148,6 +148,7 @@ void x86_fpu_reset(struct x86_cpu *cpu)
 {
 	struct x86_xsave *image = cpu->fpu_live ? x86_fpu_scratch(cpu, 0) : cpu->xsave;
 
+	x86_fpu_home(cpu);
 	init_image(image);
 	if (cpu->fpu_live)
 		x86_fpu_load(image);
@@ -297,11 +298,35 @@ static void save_live(struct x86_xsave *image)
 			 : "memory");
 }
 
+/* The registers are the program's already. */
+static void fetch(struct x86_cpu *cpu)
+{
+	cpu->fpu_live = false;
+	cpu->fpu_unmasked = 0;
+	cpu->fpu_fetch(cpu);
+}
+
+void x86_fpu_send_away(struct x86_cpu *cpu)
+{
+	cpu->fpu_live = true;
+	cpu->fpu_unmasked = X86_FPU_AWAY;
+}
+
+void x86_fpu_bring_home(struct x86_cpu *cpu)
+{
+	fetch(cpu);
+	x86_fpu_enter(cpu);
+}
+
 void x86_fpu_leave(struct x86_cpu *cpu)
 {
 	struct x86_xsave *image = cpu->xsave;
 	u64 in_use;
 
+	if (cpu->fpu_unmasked & X86_FPU_AWAY) {
+		fetch(cpu);
+		return;
+	}
 	save_live(image);
 	in_use = image->xstate_bv;
 	if (in_use & X86_XCR0_X87 || (cpu->fpu_ip | cpu->fpu_dp | cpu->fpu_op)) {
@@ -321,9 +346,12 @@ enum x86_result x86_fpu_check(struct x86_cpu *cpu, enum x86_state state)
 {
 	u64 xcr0 = X86_XCR0_SSE | X86_XCR0_AVX;
 
+	if (state == X86_STATE_INT)
+		return X86_OK;
+	x86_fpu_home(cpu);
 	switch (state) {
 	case X86_STATE_INT:
-		return X86_OK;
+		break;
 	case X86_STATE_X87:
 		if (cpu->cr0 & (X86_CR0_EM | X86_CR0_TS))
 			return x86_raise(cpu, X86_NM, 0);
@@ -355,6 +383,7 @@ enum x86_result x86_fpu_check(struct x86_cpu *cpu, enum x86_state state)
  */
 enum x86_result x86_fpu_wait(struct x86_cpu *cpu)
 {
+	x86_fpu_home(cpu);
 	if (unlikely(cpu->fpu_unmasked & X86_FPU_UNMASKED_X87) && (x86_fpu_fsw() & X86_FSW_ES))
 		return x86_raise(cpu, X86_MF, 0);
 	return X86_OK;

@@ -36,6 +36,7 @@
 /* cpu->fpu_unmasked: which units may report exceptions; 0 is the usual case and the fast one. */
 #define X86_FPU_UNMASKED_SIMD	BIT(0)
 #define X86_FPU_UNMASKED_X87	BIT(1)
+#define X86_FPU_AWAY		BIT(2)	/* the state is where cpu->fpu_fetch finds it; nothing but that is known of it */
 
 /* The first 576 bytes of an XSAVE image; the FXSAVE image is the first 512. */
 struct x86_fxsave {
@@ -86,6 +87,19 @@ enum x86_result x86_fpu_wait(struct x86_cpu *cpu);
  * instruction loop is left (X86_STOP_CODE).
  */
 void x86_fpu_track(struct x86_cpu *cpu);
+/*
+ * Live, and saved to cpu->xsave just now: from here on somebody else has it, until an instruction needs it (x86_fpu_home) or
+ * the run ends (x86_fpu_leave).
+ */
+void x86_fpu_send_away(struct x86_cpu *cpu);
+void x86_fpu_bring_home(struct x86_cpu *cpu);
+
+static inline void x86_fpu_home(struct x86_cpu *cpu)
+{
+	if (unlikely(cpu->fpu_unmasked & X86_FPU_AWAY))
+		x86_fpu_bring_home(cpu);
+}
+
 /* Saves / loads all live components to / from an x86_fpu_host.size image. Live. */
 void x86_fpu_save(struct x86_xsave *image);
 void x86_fpu_load(const struct x86_xsave *image);

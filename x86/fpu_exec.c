@@ -189,6 +189,7 @@ static enum x86_result fx_begin(struct x86_cpu *cpu, const struct x86_insn *insn
 {
 	if (cpu->cr0 & (X86_CR0_EM | X86_CR0_TS))
 		return x86_raise(cpu, X86_NM, 0);
+	x86_fpu_home(cpu);
 	return x86_fpu_area(cpu, insn, sizeof(struct x86_fxsave), 16, access, gva);
 }
 
@@ -333,6 +334,7 @@ static enum x86_result xsave_begin(struct x86_cpu *cpu, struct xarea *a)
 		return x86_raise(cpu, X86_UD, 0);
 	if (cpu->cr0 & X86_CR0_TS)
 		return x86_raise(cpu, X86_NM, 0);
+	x86_fpu_home(cpu);
 	a->rfbm = mask & cpu->xcr0 & x86_fpu_host.xcr0;
 	a->layout = 0;
 	return X86_OK;

@@ -34,14 +34,20 @@
 #define USER_END 0x7ffffffff000ull
 #define XSTATE_MAX 4096u
 /* In stops. More than so many between two ticks, 4 ms as a rule, cost more than is gained; there are more at the beginning. */
-#define TICK_ALLOWS 40
-#define MOST_ALLOWED 200
+#define TICK_ALLOWS 80
+#define MOST_ALLOWED 800
+/* What they count. The translator would have to learn of new pages, too, but makes calls much faster and executes any page. */
+#define FAULT_COSTS 1
+#define SYSCALL_COSTS 2
+#define CRAWL_COSTS 8
 /* Of a rest, in calm ticks, doubled so many times at most; of what comes then. */
 #define FIRST_WAIT 2u
 #define MOST_RESTS 3u
 #define LONG_WAIT 256u
 /* Blocks that are interpreted before their code is believed to go on like that. */
 #define CRAWLS_MOST 64u
+/* A twin may have too many mappings; but this often it is the host. */
+#define MOST_REFUSALS 8u
 #define DR6_BS BIT64(14)
 
 /* ---- what may run --------------------------------------------------------------------------------------------------- */
@@ -117,59 +123,97 @@ static bool tells(const struct x86_insn *insn)
 }
 
 #define IN_STEP 3
+#define AROUND 80u	/* bytes of a page that are looked at with the page next to it */
+
+/* Where the instruction begins that the byte at offset i belongs to; NOWHERE: it does not tell. */
+#define NOWHERE (~0u)
 
 /*
- * The instruction that the byte at offset i of the page belongs to, as seen by somebody who begins at `from`, does. Who has
- * met something that is no instruction is believed again after some that are.
+ * As seen by somebody who begins at `from`. Who has met something that is no instruction is believed again after some that
+ * are.
  */
-static bool tells_from(const u8 *page, unsigned from, unsigned i)
+static unsigned begins(const u8 *code, unsigned size, unsigned from, unsigned i)
 {
 	unsigned streak = IN_STEP;
 	struct x86_insn insn;
 
 	while (from <= i) {
-		unsigned left = PAGE_SIZE - from;
+		unsigned left = size - from;
 
-		if (x86_decode(&insn, page + from, left < X86_MAX_INSN_LEN ? left : X86_MAX_INSN_LEN, 64) != X86_DECODE_OK) {
+		if (x86_decode(&insn, code + from, left < X86_MAX_INSN_LEN ? left : X86_MAX_INSN_LEN, 64) != X86_DECODE_OK) {
 			streak = 0;
 			from++;
 			continue;
 		}
 		if (from + insn.len > i)
-			return streak >= IN_STEP && tells(&insn);
+			return streak >= IN_STEP && tells(&insn) ? from : NOWHERE;
 		streak++;
 		from += insn.len;
 	}
-	return false;
+	return NOWHERE;
 }
 
 /*
  * Most of what looks so is within other instructions. Where instructions begin is not known, but who begins anywhere soon
- * is in step: the majority of some decides. Near the page's beginning there may be no time for that: who begins there does.
+ * is in step: the majority of some decides. Near the beginning there may be no time for that: who begins there does.
  */
-static bool is_telling(const u8 *page, unsigned i)
+static unsigned decide(const u8 *code, unsigned size, unsigned i)
 {
 	static const u8 before[] = { 64, 57, 51, 44, 38 };
-	unsigned votes = 0, asked = 0;
+	unsigned votes = 0, asked = 0, at = NOWHERE;
 
 	for (unsigned n = 0; n < ARRAY_SIZE(before); n++) {
-		unsigned from = i > before[0] ? i - before[n] : n;
+		unsigned from = i > before[0] ? i - before[n] : n, seen;
 
-		asked += from <= i;
-		votes += tells_from(page, from, i);
+		if (from > i)
+			continue;
+		seen = begins(code, size, from, i);
+		asked++;
+		votes += seen != NOWHERE;
+		at = seen != NOWHERE ? seen : at;
 	}
-	return 2 * votes > asked || (i <= before[0] && tells_from(page, 0, i));
+	if (2 * votes > asked)
+		return at;
+	return i <= before[0] ? begins(code, size, 0, i) : NOWHERE;
 }
 
-bool direct_harmless(u64 host)
+/* From offset `from` up to `end`; two bytes more can be read. base: of the code in the page. */
+static void find(struct direct_telling *t, const u8 *code, unsigned size, unsigned from, unsigned end, int base)
 {
-	const u8 *p = (const u8 *)host;
+	for (unsigned i = from; i < end; i++) {
+		unsigned at;
 
-	for (unsigned i = 0; i < PAGE_SIZE - 2; i++) {
-		if (unlikely(suspicious(p + i)) && is_telling(p, i))
-			return false;
+		if (likely(!suspicious(code + i)))
+			continue;
+		at = decide(code, size, i);
+		if (at == NOWHERE)
+			continue;
+		if (t->nr < DIRECT_BREAKS)
+			t->at[t->nr] = (int)at + base;
+		t->nr++;
 	}
-	return true;
+}
+
+/* Where one page ends and the next begins. */
+static void find_at_seam(struct direct_telling *t, const u8 *page, const u8 *next, unsigned from, unsigned end, int base)
+{
+	u8 code[2 * AROUND];
+
+	x86_fpu_copy(code, page + PAGE_SIZE - AROUND, AROUND);
+	x86_fpu_copy(code + AROUND, next, AROUND);
+	find(t, code, sizeof(code), from, end, base);
+}
+
+void direct_find_telling(struct direct_telling *t, const u8 *page, const u8 *before, const u8 *after)
+{
+	unsigned first = before ? AROUND - X86_MAX_INSN_LEN : 0;
+
+	t->nr = 0;
+	if (before)
+		find_at_seam(t, before, page, AROUND - 2, AROUND + first, -(int)AROUND);
+	if (after)
+		find_at_seam(t, page, after, AROUND - 2, AROUND, (int)(PAGE_SIZE - AROUND));
+	find(t, page, PAGE_SIZE, first, PAGE_SIZE - 2, 0);
 }
 
 /* ---- registers ------------------------------------------------------------------------------------------------------ */
@@ -231,13 +275,36 @@ static struct window_space *current(struct windows *w)
 	return &w->space[w->cpu->tlb_context];
 }
 
+static struct host_twin *twin_for(struct windows *w)
+{
+	for (unsigned i = 0; i < SPARE_TWINS; i++) {
+		struct host_twin *twin = w->spare[i];
+
+		w->spare[i] = NULL;
+		if (twin && host_twin_clear(twin))
+			return twin;
+		if (twin)
+			host_twin_destroy(twin);
+	}
+	return host_twin_create(&w->soft->gate, w->file);
+}
+
+bool direct_lost(struct soft_vcpu *soft)
+{
+	bool lost = soft->windows && soft->windows->lost;
+
+	if (unlikely(lost))
+		soft->windows->lost = false;
+	return lost;
+}
+
 /* It is there, and has what it should. */
 static bool twin_ready(struct windows *w, struct window_space *s)
 {
 	u64 own, size;
 
 	if (!s->twin)
-		s->twin = host_twin_create(&w->soft->gate, w->file);
+		s->twin = twin_for(w);
 	if (!s->twin || host_twin_xstate_size(s->twin) > XSTATE_MAX) {
 		w->no_twins = true;
 		return false;
@@ -275,6 +342,15 @@ static bool prepare(struct windows *w, struct window_space *s)
 
 static void rest(struct windows *w, struct window_space *s);
 
+static void spend(struct windows *w, int cost)
+{
+	struct window_space *s = current(w);
+
+	s->allowance -= cost;
+	if (s->allowance < 0 && !w->direct_always)
+		rest(w, s);
+}
+
 static enum direct_next understand(struct windows *w, enum host_twin_stop why)
 {
 	struct x86_cpu *cpu = w->cpu;
@@ -293,34 +369,85 @@ static enum direct_next understand(struct windows *w, enum host_twin_stop why)
 		atomic_or(&cpu->stop, X86_STOP_CODE);
 		return DIRECT_LOOK;
 	case HOST_TWIN_GONE:
-		return DIRECT_LOST;
+		w->lost = true;
+		atomic_or(&cpu->stop, X86_STOP_CODE);
+		return DIRECT_LOOK;
 	case HOST_TWIN_REFUSED:
-		w->no_twins = true;
+		w->no_twins = ++w->refusals > MOST_REFUSALS;
 		direct_end(w);
 		return DIRECT_LOOK;
 	case HOST_TWIN_KICKED:
 		return DIRECT_LOOK;
 	}
-	if (--current(w)->allowance < 0 && !w->direct_always)
-		rest(w, current(w));
+	spend(w, why == HOST_TWIN_SYSCALL ? SYSCALL_COSTS : FAULT_COSTS);
 	return soft_must_step(cpu) ? DIRECT_LOOK : DIRECT_STEP;
+}
+
+/* Most of what a twin stops for has nothing to do with its x87 and vector state: that stays there until it is needed. */
+static void fetch_xstate(struct x86_cpu *cpu)
+{
+	struct windows *w = soft_of(cpu)->windows;
+
+	if (w->xstate_in && host_twin_get_xstate(w->xstate_in, w->xstate)) {
+		x86_fpu_set_xsave(cpu, w->xstate, XSTATE_MAX);
+	} else {
+		w->lost = true;
+		atomic_or(&cpu->stop, X86_STOP_CODE);
+	}
+	w->xstate_in = NULL;
+}
+
+static bool hand_over_xstate(struct windows *w, struct host_twin *twin)
+{
+	struct x86_cpu *cpu = w->cpu;
+
+	if (w->xstate_in == twin)
+		return true;
+	x86_fpu_leave(cpu);
+	x86_fpu_get_xsave(cpu, w->xstate, XSTATE_MAX);
+	if (!host_twin_set_xstate(twin, w->xstate)) {
+		x86_fpu_enter(cpu);
+		return false;
+	}
+	w->xstate_in = twin;
+	cpu->fpu_fetch = fetch_xstate;
+	x86_fpu_send_away(cpu);
+	return true;
+}
+
+void direct_release(struct windows *w, struct host_twin *twin)
+{
+	if (w->xstate_in == twin)
+		x86_fpu_home(w->cpu);
+	for (unsigned i = 0; i < SPARE_TWINS; i++) {
+		if (!w->spare[i] && host_twin_clear(twin)) {
+			w->spare[i] = twin;
+			return;
+		}
+	}
+	host_twin_destroy(twin);
+}
+
+void direct_destroy_spare(struct windows *w)
+{
+	for (unsigned i = 0; i < SPARE_TWINS; i++) {
+		if (w->spare[i])
+			host_twin_destroy(w->spare[i]);
+		w->spare[i] = NULL;
+	}
 }
 
 static enum direct_next go(struct windows *w, struct window_space *s)
 {
-	struct host_twin_state state = { .xstate = w->xstate };
+	struct host_twin_state state;
 	struct x86_cpu *cpu = w->cpu;
-	enum host_twin_stop why;
+	enum host_twin_stop why = HOST_TWIN_REFUSED;
 
-	x86_fpu_leave(cpu);
-	x86_fpu_get_xsave(cpu, w->xstate, XSTATE_MAX);
 	give(cpu, &state);
-	why = host_twin_run(s->twin, &state, &cpu->stop, &w->missed);
-	if (why != HOST_TWIN_REFUSED && why != HOST_TWIN_GONE) {
+	if (hand_over_xstate(w, s->twin))
+		why = host_twin_run(s->twin, &state, &cpu->stop, &w->missed);
+	if (why != HOST_TWIN_REFUSED && why != HOST_TWIN_GONE)
 		take(cpu, &state);
-		x86_fpu_set_xsave(cpu, w->xstate, XSTATE_MAX);
-	}
-	x86_fpu_enter(cpu);
 	w->soft->stat->direct_runs++;
 	return understand(w, why);
 }
@@ -341,13 +468,11 @@ enum direct_next direct_run(struct vcpu *vcpu)
 	}
 	if (!prepare(w, s)) {
 		soft->stat->direct_crawls++;
+		if (!s->crawls)
+			spend(w, CRAWL_COSTS);
 		return s->crawls++ < CRAWLS_MOST ? DIRECT_CRAWL : DIRECT_WALK;
 	}
 	s->crawls = 0;
-	if (!host_twin_settle(s->twin)) {
-		direct_end(w);
-		return DIRECT_LOOK;
-	}
 	return go(w, s);
 }
 
@@ -363,7 +488,7 @@ bool direct_begin(struct windows *w)
 	struct window_space *s = current(w);
 	bool fresh;
 
-	if (w->no_twins || s->wait || !fits(w->cpu) || vcpu_of(w->cpu)->vm->nr_vcpus > host_cpu_count())
+	if (w->no_twins || s->wait || !fits(w->cpu) || vcpu_of(w->cpu)->vm->nr_vcpus > w->processors)
 		return false; /* with more vCPUs than processors, those that spin must be noticed (PAUSE) */
 	fresh = !s->twin;
 	if (!s->twin && s->leaves)

@@ -13,7 +13,6 @@ enum direct_next {
 	DIRECT_STEP,	/* the next instruction is not for direct execution */
 	DIRECT_CRAWL,	/* nor are those behind it, in its page */
 	DIRECT_WALK,	/* nor is most of what follows: until something comes in between */
-	DIRECT_LOST,	/* the host has killed it in the midst of the guest's code */
 };
 
 /* With soft->direct, at CPL 3: runs the guest's code as far as it goes. Interrupts are enabled. [run] */
@@ -26,7 +25,24 @@ bool direct_begin(struct windows *w);
 void direct_end(struct windows *w);
 /* An interrupt has hit the guest's code while it ran directly. */
 void direct_tick(struct windows *w);
-/* No instruction of the page at host needs to be executed by us. [run] */
-bool direct_harmless(u64 host);
+/* No space has the twin any more. */
+void direct_release(struct windows *w, struct host_twin *twin);
+/* What they have mapped may be gone soon. */
+void direct_destroy_spare(struct windows *w);
+/* Somebody has killed a twin that had registers of the guest's; told once. */
+bool direct_lost(struct soft_vcpu *soft);
+/*
+ * The instructions of a page that must be executed by us: how many, and where the first of them begin, relative to the page.
+ * Without the pages before and after it (NULL) some are thought to that need not, and some that lie across its ends are not
+ * seen. [run]
+ */
+#define DIRECT_BREAKS HOST_TWIN_BREAKS
+
+struct direct_telling {
+	unsigned nr;
+	int at[DIRECT_BREAKS];
+};
+
+void direct_find_telling(struct direct_telling *t, const u8 *page, const u8 *before, const u8 *after);
 
 #endif

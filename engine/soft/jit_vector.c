@@ -68,15 +68,15 @@ static void add_needs(struct needs *n, const struct x86_insn *insn)
 			     traits(insn)->unmasked);
 		break;
 	case X86_OP_FWAIT:
-		need(n, X86_CR0_TS, 0, 0, X86_FPU_UNMASKED_X87);
+		need(n, X86_CR0_TS, 0, 0, X86_FPU_UNMASKED_X87 | X86_FPU_AWAY);
 		break;
 	case X86_OP_EMMS:
-		need(n, X86_CR0_TS | X86_CR0_EM, 0, 0, X86_FPU_UNMASKED_X87);
+		need(n, X86_CR0_TS | X86_CR0_EM, 0, 0, X86_FPU_UNMASKED_X87 | X86_FPU_AWAY);
 		break;
 	case X86_OP_LDMXCSR:
 	case X86_OP_STMXCSR:
 		need(n, X86_CR0_TS | (vex ? 0 : X86_CR0_EM), vex ? X86_CR4_OSXSAVE : X86_CR4_OSFXSR,
-		     vex ? X86_XCR0_SSE | X86_XCR0_AVX : 0, insn->op == X86_OP_LDMXCSR ? X86_FPU_UNMASKED_SIMD : 0);
+		     vex ? X86_XCR0_SSE | X86_XCR0_AVX : 0, X86_FPU_AWAY | (insn->op == X86_OP_LDMXCSR ? X86_FPU_UNMASKED_SIMD : 0));
 		break;
 	default:
 		break;

@@ -83,9 +83,11 @@ static void state_traits(struct native_traits *t, unsigned state)
 {
 	t->state = (u8)state;
 	t->cr0_clear = X86_CR0_TS;
+	t->unmasked = X86_FPU_AWAY;
 	switch (state) {
 	case X86_STATE_INT:
 		t->cr0_clear = 0;
+		t->unmasked = 0;
 		break;
 	case X86_STATE_X87:
 	case X86_STATE_MMX:

@@ -161,6 +161,8 @@ static enum soft_next look_at_stop(struct vcpu *vcpu, enum engine_exit *exit)
 		if (soft_deliver_trap(vcpu, dr6, exit) == SOFT_LEAVE)
 			return SOFT_LEAVE;
 	}
+	if (unlikely(direct_lost(vcpu->engine)))
+		return leave(exit, ENGINE_EXIT_HOST_FAULT); /* no #UD: who would handle it has lost registers */
 	if (atomic_and(&cpu->stop, ~X86_STOP_CODE) & ~X86_STOP_CODE)
 		return leave(exit, ENGINE_EXIT_STOP);
 	return SOFT_ON;
@@ -227,8 +229,6 @@ static enum engine_exit loop(struct vcpu *vcpu)
 		}
 		if (soft->direct && cpu->cpl == 3) {
 			direct = direct_run(vcpu);
-			if (direct == DIRECT_LOST)
-				return ENGINE_EXIT_HOST_FAULT; /* no #UD: who would handle it has lost registers */
 			if (direct == DIRECT_LOOK)
 				continue;
 		}
@@ -313,7 +313,7 @@ static enum engine_exit guarded(struct vcpu *vcpu, enum engine_exit (*body)(stru
 		x86_fpu_leave(&vcpu->cpu);
 		soft_rest(vcpu);
 	}
-	return exit;
+	return unlikely(direct_lost(soft)) ? ENGINE_EXIT_HOST_FAULT : exit;
 }
 
 static enum engine_exit run(struct vcpu *vcpu)

@@ -43,10 +43,10 @@
 #include "x86/paging.h"
 
 #define FIRST_TICKS 2u
-/* To make a twin costs a millisecond or two, and some for what is mapped there: a process must live that long. */
-#define DIRECT_TICKS 3u
+/* To make a twin, and what is mapped there, costs a millisecond or two: a process must live that long. */
+#define DIRECT_TICKS 2u
 /* So many system calls between two ticks are too many for direct execution; after so many ticks windows are taken meanwhile. */
-#define SYSCALLS_MANY 15
+#define SYSCALLS_MANY 60
 #define HEAT_ANYWAY 5u
 #define MOST_TICKS 256u
 #define TICK_CREDIT 100
@@ -197,8 +197,8 @@ static void fill_from_tlb(struct windows *w)
 
 static void heat(struct windows *w, struct window_space *s)
 {
-	if (direct_begin(w) || (!w->no_twins && s->wait && !s->rests && s->ticks < HEAT_ANYWAY))
-		return; /* runs directly, or soon will */
+	if (!w->no_twins && s->wait && !s->rests && s->ticks < HEAT_ANYWAY)
+		return; /* it will soon run directly */
 	w->soft->stat->windows_heated++;
 	s->credit = WINDOW_CREDIT;
 	set_hot(w, true);
@@ -221,7 +221,7 @@ void window_tick(struct soft_vcpu *soft)
 	if (syscalls >= SYSCALLS_MANY)
 		s->wait = (u32)max_u64(s->wait, DIRECT_TICKS);
 	else
-		s->wait -= s->wait && faults < FAULTS_CALM;
+		s->wait -= s->wait != 0;
 	if (s->direct) {
 		direct_tick(w);
 		return;
@@ -231,8 +231,9 @@ void window_tick(struct soft_vcpu *soft)
 			direct_begin(w);
 		return;
 	}
-	if (s->hot && !s->wait && faults < FAULTS_CALM && direct_begin(w)) {
-		set_hot(w, false);
+	if (!s->wait && direct_begin(w)) {
+		if (s->hot)
+			set_hot(w, false);
 		return;
 	}
 	if (!s->hot) {
@@ -310,6 +311,7 @@ void window_drop_all(struct soft_vcpu *soft)
 		if (!w->broken)
 			window_purge(w, n);
 	}
+	direct_destroy_spare(w);
 	memset(w->written, 0, sizeof(w->written));
 }
 
@@ -495,6 +497,7 @@ static struct windows *make(struct vcpu *vcpu)
 	w->soft = vcpu->engine;
 	w->arena = (u64)arena;
 	w->vmas_max = most_vmas() / 2;
+	w->processors = host_cpu_count();
 	return w;
 }
 

@@ -25,6 +25,7 @@
 #define TWIN_LOW 0x10000ull	/* what is below, or above, the host need not map for its processes */
 #define TWIN_HIGH 0x7ffffffff000ull
 #define RUN_PAGES 16u	/* to either side of a page: taken along if they lie behind one another in the host too */
+#define GROUP_PAGES 16u	/* aligned: what Linux maps of a file at a time */
 #define VMA_SHARE 2u	/* of all mappings that the system allows a process, windows take one half */
 
 static u32 vmas; /* a: of all windows of the process, at most */
@@ -162,14 +163,32 @@ static void reserve_again(struct windows *w, unsigned n, u64 linear, u64 size)
 	window_break(w);
 }
 
+static void set_break(struct window_space *s, unsigned n, u64 linear)
+{
+	s->breaks[n] = linear;
+	host_twin_break(s->twin, n, linear);
+}
+
+/* No breakpoint is in these pages any more. */
+static void clear_breaks(struct window_space *s, u64 linear, u64 size)
+{
+	for (unsigned n = 0; n < HOST_TWIN_BREAKS; n++) {
+		if (s->breaks[n] - linear < size)
+			set_break(s, n, 0);
+	}
+}
+
 static void unmap(struct windows *w, struct window_leaf *l, unsigned first, unsigned nr)
 {
 	take_away(w, l, first, nr);
+	if (l->twin && w->space[l->space].twin)
+		clear_breaks(&w->space[l->space], linear_of(l, first), nr * PAGE_SIZE);
 	for (unsigned i = first; i < first + nr; i++) {
 		set_bit(l->mapped, i, false);
 		set_bit(l->writable, i, false);
 		set_bit(l->executable, i, false);
 		set_bit(l->telling, i, false);
+		set_bit(l->hopeless, i, false);
 	}
 	l->vmas++;
 	atomic_add(&vmas, 1);
@@ -323,8 +342,9 @@ void window_purge(struct windows *w, unsigned space)
 			window->owner = WINDOW_FREE;
 	}
 	if (s->twin)
-		host_twin_destroy(s->twin);
+		direct_release(w, s->twin);
 	s->twin = NULL;
+	memset(s->breaks, 0, sizeof(s->breaks));
 	for (u16 n = s->leaves; n; n = next) {
 		next = w->leaf[n].next;
 		w->soft->stat->window_drops += count(w->leaf[n].mapped);
@@ -591,22 +611,47 @@ static bool twin_may_have(u64 linear)
 	return linear >= TWIN_LOW && linear < TWIN_HIGH;
 }
 
-static bool may_execute(struct window_leaf *l, unsigned page, u64 entry, u64 host)
+/* Of the page that is `off` away from another one in the leaf; NULL: it is not to be seen from there. */
+static const u8 *next_to(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table,
+			 unsigned page, int off)
 {
-	if (!l->twin || (entry & PTE_NX) || l->nx)
-		return false;
-	if (!bit(l->telling, page) || l->host[page] != host)
-		set_bit(l->telling, page, !direct_harmless(host));
-	return !bit(l->telling, page);
+	unsigned n = page + (unsigned)off;
+	u64 entry = n < LEAF_PAGES ? entry_of(l, u, table, n) : 0;
+
+	return readable(w->cpu, entry, l->above) ? (const u8 *)host_page(w, entry) : NULL;
 }
 
-static bool consider(struct windows *w, struct window_leaf *l, unsigned page, u64 entry, struct candidate *c)
+static void find_telling(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table, unsigned page,
+			 u64 host, struct direct_telling *telling)
 {
+	direct_find_telling(telling, (const u8 *)host, next_to(w, l, u, table, page, -1), next_to(w, l, u, table, page, 1));
+}
+
+static bool may_execute(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table,
+			unsigned page, u64 entry, u64 host)
+{
+	struct direct_telling telling;
+
+	if (!l->twin || (entry & PTE_NX) || l->nx)
+		return false;
+	if (bit(l->telling, page) && l->host[page] == host)
+		return false;
+	find_telling(w, l, u, table, page, host, &telling);
+	set_bit(l->telling, page, telling.nr);
+	set_bit(l->hopeless, page, false);
+	return !telling.nr;
+}
+
+static bool consider(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table, unsigned page,
+		     struct candidate *c)
+{
+	u64 entry = entry_of(l, u, table, page);
+
 	if (!readable(w->cpu, entry, l->above) || (l->twin && !twin_may_have(linear_of(l, page))))
 		return false;
 	c->host = host_page(w, entry);
 	c->writable = c->host && writes_freely(entry, l->above) && !holds_code(w, c->host);
-	c->executable = c->host && !c->writable && may_execute(l, page, entry, c->host);
+	c->executable = c->host && !c->writable && may_execute(w, l, u, table, page, entry, c->host);
 	l->gpa[page] = entry & PTE_ADDR;
 	l->host[page] = c->host;
 	return c->host;
@@ -623,13 +668,29 @@ static unsigned run(struct windows *w, struct window_leaf *l, const struct upper
 	for (int i = (int)page + step; i >= 0 && i < (int)LEAF_PAGES && nr < most; i += step, nr++) {
 		u64 host = first->host + (u64)((s64)(i - (int)page) * (s64)PAGE_SIZE);
 
-		if (bit(l->mapped, (unsigned)i) || !consider(w, l, (unsigned)i, entry_of(l, u, table, (unsigned)i), &c))
+		if (bit(l->mapped, (unsigned)i) || !consider(w, l, u, table, (unsigned)i, &c))
 			break;
 		if (c.host != host || c.writable != first->writable || c.executable != first->executable ||
 		    host_alias_end(host) != end)
 			break;
 	}
 	return nr;
+}
+
+/* Twins: a stop costs more than some pages that are mapped in vain, so whatever else the guest has around there goes along. */
+static void map_around(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table, unsigned page)
+{
+	unsigned first = page & ~(GROUP_PAGES - 1), nr;
+	struct candidate c;
+
+	for (unsigned i = first; i < first + GROUP_PAGES; i += nr) {
+		nr = 1;
+		if (bit(l->mapped, i) || !consider(w, l, u, table, i, &c))
+			continue;
+		nr += run(w, l, u, table, i, 1, &c);
+		if (!map(w, l, i, nr, &c))
+			return;
+	}
 }
 
 /* Of a page that is mapped already, and still is the same: it gets the rights that it has not yet. */
@@ -641,6 +702,45 @@ static void upgrade(struct windows *w, struct window_leaf *l, unsigned page, con
 		set_bit(l->executable, page, true);
 		protect(w, l, page, 1, false);
 	}
+}
+
+/* The page that the breakpoint is for: it cannot be executed without. */
+static void give_up_break(struct windows *w, unsigned space, unsigned n)
+{
+	u64 page = w->space[space].breaks[n] & PAGE_MASK;
+	struct window_leaf *l = page ? find_leaf(w, space, page) : NULL;
+	unsigned i = (unsigned)(page / PAGE_SIZE % LEAF_PAGES);
+
+	if (l && bit(l->executable, i)) {
+		set_bit(l->executable, i, false);
+		protect(w, l, i, 1, false);
+	}
+	clear_breaks(&w->space[space], page, PAGE_SIZE);
+}
+
+/* The page may be executed as the twin will stop before each instruction that must not; false: they are too many, or one begins before it. */
+static bool guard(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table, unsigned page,
+		  u64 host)
+{
+	struct window_space *s = &w->space[l->space];
+	struct direct_telling telling;
+
+	if (bit(l->hopeless, page))
+		return false;
+	find_telling(w, l, u, table, page, host, &telling);
+	if (telling.nr > HOST_TWIN_BREAKS || (telling.nr && telling.at[0] < 0)) {
+		set_bit(l->hopeless, page, true);
+		return false;
+	}
+	clear_breaks(s, linear_of(l, page), PAGE_SIZE);
+	for (unsigned i = 0; i < telling.nr; i++) {
+		unsigned n = s->next_break++ % HOST_TWIN_BREAKS;
+
+		if (s->breaks[n])
+			give_up_break(w, l->space, n);
+		set_break(s, n, linear_of(l, page) + (unsigned)telling.at[i]);
+	}
+	return true;
 }
 
 static bool serves(const struct window_leaf *l, unsigned page, enum window_access access)
@@ -661,8 +761,10 @@ static bool fill(struct windows *w, struct window_leaf *l, const struct upper *u
 		return false;
 	if (serves(l, page, access))
 		return true;
-	if (!consider(w, l, page, entry_of(l, u, table, page), &c))
+	if (!consider(w, l, u, table, page, &c))
 		c = (struct candidate){ 0 };
+	if (access == WINDOW_EXECUTE && c.host && !c.writable && bit(l->telling, page))
+		c.executable = guard(w, l, u, table, page, c.host);
 	if (bit(l->mapped, page)) {
 		if (c.host && gpa == l->gpa[page]) {
 			upgrade(w, l, page, &c);
@@ -673,7 +775,11 @@ static bool fill(struct windows *w, struct window_leaf *l, const struct upper *u
 	if (!c.host || (access == WINDOW_WRITE && !c.writable) || (access == WINDOW_EXECUTE && !c.executable))
 		return false;
 	below = run(w, l, u, table, page, -1, &c);
-	return map(w, l, page - below, below + 1 + run(w, l, u, table, page, 1, &c), &c);
+	if (!map(w, l, page - below, below + 1 + run(w, l, u, table, page, 1, &c), &c))
+		return false;
+	if (l->twin)
+		map_around(w, l, u, table, page);
+	return true;
 }
 
 #define AHEAD_PAGES 8192u

@@ -32,7 +32,8 @@ struct window_leaf {
 	u32 vmas;		/* host mappings that it may have come to */
 	u64 mapped[LEAF_PAGES / 64], writable[LEAF_PAGES / 64];
 	u64 executable[LEAF_PAGES / 64]; /* of those in twins that are not writable */
-	u64 telling[LEAF_PAGES / 64]; /* of those: they never will be, as long as the page is the same */
+	u64 telling[LEAF_PAGES / 64]; /* have instructions that must not run there: executable only with breakpoints at these */
+	u64 hopeless[LEAF_PAGES / 64]; /* have more of them than there are breakpoints */
 	u64 gpa[LEAF_PAGES], host[LEAF_PAGES];
 };
 
@@ -44,6 +45,7 @@ struct window {
 	u64 low, high;		/* linear addresses between which something may be mapped */
 };
 
+#define SPARE_TWINS 4u
 #define WINDOW_DOUBTS 16u
 #define WINDOW_CREDIT 1000
 #define WINDOW_WRITTEN_BITS 16
@@ -62,6 +64,8 @@ struct window_space {
 	u16 leaves;		/* the first */
 	bool direct;		/* its user code is to run in its twin; then it is not hot */
 	struct host_twin *twin;
+	u64 breaks[HOST_TWIN_BREAKS]; /* where it stops before the instruction; 0: nowhere */
+	unsigned next_break;	/* the one to be used next */
 	int allowance;		/* times that it may leave the twin for something it does */
 	u32 crawls;		/* blocks in a row that could not run there */
 	u32 rests;		/* times that this was too often lately */
@@ -77,12 +81,17 @@ struct windows {
 	bool ask;		/* all memory that can be mapped twice may be */
 	bool no_twins;		/* the host does not let us have any, or nobody wants them */
 	bool direct_always;	/* all spaces run directly that can */
+	u32 refusals;		/* times that a twin could not run */
+	struct host_twin *spare[SPARE_TWINS]; /* cleared ones */
+	struct host_twin *xstate_in; /* that has the guest's x87 and vector state; NULL: it is here */
+	bool lost;		/* a twin is gone with registers of the guest's */
 	u64 missed;		/* where the twin has faulted last; 0: nowhere */
 	u8 xstate[4096] __attribute__((aligned(64)));
 	int file;		/* that the guest's memory is a mapping of; -1: none */
 	bool broken;		/* the host has failed us: all is left as it is, and the table leads nowhere */
 	bool fill_ahead;	/* the current space has just become hot */
 	u32 vmas_max;
+	u32 processors;		/* of the host, when this was made: to count them is nothing for a run, where vector registers live */
 	u64 moves;
 	bool smm;		/* under which state of the processor pages were mapped ... */
 	u64 apic_base;		/* ... in all spaces */

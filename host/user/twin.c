@@ -5,11 +5,14 @@
  * How one is made. A memfd holds a program of one page of code and some of orders. A child that shares our memory for a moment
  * (so that nothing is copied) says that we trace it and executes the program. Then it carries out its first orders: unmap all
  * but the program itself - stack, vDSO -, close all files but the one that memory will come from, open all signals, and let
- * RDTSC fault. From then on it runs foreign code under PTRACE_SYSEMU, which gives its system calls to us instead of the kernel.
+ * RDTSC fault. From then on it runs foreign code, whose system calls a seccomp filter gives to us instead of the kernel.
  *
- * Orders are system calls: the code at `orders` in the child makes them one after another and ends with INT3. The child can
- * read its orders, not write them; between them and the kernel there are just registers, which nobody else can reach, as a
- * twin has one thread. What it could do with our code page - SYSCALL, INT3 - it can do anywhere.
+ * Orders are system calls: our code in the child makes them one after another, and then either stops (INT3) or goes on with
+ * the foreign code, whose registers it takes from the frame behind the orders; so they cost no stop of their own. The child
+ * can read the orders and the frame, not write them; between them and the kernel there are just registers, which nobody else
+ * can reach, as a twin has one thread. The filter knows our code by its address and by a secret in the upper half of the fifth
+ * argument, which is of no meaning to these calls; the secret is in a register while our code runs, and nowhere else in
+ * the child. Foreign code that jumps to ours without it stops like at any system call, and the twin is given up.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -17,6 +20,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -33,8 +37,8 @@
 #include "host/user/signals.h"
 #include "host/user/twin.h"
 
-#ifndef PTRACE_SYSEMU
-#define PTRACE_SYSEMU 31
+#ifndef TRAP_HWBKPT
+#define TRAP_HWBKPT 4
 #endif
 #ifndef SYS_close_range
 #define SYS_close_range 436
@@ -51,46 +55,82 @@
 #define KICK SIGURG
 
 struct order {
-	s64 nr; /* the system call's; -1: the end */
+	s64 nr; /* the system call's; -1: the end; -2: it goes on with the frame at arg[0] */
 	u64 arg[6];
 };
-#define ORDERS ((unsigned)(ORDER_PAGES * PAGE / sizeof(struct order)) - 2) /* the last place holds a signal mask */
+#define STOP_HERE (-1)
+#define GO_ON (-2)
+
+/* What POP and IRET take. */
+struct frame {
+	u64 r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
+	u64 rip, cs, rflags, rsp, ss;
+};
+#define FRAME_OFFSET (PROGRAM_SIZE - sizeof(struct frame) - sizeof(u64)) /* the last place holds a signal mask */
+#define ORDERS ((unsigned)((FRAME_OFFSET - PAGE) / sizeof(struct order)) - 1)
 
 struct host_twin {
 	struct host_twin_gate *gate;
-	int pid;
+	int pid, tracer;
 	bool broken;
 	u64 base;	/* of the program in the child */
 	u8 *program;	/* the same here */
 	struct order *orders;
 	unsigned nr;
+	u32 secret;	/* 0 while there is no filter */
 	unsigned xstate_size;
 	unsigned cpu;	/* + 1; 0: any */
+	u64 breaks[HOST_TWIN_BREAKS];
+	bool breaks_changed;
 };
 
 static HOST_PER_THREAD struct host_twin_gate *current_gate;
 
-/* In the child; RBX: the first order. */
+/* In the child; RBX: the first order; R12: the secret. */
 __asm__(".pushsection .rodata\n"
 	"twin_code:\n"
 	"1:	mov (%rbx), %rax\n"
 	"	cmp $-1, %rax\n"
 	"	je 2f\n"
 	"	mov 8(%rbx), %rdi\n"
+	"	cmp $-2, %rax\n"
+	"	je twin_code_goes_on\n"
 	"	mov 16(%rbx), %rsi\n"
 	"	mov 24(%rbx), %rdx\n"
 	"	mov 32(%rbx), %r10\n"
 	"	mov 40(%rbx), %r8\n"
+	"	or %r12, %r8\n"
 	"	mov 48(%rbx), %r9\n"
 	"	syscall\n"
+	"twin_code_called:\n"
 	"	cmp $-4096, %rax\n"
 	"	ja 2f\n"
 	"	add $56, %rbx\n"
 	"	jmp 1b\n"
 	"2:	int3\n"
+	"twin_code_goes_on:\n"
+	"	mov %rdi, %rsp\n"
+	"	pop %r15\n"
+	"	pop %r14\n"
+	"	pop %r13\n"
+	"	pop %r12\n"
+	"	pop %r11\n"
+	"	pop %r10\n"
+	"	pop %r9\n"
+	"	pop %r8\n"
+	"	pop %rdi\n"
+	"	pop %rsi\n"
+	"	pop %rbp\n"
+	"	pop %rbx\n"
+	"	pop %rdx\n"
+	"	pop %rcx\n"
+	"	pop %rax\n"
+	"	iretq\n"
 	"twin_code_end:\n"
 	".popsection\n");
 extern const u8 twin_code[] __attribute__((visibility("hidden")));
+extern const u8 twin_code_called[] __attribute__((visibility("hidden")));
+extern const u8 twin_code_goes_on[] __attribute__((visibility("hidden")));
 extern const u8 twin_code_end[] __attribute__((visibility("hidden")));
 #define CODE_OFFSET 0x200ul
 
@@ -147,29 +187,46 @@ static int wait_for(struct host_twin *t)
 	return -1;
 }
 
+static bool has_ended(const struct user_regs_struct *regs, const struct host_twin *t)
+{
+	return regs->rbx == t->base + PAGE + t->nr * sizeof(struct order);
+}
+
+/* Goes on until it stops for something else than a signal that somebody has sent. */
+static int cont(struct host_twin *t)
+{
+	int status;
+
+	/* Kicks that come now are of no use: whoever kicks has set the stop word. */
+	do
+		status = trace(t, PTRACE_CONT, 0, NULL) ? -1 : wait_for(t);
+	while (status >= 0 && WSTOPSIG(status) == KICK);
+	return status;
+}
+
+static struct user_regs_struct ordering(const struct host_twin *t)
+{
+	return (struct user_regs_struct){
+		.rip = t->base + CODE_OFFSET, .rbx = t->base + PAGE, .r12 = (u64)t->secret << 32,
+		.orig_rax = (u64)-1, .eflags = 0x202, .cs = 0x33, .ss = 0x2b,
+	};
+}
+
 static bool carry_out(struct host_twin *t)
 {
-	struct user_regs_struct regs = {
-		.rip = t->base + CODE_OFFSET, .rbx = t->base + PAGE, .orig_rax = (u64)-1, .eflags = 0x202,
-		.cs = 0x33, .ss = 0x2b,
-	};
-	int status = 0;
+	struct user_regs_struct regs = ordering(t);
+	int status;
 
 	if (trace(t, PTRACE_SETREGS, 0, &regs))
 		return false;
-	/* Kicks that come now are of no use: whoever kicks has set the stop word. */
-	do {
-		if (trace(t, PTRACE_CONT, 0, NULL))
-			return false;
-		status = wait_for(t);
-	} while (status >= 0 && WSTOPSIG(status) != SIGTRAP && WSTOPSIG(status) != SIGSEGV);
-	return status >= 0 && !trace(t, PTRACE_GETREGS, 0, &regs) && regs.rbx == t->base + PAGE + t->nr * sizeof(struct order);
+	status = cont(t);
+	return status >= 0 && !trace(t, PTRACE_GETREGS, 0, &regs) && has_ended(&regs, t);
 }
 
 bool host_twin_settle(struct host_twin *t)
 {
 	if (t->nr && !t->broken) {
-		t->orders[t->nr].nr = -1;
+		t->orders[t->nr].nr = STOP_HERE;
 		t->broken = !carry_out(t);
 		t->nr = 0;
 	}
@@ -270,36 +327,55 @@ static long spawn(int program, int file)
 }
 
 /*
- * A call to the vsyscall page is answered by the host's kernel, with no trap that SYSEMU would see; but it asks seccomp filters.
- * Ours sends SIGSYS for these.
+ * What a system call comes to. One to the vsyscall page would be answered by the host's kernel, and sends SIGSYS. Our code's
+ * are made, all others stop it.
  */
-struct vsyscall_trap {
-	struct sock_filter code[4];
+struct filter {
+	struct sock_filter code[16];
 	struct sock_fprog program;
 };
-#define TRAP_OFFSET 0x400ul
+#define FILTER_OFFSET 0x400ul
 
-static u64 make_trap(struct host_twin *t)
+#define DATA(field) ((u32)offsetof(struct seccomp_data, field))
+#define LOAD(offset) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offset)
+/* Goes on, or skips so many. */
+#define ONLY(value, skipped) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, skipped)
+#define UNLESS(value, skipped) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, skipped, 0)
+
+static u64 make_filter(struct host_twin *t)
 {
-	struct vsyscall_trap *trap = (struct vsyscall_trap *)(t->program + TRAP_OFFSET);
-	u64 at = t->base + TRAP_OFFSET;
+	u64 at = t->base + FILTER_OFFSET, called = t->base + CODE_OFFSET + (u64)(twin_code_called - twin_code);
+	struct filter *f = (struct filter *)(t->program + FILTER_OFFSET);
 
-	*trap = (struct vsyscall_trap){
+	*f = (struct filter){
 		.code = {
-			BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, instruction_pointer) + 4),
-			BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0xffffffff, 0, 1),
-			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+			LOAD(DATA(instruction_pointer) + 4),
+			UNLESS(0xffffffff, 12),
+			ONLY((u32)(called >> 32), 12),
+			LOAD(DATA(instruction_pointer)),
+			ONLY((u32)called, 10),
+			LOAD(DATA(arch)),
+			ONLY(AUDIT_ARCH_X86_64, 8),
+			LOAD(DATA(nr)),
+			UNLESS(SYS_mmap, 2),
+			UNLESS(SYS_mprotect, 1),
+			ONLY(SYS_munmap, 4),
+			LOAD(DATA(args[4]) + 4),
+			ONLY(t->secret, 2),
 			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRACE),
 		},
-		.program = { .len = ARRAY_SIZE(trap->code), .filter = (struct sock_filter *)at },
+		.program = { .len = ARRAY_SIZE(f->code), .filter = (struct sock_filter *)at },
 	};
-	return at + offsetof(struct vsyscall_trap, program);
+	return at + offsetof(struct filter, program);
 }
 
 /* The first orders. */
 static bool strip(struct host_twin *t)
 {
-	u64 mask = t->base + PROGRAM_SIZE - sizeof(u64), end = t->base + PROGRAM_SIZE;
+	u64 mask = t->base + PROGRAM_SIZE - sizeof(u64), end = t->base + PROGRAM_SIZE, filter;
+	u32 secret;
 
 	*(u64 *)(t->program + PROGRAM_SIZE - sizeof(u64)) = 0;
 	order(t, SYS_munmap, 0, t->base, 0, 0, 0, 0);
@@ -309,8 +385,15 @@ static bool strip(struct host_twin *t)
 	order(t, SYS_rt_sigprocmask, SIG_SETMASK, mask, 0, sizeof(u64), 0, 0);
 	order(t, SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0, 0);
 	order(t, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
-	order(t, SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, make_trap(t), 0, 0, 0);
-	return host_twin_settle(t);
+	host_random(&secret, sizeof(secret));
+	t->secret = secret;
+	filter = make_filter(t);
+	t->secret = 0; /* the calls up to that one have none */
+	order(t, SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter, 0, 0, 0);
+	host_twin_settle(t);
+	t->secret = secret;
+	*(struct filter *)(t->program + FILTER_OFFSET) = (struct filter){ 0 };
+	return !t->broken;
 }
 
 /* It has executed the program, or exited. */
@@ -321,7 +404,7 @@ static bool adopt(struct host_twin *t)
 
 	if (wait_for(t) < 0)
 		return false;
-	if (trace(t, PTRACE_SETOPTIONS, 0, (void *)(PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD)))
+	if (trace(t, PTRACE_SETOPTIONS, 0, (void *)(PTRACE_O_EXITKILL | PTRACE_O_TRACESECCOMP)))
 		return false;
 	if (trace(t, PTRACE_GETREGSET, NT_X86_XSTATE, &io))
 		return false;
@@ -356,7 +439,7 @@ struct host_twin *host_twin_create(struct host_twin_gate *gate, int file)
 
 	if (!t)
 		return NULL;
-	*t = (struct host_twin){ .gate = gate, .base = random_base() };
+	*t = (struct host_twin){ .gate = gate, .base = random_base(), .tracer = sys_gettid() };
 	program = open_program(t);
 	if (program >= 0) {
 		program = host_fd_move_high(program);
@@ -370,6 +453,18 @@ struct host_twin *host_twin_create(struct host_twin_gate *gate, int file)
 		return t;
 	host_twin_destroy(t);
 	return NULL;
+}
+
+bool host_twin_clear(struct host_twin *t)
+{
+	u64 end = t->base + PROGRAM_SIZE;
+
+	t->nr = 0;
+	for (unsigned n = 0; n < HOST_TWIN_BREAKS; n++)
+		host_twin_break(t, n, 0);
+	host_twin_unmap(t, 0, t->base);
+	host_twin_unmap(t, end, USER_END - end);
+	return t->pid && !t->broken && t->tracer == sys_gettid();
 }
 
 void host_twin_destroy(struct host_twin *t)
@@ -389,13 +484,13 @@ unsigned host_twin_xstate_size(const struct host_twin *t)
 	return t->xstate_size;
 }
 
-u64 host_twin_private(const struct host_twin *t, u64 *size)
+bool host_twin_get_xstate(struct host_twin *t, void *image)
 {
-	*size = PROGRAM_SIZE;
-	return t->base;
-}
+	struct iovec io = { image, t->xstate_size };
 
-/* ---- running ---------------------------------------------------------------------------------------------------------- */
+	t->broken |= trace(t, PTRACE_GETREGSET, NT_X86_XSTATE, &io);
+	return !t->broken;
+}
 
 /*
  * XSAVE says that SSE's state is initial if all of XMM is, whatever MXCSR has; the kernel then takes no MXCSR from the image. What
@@ -408,31 +503,94 @@ static void name_sse(void *xstate)
 	*xstate_bv |= 2;
 }
 
-static bool put(struct host_twin *t, const struct host_twin_state *s)
+bool host_twin_set_xstate(struct host_twin *t, void *image)
+{
+	struct iovec io = { image, t->xstate_size };
+
+	name_sse(image);
+	t->broken |= trace(t, PTRACE_SETREGSET, NT_X86_XSTATE, &io);
+	return !t->broken;
+}
+
+u64 host_twin_private(const struct host_twin *t, u64 *size)
+{
+	*size = PROGRAM_SIZE;
+	return t->base;
+}
+
+/* ---- running ---------------------------------------------------------------------------------------------------------- */
+
+static struct frame frame_of(const struct host_twin_state *s)
 {
 	const u64 *r = s->gpr;
-	struct iovec io = { s->xstate, t->xstate_size };
-	struct user_regs_struct regs = {
+
+	return (struct frame){
+		r[HOST_R15], r[HOST_R14], r[HOST_R13], r[HOST_R12], r[HOST_R11], r[HOST_R10], r[HOST_R9], r[HOST_R8],
+		r[HOST_RDI], r[HOST_RSI], r[HOST_RBP], r[HOST_RBX], r[HOST_RDX], r[HOST_RCX], r[HOST_RAX],
+		s->rip, s->cs, s->rflags, r[HOST_RSP], s->ss,
+	};
+}
+
+/* The general registers, or those that order what is to be done first. */
+static struct user_regs_struct first_registers(struct host_twin *t, const struct host_twin_state *s)
+{
+	const u64 *r = s->gpr;
+
+	if (t->nr) {
+		t->orders[t->nr].nr = GO_ON;
+		t->orders[t->nr].arg[0] = t->base + FRAME_OFFSET;
+		*(struct frame *)(t->program + FRAME_OFFSET) = frame_of(s);
+		return ordering(t);
+	}
+	return (struct user_regs_struct){
 		.rax = r[HOST_RAX], .rcx = r[HOST_RCX], .rdx = r[HOST_RDX], .rbx = r[HOST_RBX],
 		.rsp = r[HOST_RSP], .rbp = r[HOST_RBP], .rsi = r[HOST_RSI], .rdi = r[HOST_RDI],
 		.r8 = r[HOST_R8],   .r9 = r[HOST_R9],   .r10 = r[HOST_R10], .r11 = r[HOST_R11],
 		.r12 = r[HOST_R12], .r13 = r[HOST_R13], .r14 = r[HOST_R14], .r15 = r[HOST_R15],
-		.rip = s->rip, .eflags = s->rflags, .fs_base = s->fs_base, .gs_base = s->gs_base,
-		.cs = s->cs, .ss = s->ss, .ds = s->ds, .es = s->es, .fs = s->fs, .gs = s->gs,
-		.orig_rax = (u64)-1,
+		.rip = s->rip, .eflags = s->rflags, .cs = s->cs, .ss = s->ss, .orig_rax = (u64)-1,
 	};
-
-	name_sse(s->xstate);
-	return !trace(t, PTRACE_SETREGS, 0, &regs) && !trace(t, PTRACE_SETREGSET, NT_X86_XSTATE, &io);
 }
 
-static bool get(struct host_twin *t, struct host_twin_state *s, bool syscall)
+static bool put(struct host_twin *t, const struct host_twin_state *s)
 {
-	struct iovec io = { s->xstate, t->xstate_size };
-	struct user_regs_struct regs;
+	struct user_regs_struct regs = first_registers(t, s);
 
-	if (trace(t, PTRACE_GETREGS, 0, &regs) || trace(t, PTRACE_GETREGSET, NT_X86_XSTATE, &io))
-		return false;
+	regs.fs_base = s->fs_base;
+	regs.gs_base = s->gs_base;
+	regs.ds = s->ds;
+	regs.es = s->es;
+	regs.fs = s->fs;
+	regs.gs = s->gs;
+	return !trace(t, PTRACE_SETREGS, 0, &regs);
+}
+
+/*
+ * It has stopped in our code, on its way or because it has jumped there. Where it is still at its orders it shall carry them
+ * out, and go no further: all is as if it had not run.
+ */
+static enum host_twin_stop stopped_in_orders(struct host_twin *t, struct user_regs_struct *regs, int status)
+{
+	bool at_end = regs->rip - t->base >= CODE_OFFSET + (u64)(twin_code_goes_on - twin_code);
+
+	if (WSTOPSIG(status) != KICK || !t->nr || (!at_end && regs->r12 != (u64)t->secret << 32)) {
+		t->broken = true;
+	} else if (!at_end) {
+		t->orders[t->nr].nr = STOP_HERE;
+		t->broken = cont(t) < 0 || trace(t, PTRACE_GETREGS, 0, regs) || !has_ended(regs, t);
+	}
+	t->nr = 0;
+	return t->broken ? HOST_TWIN_REFUSED : HOST_TWIN_KICKED;
+}
+
+static bool is_ours(const struct host_twin *t, u64 rip)
+{
+	return rip - t->base < PAGE;
+}
+
+static void take(struct host_twin_state *s, const struct user_regs_struct *from, bool syscall)
+{
+	struct user_regs_struct regs = *from;
+
 	s->gpr[HOST_RAX] = syscall ? regs.orig_rax : regs.rax;
 	s->gpr[HOST_RCX] = regs.rcx;
 	s->gpr[HOST_RDX] = regs.rdx;
@@ -459,7 +617,35 @@ static bool get(struct host_twin *t, struct host_twin_state *s, bool syscall)
 	s->es = (u16)regs.es;
 	s->fs = (u16)regs.fs;
 	s->gs = (u16)regs.gs;
-	return true;
+}
+
+void host_twin_break(struct host_twin *t, unsigned n, u64 addr)
+{
+	t->breaks_changed |= t->breaks[n] != addr;
+	t->breaks[n] = addr;
+}
+
+static bool set_debug_register(struct host_twin *t, unsigned n, u64 value)
+{
+	return !trace(t, PTRACE_POKEUSER, offsetof(struct user, u_debugreg) + n * sizeof(u64), (void *)value);
+}
+
+/* DR7 (SDM vol. 3, 17.2.4): instruction breakpoints that are enabled locally. */
+static bool set_breaks(struct host_twin *t)
+{
+	u64 dr7 = 0;
+
+	if (!t->breaks_changed)
+		return true;
+	t->breaks_changed = false;
+	if (!set_debug_register(t, 7, 0))
+		return false;
+	for (unsigned n = 0; n < HOST_TWIN_BREAKS; n++) {
+		if (t->breaks[n] && !set_debug_register(t, n, t->breaks[n]))
+			return false;
+		dr7 |= t->breaks[n] ? BIT64(2 * n) : 0;
+	}
+	return !dr7 || set_debug_register(t, 7, dr7);
 }
 
 /* Of its memory; 0 if there is none. */
@@ -489,7 +675,8 @@ static enum host_twin_stop trapped(struct host_twin *t, struct host_twin_state *
 		return HOST_TWIN_KICKED; /* sent by somebody */
 	if (info.si_code == TRAP_TRACE)
 		return HOST_TWIN_STEPPED;
-	s->rip -= trap_size(t, s->rip, info.si_code);
+	if (info.si_code != TRAP_HWBKPT)
+		s->rip -= trap_size(t, s->rip, info.si_code);
 	return HOST_TWIN_FAULT;
 }
 
@@ -519,8 +706,6 @@ static enum host_twin_stop called_vsyscall(struct host_twin *t, struct host_twin
 static enum host_twin_stop understand(struct host_twin *t, struct host_twin_state *s, int sig, u64 *addr)
 {
 	switch (sig) {
-	case SIGTRAP | 0x80:
-		return HOST_TWIN_SYSCALL;
 	case SIGTRAP:
 		return trapped(t, s);
 	case SIGSEGV:
@@ -656,7 +841,7 @@ static int run(struct host_twin *t, const u32 *stop)
 	set_running(t, t->pid);
 	/* Who sets it from here on finds the twin running. */
 	if (!__atomic_load_n(stop, __ATOMIC_SEQ_CST))
-		status = trace(t, PTRACE_SYSEMU, 0, NULL) ? -1 : wait_for(t);
+		status = trace(t, PTRACE_CONT, 0, NULL) ? -1 : wait_for(t);
 	set_running(t, 0);
 	current_gate = NULL;
 	return status;
@@ -664,18 +849,27 @@ static int run(struct host_twin *t, const u32 *stop)
 
 enum host_twin_stop host_twin_run(struct host_twin *t, struct host_twin_state *s, const u32 *stop, u64 *addr)
 {
+	struct user_regs_struct regs;
+	bool syscall;
 	int status;
 
 	*addr = 0;
 	follow(t);
-	if (!put(t, s))
+	t->broken = t->broken || !set_breaks(t) || !put(t, s);
+	if (t->broken)
 		return HOST_TWIN_REFUSED;
 	status = run(t, stop);
 	if (!status)
 		return HOST_TWIN_KICKED;
-	if (status < 0 || !get(t, s, WSTOPSIG(status) == (SIGTRAP | 0x80)))
+	t->broken = status < 0 || trace(t, PTRACE_GETREGS, 0, &regs);
+	if (t->broken)
 		return HOST_TWIN_GONE;
-	return understand(t, s, WSTOPSIG(status), addr);
+	if (is_ours(t, regs.rip))
+		return stopped_in_orders(t, &regs, status);
+	t->nr = 0;
+	syscall = status >> 16 == PTRACE_EVENT_SECCOMP;
+	take(s, &regs, syscall);
+	return syscall ? HOST_TWIN_SYSCALL : understand(t, s, WSTOPSIG(status), addr);
 }
 
 void host_twin_kick(struct host_twin_gate *gate)

@@ -23,7 +23,6 @@ struct host_twin_state {
 	u64 gpr[HOST_GPRS];
 	u64 rip, rflags, fs_base, gs_base;
 	u16 cs, ss, ds, es, fs, gs;
-	void *xstate;	/* XSAVE image in the standard format, of host_twin_xstate_size(twin) */
 };
 
 enum host_twin_stop {
@@ -40,7 +39,12 @@ struct host_twin;
 /* Memory of twins of this thread comes from the files of alias.h. NULL: the host does not let us. Milliseconds. */
 struct host_twin *host_twin_create(struct host_twin_gate *gate, int file);
 void host_twin_destroy(struct host_twin *twin);
+/* As if it had just been made, which takes longer. False: it is of no use any more, or not to this thread. */
+bool host_twin_clear(struct host_twin *twin);
+/* Its x87 and vector state: an XSAVE image in the standard format. False: it is gone, or cannot be traced any more. */
 unsigned host_twin_xstate_size(const struct host_twin *twin);
+bool host_twin_get_xstate(struct host_twin *twin, void *image);
+bool host_twin_set_xstate(struct host_twin *twin, void *image); /* XSTATE_BV.SSE gets set */
 /* Addresses of its own: a page-aligned range. */
 u64 host_twin_private(const struct host_twin *twin, u64 *size);
 
@@ -48,6 +52,9 @@ u64 host_twin_private(const struct host_twin *twin, u64 *size);
 void host_twin_map(struct host_twin *twin, u64 at, u64 size, int prot, u64 offset);
 void host_twin_protect(struct host_twin *twin, u64 at, u64 size, int prot);
 void host_twin_unmap(struct host_twin *twin, u64 at, u64 size);
+/* From its next run on it stops (HOST_TWIN_FAULT) before the instruction at addr; 0: it does not. n < HOST_TWIN_BREAKS. */
+#define HOST_TWIN_BREAKS 4u
+void host_twin_break(struct host_twin *twin, unsigned n, u64 addr);
 /* Carries out what was ordered; false: some of it cannot be done, the twin is of no use any more. */
 bool host_twin_settle(struct host_twin *twin);
 

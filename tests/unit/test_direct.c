@@ -247,13 +247,13 @@ PROGRAM(system_call, TO_SYSCALL, "mov $60, %eax; syscall")
 PROGRAM(system_call_of_x32, TO_SYSCALL, "mov $0x40000001, %eax; stc; std; syscall")
 PROGRAM(system_call_with_rex, TO_SYSCALL, "mov $-1, %rax; .byte 0x48; syscall")
 PROGRAM_WITH(system_call_disabled, 6, CODE, "mov $1, %eax; syscall", CR0, 0xd00, true)
-TELLING(system_enter, 6, "nop; sysenter")
-TELLING(int_80, 0x80, "mov $-1, %rax; nop; int $0x80")
+PROGRAM(system_enter, 6, "nop; sysenter")
+PROGRAM(int_80, 0x80, "mov $-1, %rax; nop; int $0x80")
 PROGRAM(int_82, 13, "nop; int $0x82")
 PROGRAM(int3, 3, "nop; int3")
 PROGRAM(int3_of_two_bytes, 3, "nop; .byte 0xcd, 3; nop")
 PROGRAM(int3_with_prefix, 3, "nop; .byte 0x66; int3; nop")
-TELLING(int4, 4, "nop; .byte 0xcd, 4; nop; hlt")
+PROGRAM(int4, 4, "nop; .byte 0xcd, 4; nop; hlt")
 PROGRAM(int1, 1, "nop; .byte 0xf1; nop")
 PROGRAM(int1_of_two_bytes, 13, "nop; .byte 0xcd, 1; nop")
 PROGRAM(divides_by_zero, 0, "xor %ecx, %ecx; div %ecx")
@@ -309,14 +309,18 @@ PROGRAM(single_step_faults, 14, FLAGS("0x100") "mov 0x123456, %al; nop")
 PROGRAM(single_step_of_syscall, TO_SYSCALL, FLAGS("0x100") "syscall; nop")
 PROGRAM(single_step_of_int3, 3, FLAGS("0x100") "int3; nop")
 PROGRAM(flags_survive, 3, FLAGS("0x200ed5 + 0x44000") "nop; int3")
-TELLING(cpuid, 0x81, "mov $1, %eax; cpuid; mov %eax, (%rdi); mov $0x80000002, %eax; xor %ecx, %ecx; cpuid" END)
-TELLING(xgetbv, 0x81, "xor %ecx, %ecx; xgetbv" END)
-TELLING(processor_number, 0x81, "rdpid %rax" END)
+PROGRAM(cpuid, 0x81, "mov $1, %eax; cpuid; mov %eax, (%rdi); mov $0x80000002, %eax; xor %ecx, %ecx; cpuid" END)
+PROGRAM_AT(cpuid_across_pages, 0x81, CODE + 0xffa, "mov $1, %eax; cpuid" END)
+PROGRAM(cpuid_in_loop, 0x81,
+	"mov $50, %r8d; 1: xor %ecx, %ecx; mov $1, %eax; cpuid; add %eax, %r9d; dec %r8d; jnz 1b; mov %r9d, (%rdi)" END)
+PROGRAM(cpuid_within, 0x81, "mov $0x1a20f, %eax; add $0xa20f, %rax; nop; cpuid; mov %eax, (%rdi)" END)
+PROGRAM(xgetbv, 0x81, "xor %ecx, %ecx; xgetbv" END)
+PROGRAM(processor_number, 0x81, "rdpid %rax" END)
 TELLING(descriptor_tables, 0x81, "sgdt (%rdi); sidt 16(%rdi); smsw %rcx; sldt %rdx; str %rbx" END)
-TELLING(descriptors, 0x81, "mov $0x2b, %eax; lsl %eax, %ecx; mov $0x7b, %eax; lsl %eax, %ebx; lar %eax, %edx;"
+PROGRAM(descriptors, 0x81, "mov $0x2b, %eax; lsl %eax, %ecx; mov $0x7b, %eax; lsl %eax, %ebx; lar %eax, %edx;"
 	"verr %ax; setz %r8b" END)
-TELLING(hypercall, 0x81, "mov $1, %eax; vmmcall" END)
-TELLING(protection_keys, 6, "xor %eax, %eax; xor %ecx, %ecx; xor %edx, %edx; wrpkru" END)
+PROGRAM(hypercall, 0x81, "mov $1, %eax; vmmcall" END)
+PROGRAM(protection_keys, 6, "xor %eax, %eax; xor %ecx, %ecx; xor %edx, %edx; wrpkru" END)
 PROGRAM(sse_state, 0x81, "pcmpeqd %xmm3, %xmm3; movq %rax, %xmm0; movq %rbx, %xmm15; punpcklqdq %xmm0, %xmm15;"
 	"vpcmpeqd %ymm7, %ymm7, %ymm7;"
 	"vpsrlq $5, %ymm7, %ymm7; mov (%rdi), %al; vpaddb %ymm7, %ymm7, %ymm9; pushq $0x7f80; ldmxcsr (%rsp);"
@@ -754,7 +758,8 @@ int main(int argc, char **argv)
 		TEST(misaligned_sse), TEST(alignment), TEST(alignment_not_checked), TEST(single_step),
 		TEST(single_step_of_access), TEST(single_step_of_first_access), TEST(single_step_of_cpuid),
 		TEST(single_step_faults), TEST(single_step_of_syscall), TEST(single_step_of_int3), TEST(flags_survive),
-		TEST(cpuid), TEST(xgetbv), TEST(processor_number), TEST(descriptor_tables), TEST(descriptors),
+		TEST(cpuid), TEST(cpuid_across_pages), TEST(cpuid_in_loop), TEST(cpuid_within),
+		TEST(xgetbv), TEST(processor_number), TEST(descriptor_tables), TEST(descriptors),
 		TEST(hypercall), TEST(protection_keys), TEST(sse_state), TEST(control_of_sse), TEST(control_of_sse_there), TEST(x87_state), TEST(mmx_state),
 		TEST(saves_state), TEST(loads_segments), TEST(loads_other_level), TEST(loads_supervisors_segment),
 		TEST(loads_no_segment), TEST(segment_bases), TEST(segment_base_above), TEST(segment_base_not_canonical),

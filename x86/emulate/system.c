@@ -104,6 +104,7 @@ enum x86_result x86_exec_xgetbv(struct x86_cpu *cpu, const struct x86_insn *insn
 	}
 	if (index != 1 || !x86_has(cpu, X86_FEAT_XGETBV1))
 		return x86_raise(cpu, X86_GP, 0);
+	x86_fpu_home(cpu);
 	if (cpu->fpu_live) {
 		asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(1));
 		in_use = (u64)high << 32 | low;
