@@ -488,8 +488,7 @@ bool host_twin_get_xstate(struct host_twin *t, void *image)
 {
 	struct iovec io = { image, t->xstate_size };
 
-	t->broken |= trace(t, PTRACE_GETREGSET, NT_X86_XSTATE, &io);
-	return !t->broken;
+	return !trace(t, PTRACE_GETREGSET, NT_X86_XSTATE, &io);
 }
 
 /*
@@ -564,17 +563,18 @@ static bool put(struct host_twin *t, const struct host_twin_state *s)
 	return !trace(t, PTRACE_SETREGS, 0, &regs);
 }
 
-/*
- * It has stopped in our code, on its way or because it has jumped there. Where it is still at its orders it shall carry them
- * out, and go no further: all is as if it had not run.
- */
-static enum host_twin_stop stopped_in_orders(struct host_twin *t, struct user_regs_struct *regs, int status)
+/* It is in our code for orders of ours: has the secret still, or takes registers from the frame. */
+static bool is_at_orders(const struct host_twin *t, const struct user_regs_struct *regs)
 {
-	bool at_end = regs->rip - t->base >= CODE_OFFSET + (u64)(twin_code_goes_on - twin_code);
+	return t->nr && (regs->r12 == (u64)t->secret << 32 || regs->rsp - t->base - FRAME_OFFSET < sizeof(struct frame));
+}
 
-	if (WSTOPSIG(status) != KICK || !t->nr || (!at_end && regs->r12 != (u64)t->secret << 32)) {
+/* Where it is still at its orders it shall carry them out, and go no further: all is as if it had not run. */
+static enum host_twin_stop stopped_at_orders(struct host_twin *t, struct user_regs_struct *regs, int status)
+{
+	if (WSTOPSIG(status) != KICK) {
 		t->broken = true;
-	} else if (!at_end) {
+	} else if (regs->rip - t->base < CODE_OFFSET + (u64)(twin_code_goes_on - twin_code)) {
 		t->orders[t->nr].nr = STOP_HERE;
 		t->broken = cont(t) < 0 || trace(t, PTRACE_GETREGS, 0, regs) || !has_ended(regs, t);
 	}
@@ -864,8 +864,11 @@ enum host_twin_stop host_twin_run(struct host_twin *t, struct host_twin_state *s
 	t->broken = status < 0 || trace(t, PTRACE_GETREGS, 0, &regs);
 	if (t->broken)
 		return HOST_TWIN_GONE;
-	if (is_ours(t, regs.rip))
-		return stopped_in_orders(t, &regs, status);
+	if (is_ours(t, regs.rip)) {
+		if (is_at_orders(t, &regs))
+			return stopped_at_orders(t, &regs, status);
+		t->broken = true; /* foreign code has come here: it shall not guess the secret twice */
+	}
 	t->nr = 0;
 	syscall = status >> 16 == PTRACE_EVENT_SECCOMP;
 	take(s, &regs, syscall);
