@@ -12,13 +12,14 @@
  * What. 64-bit code at CPL 3 of a guest whose user mode looks like the host's: its code and stack selectors, all of the host's
  * XCR0 enabled, RDFSBASE and the like allowed, no protection keys, no breakpoints or single steps. RDTSC faults there. What
  * does not fault but should tell of the guest - CPUID, RDPID, XGETBV, LSL, SGDT and so on, and INT 80h - must not be executed
- * directly: pages are looked through for these when they are mapped for execution, and a page that has one is not mapped so;
- * its code is executed by handlers. Nothing is both writable and executable there. Two ways remain for a program to be told of
- * the host instead: such an instruction hidden within others, or written later through another mapping of its page.
+ * directly: pages are looked through for these when they are mapped for execution. A page that has one is mapped so only while
+ * breakpoints of the processor stop the twin before them, of which there are four; the code of others is executed by handlers.
+ * Nothing is both writable and executable there. Two ways remain for a program to be told of the host instead: such an
+ * instruction hidden within others, or written later through another mapping of its page.
  *
- * When. To enter and to leave costs some 20 microseconds, so spaces run directly when interrupts hit their user code again and
- * again and little else happens: window_tick() counts, and each space has an allowance of stops. A few pages of the twin's
- * addresses are ours (host_twin_private); where the guest has anything near them, the space does not run directly.
+ * When. To enter and to leave costs 10 to 20 microseconds, so spaces run directly when interrupts hit their user code again and
+ * again and there are not too many system calls: window_tick() counts, and each space has an allowance of stops. A few pages of
+ * the twin's addresses are ours (host_twin_private); where the guest has anything near them, the space does not run directly.
  */
 #include "engine/soft/direct.h"
 #include "engine/soft/window.h"

@@ -621,8 +621,8 @@ static const u8 *next_to(struct windows *w, struct window_leaf *l, const struct 
 	return readable(w->cpu, entry, l->above) ? (const u8 *)host_page(w, entry) : NULL;
 }
 
-static void find_telling(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table, unsigned page,
-			 u64 host, struct direct_telling *telling)
+static void find_telling(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table,
+			 unsigned page, u64 host, struct direct_telling *telling)
 {
 	direct_find_telling(telling, (const u8 *)host, next_to(w, l, u, table, page, -1), next_to(w, l, u, table, page, 1));
 }
@@ -677,8 +677,9 @@ static unsigned run(struct windows *w, struct window_leaf *l, const struct upper
 	return nr;
 }
 
-/* Twins: a stop costs more than some pages that are mapped in vain, so whatever else the guest has around there goes along. */
-static void map_around(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table, unsigned page)
+/* Twins: a stop costs more than some pages that are mapped in vain, so what else the guest has around there goes along. */
+static void map_around(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table,
+		       unsigned page)
 {
 	unsigned first = page & ~(GROUP_PAGES - 1), nr;
 	struct candidate c;

@@ -492,8 +492,8 @@ bool host_twin_get_xstate(struct host_twin *t, void *image)
 }
 
 /*
- * XSAVE says that SSE's state is initial if all of XMM is, whatever MXCSR has; the kernel then takes no MXCSR from the image. What
- * it gives is right: it uses XSAVES, which looks at MXCSR, too.
+ * XSAVE says that SSE's state is initial if all of XMM is, whatever MXCSR has; the kernel then takes no MXCSR from the image.
+ * What it gives is right: it uses XSAVES, which looks at MXCSR, too.
  */
 static void name_sse(void *xstate)
 {
