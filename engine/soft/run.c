@@ -425,6 +425,7 @@ static void soft_idle(struct vcpu *vcpu)
 	if (soft->arena_used < IDLE_ROOM && vcpu->idle.period_ms >= IDLE_MS)
 		return;
 	soft_tlb_release(&vcpu->cpu);
+	window_release(soft);
 	block_release(soft);
 }
 

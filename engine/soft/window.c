@@ -530,6 +530,12 @@ void window_create(struct vcpu *vcpu)
 	vcpu->cpu.user_key = w->always ? BLOCK_KEY_WINDOWS : 0;
 }
 
+void window_release(struct soft_vcpu *soft)
+{
+	if (soft->windows)
+		direct_destroy_spare(soft->windows);
+}
+
 void window_destroy(struct soft_vcpu *soft)
 {
 	struct windows *w = soft->windows;

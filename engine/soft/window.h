@@ -18,6 +18,8 @@
 /* With vcpu->engine and its translator made: sets soft->windows, or leaves it NULL. */
 void window_create(struct vcpu *vcpu);
 void window_destroy(struct soft_vcpu *soft);
+/* The vCPU idles: what is kept just to be used again goes. */
+void window_release(struct soft_vcpu *soft);
 /* Around the execution of guest code on this thread; the second when host faults are caught. */
 void window_enter(struct soft_vcpu *soft);
 void window_begin(struct soft_vcpu *soft);
