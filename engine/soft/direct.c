@@ -17,7 +17,7 @@
  * Nothing is both writable and executable there. Two ways remain for a program to be told of the host instead: such an
  * instruction hidden within others, or written later through another mapping of its page.
  *
- * When. To enter and to leave costs 10 to 20 microseconds, so spaces run directly when interrupts hit their user code again and
+ * When. To enter and to leave costs 15 to 50 microseconds, so spaces run directly when interrupts hit their user code again and
  * again and there are not too many system calls: window_tick() counts, and each space has an allowance of stops. A few pages of
  * the twin's addresses are ours (host_twin_private); where the guest has anything near them, the space does not run directly.
  */
