@@ -148,10 +148,12 @@ static long trace(struct host_twin *t, long request, u64 addr, void *data)
 
 /* ---- orders ----------------------------------------------------------------------------------------------------- */
 
+static void settle(struct host_twin *t);
+
 static void order(struct host_twin *t, long nr, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 {
 	if (t->nr == ORDERS)
-		host_twin_settle(t);
+		settle(t);
 	if (t->broken)
 		return;
 	t->orders[t->nr++] = (struct order){ nr, { a, b, c, d, e, f } };
@@ -223,14 +225,14 @@ static bool carry_out(struct host_twin *t)
 	return status >= 0 && !trace(t, PTRACE_GETREGS, 0, &regs) && has_ended(&regs, t);
 }
 
-bool host_twin_settle(struct host_twin *t)
+/* Carries out what was ordered, in a run of its own. */
+static void settle(struct host_twin *t)
 {
-	if (t->nr && !t->broken) {
-		t->orders[t->nr].nr = STOP_HERE;
-		t->broken = !carry_out(t);
-		t->nr = 0;
-	}
-	return !t->broken;
+	if (!t->nr || t->broken)
+		return;
+	t->orders[t->nr].nr = STOP_HERE;
+	t->broken = !carry_out(t);
+	t->nr = 0;
 }
 
 /* ---- life ----------------------------------------------------------------------------------------------------------- */
@@ -390,7 +392,7 @@ static bool strip(struct host_twin *t)
 	filter = make_filter(t);
 	t->secret = 0; /* the calls up to that one have none */
 	order(t, SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filter, 0, 0, 0);
-	host_twin_settle(t);
+	settle(t);
 	t->secret = secret;
 	*(struct filter *)(t->program + FILTER_OFFSET) = (struct filter){ 0 };
 	return !t->broken;

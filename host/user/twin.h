@@ -55,8 +55,6 @@ void host_twin_unmap(struct host_twin *twin, u64 at, u64 size);
 /* From its next run on it stops (HOST_TWIN_FAULT) before the instruction at addr; 0: it does not. n < HOST_TWIN_BREAKS. */
 #define HOST_TWIN_BREAKS 4u
 void host_twin_break(struct host_twin *twin, unsigned n, u64 addr);
-/* Carries out what was ordered; false: some of it cannot be done, the twin is of no use any more. */
-bool host_twin_settle(struct host_twin *twin);
 
 /*
  * Runs it from *state on until something happens; then *state is where it stands, and after HOST_TWIN_FAULT *addr the address
