@@ -14,7 +14,7 @@ int vcpu_clock_create(struct vcpu *vcpu);
 void vcpu_clock_destroy(struct vcpu *vcpu);
 u64 vcpu_read_tsc(struct vcpu *vcpu);
 u64 vcpu_tsc_at(struct vcpu *vcpu, u64 host_tsc);
-/* Host monotonic time at which the guest's TSC reaches value (for TSC deadline); ~0 if never. */
+/* Host monotonic time at which the guest's TSC reaches value (for TSC deadline); ~0 if never. *now: of the call. */
 u64 vcpu_tsc_to_deadline_ns(struct vcpu *vcpu, u64 guest_tsc, u64 *now);
 void vcpu_write_tsc(struct vcpu *vcpu, u64 value, bool host); /* with KVM's synchronisation heuristic */
 /* a * b / c, ~0 if that does not fit. */

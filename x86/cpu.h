@@ -297,8 +297,8 @@ struct x86_cpu {
 	u8 canonical_bits;	/* 48 or 57 */
 	bool align_check;	/* CPL 3, CR0.AM, EFLAGS.AC */
 	bool bus_locked;	/* in the midst of a locked operation that the host cannot lock */
-	bool fpu_live;		/* guest x87/SSE/AVX state is in the host's registers now */
-	u8 fpu_unmasked;	/* X86_FPU_UNMASKED_*: exceptions that MXCSR or FCW let through (x86/fpu.c keeps it) */
+	bool fpu_live;		/* guest x87/SSE/AVX state is in the host's registers now, or away (X86_FPU_AWAY) */
+	u8 fpu_unmasked;	/* X86_FPU_*: exceptions that MXCSR or FCW let through, or away (x86/fpu.c keeps it) */
 	void (*fpu_fetch)(struct x86_cpu *cpu); /* of a state that is away (x86_fpu_send_away): into cpu->xsave */
 	const struct x86_mem_ops *mem;
 	const struct x86_env_ops *env;

@@ -346,12 +346,11 @@ enum x86_result x86_fpu_check(struct x86_cpu *cpu, enum x86_state state)
 {
 	u64 xcr0 = X86_XCR0_SSE | X86_XCR0_AVX;
 
-	if (state == X86_STATE_INT)
-		return X86_OK;
-	x86_fpu_home(cpu);
+	if (state != X86_STATE_INT)
+		x86_fpu_home(cpu);
 	switch (state) {
 	case X86_STATE_INT:
-		break;
+		return X86_OK;
 	case X86_STATE_X87:
 		if (cpu->cr0 & (X86_CR0_EM | X86_CR0_TS))
 			return x86_raise(cpu, X86_NM, 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * x87/SSE/AVX state. While cpu->fpu_live the guest's registers are the host's; otherwise they are the XSAVE
- * image in cpu->xsave (standard format). The x87 error pointers are the exception: the host's FIP and FDP
+ * image in cpu->xsave (standard format). In between it may be away, with a process that runs the guest's code
+ * (x86_fpu_send_away). The x87 error pointers are the exception: the host's FIP and FDP
  * point into our stubs and buffers, so the guest's are kept in cpu->fpu_ip, fpu_dp, fpu_cs, fpu_ds and
  * fpu_op and put into every image that anybody sees.
  *

@@ -41,7 +41,7 @@
 #define FAULT_COSTS 1
 #define SYSCALL_COSTS 2
 #define CRAWL_COSTS 8
-/* Of a rest, in calm ticks, doubled so many times at most; of what comes then. */
+/* Of a rest, in ticks with few system calls, doubled so many times at most; of what comes then. */
 #define FIRST_WAIT 2u
 #define MOST_RESTS 3u
 #define LONG_WAIT 256u
@@ -290,15 +290,6 @@ static struct host_twin *twin_for(struct windows *w)
 	return host_twin_create(&w->soft->gate, w->file);
 }
 
-bool direct_lost(struct soft_vcpu *soft)
-{
-	bool lost = soft->windows && soft->windows->lost;
-
-	if (unlikely(lost))
-		soft->windows->lost = false;
-	return lost;
-}
-
 /* It is there, and has what it should. */
 static bool twin_ready(struct windows *w, struct window_space *s)
 {
@@ -389,7 +380,7 @@ static void fetch_xstate(struct x86_cpu *cpu)
 {
 	struct windows *w = soft_of(cpu)->windows;
 
-	if (w->xstate_in && host_twin_get_xstate(w->xstate_in, w->xstate)) {
+	if (host_twin_get_xstate(w->xstate_in, w->xstate)) {
 		x86_fpu_set_xsave(cpu, w->xstate, XSTATE_MAX);
 	} else {
 		w->lost = true;
@@ -414,6 +405,15 @@ static bool hand_over_xstate(struct windows *w, struct host_twin *twin)
 	cpu->fpu_fetch = fetch_xstate;
 	x86_fpu_send_away(cpu);
 	return true;
+}
+
+bool direct_lost(struct soft_vcpu *soft)
+{
+	bool lost = soft->windows && soft->windows->lost;
+
+	if (unlikely(lost))
+		soft->windows->lost = false;
+	return lost;
 }
 
 void direct_release(struct windows *w, struct host_twin *twin)

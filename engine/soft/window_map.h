@@ -66,10 +66,10 @@ struct window_space {
 	struct host_twin *twin;
 	u64 breaks[HOST_TWIN_BREAKS]; /* where it stops before the instruction; 0: nowhere */
 	unsigned next_break;	/* the one to be used next */
-	int allowance;		/* times that it may leave the twin for something it does */
+	int allowance;		/* what it may cost, in stops of the twin, before it rests */
 	u32 crawls;		/* blocks in a row that could not run there */
 	u32 rests;		/* times that this was too often lately */
-	u32 wait;		/* calm ticks before it is tried again */
+	u32 wait;		/* ticks with few system calls before it is tried again */
 };
 
 struct windows {
@@ -91,7 +91,7 @@ struct windows {
 	bool broken;		/* the host has failed us: all is left as it is, and the table leads nowhere */
 	bool fill_ahead;	/* the current space has just become hot */
 	u32 vmas_max;
-	u32 processors;		/* of the host, when this was made: to count them is nothing for a run, where vector registers live */
+	u32 processors;		/* of the host, counted beforehand: that uses vector registers, which are the guest's in a run */
 	u64 moves;
 	bool smm;		/* under which state of the processor pages were mapped ... */
 	u64 apic_base;		/* ... in all spaces */

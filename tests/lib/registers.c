@@ -58,6 +58,17 @@ static void choose(unsigned round)
 		memset(given.ymm, 0, sizeof(given.ymm));
 }
 
+static int compare_memory(const uint8_t *memory, unsigned round)
+{
+	for (size_t at = 0; at < MEMORY; at += PAGE) {
+		if (memory[at] == (uint8_t)round)
+			continue;
+		printf("REGISTERS process %d round %u: %#zx of memory has %#x\n", getpid(), round, at, memory[at]);
+		return 1;
+	}
+	return 0;
+}
+
 static int compare(unsigned round)
 {
 	const uint64_t *a = (uint64_t *)&given, *b = (uint64_t *)&left;
@@ -82,9 +93,7 @@ int main(int argc, char **argv)
 		for (size_t at = 0; at < MEMORY; at += PAGE)
 			memory[at] = (uint8_t)round;
 		hold(round & 1 ? 3000 : 300, round & 2);
-		bad = compare(round);
-		for (size_t at = 0; at < MEMORY; at += PAGE)
-			bad |= memory[at] != (uint8_t)round;
+		bad = compare(round) | compare_memory(memory, round);
 	}
 	return bad;
 }
