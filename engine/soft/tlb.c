@@ -276,10 +276,8 @@ static void soft_flush_page(struct x86_cpu *cpu, u64 gva)
 	block_fetch_flush_page(soft, gva);
 	window_flush_page(soft, gva);
 	for (unsigned n = 0; n < ARRAY_SIZE(sizes); n++) {
-		if (!may_be_large(&soft->tlb, gva, sizes[n]))
-			continue;
-		drop_area(cpu, gva, sizes[n]);
-		block_flush_jumps(soft, false);
+		if (may_be_large(&soft->tlb, gva, sizes[n]))
+			drop_area(cpu, gva, sizes[n]);
 	}
 }
 
