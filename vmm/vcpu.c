@@ -74,6 +74,17 @@ static int set_lapic(struct vcpu *vcpu)
 	return 0;
 }
 
+/* The guest's TSC is the host's: user code may then read it where it runs directly. Before Linux 5.16 it starts at 0. */
+static void set_tsc(struct vcpu *vcpu)
+{
+	u64 offset = 0;
+	struct kvm_device_attr attr = {
+		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (u64)(uintptr_t)&offset,
+	};
+
+	vcpu_ioctl(vcpu, KVM_SET_DEVICE_ATTR, &attr);
+}
+
 int vmm_vcpu_create(struct machine *m, unsigned id)
 {
 	struct vcpu *vcpu = &m->vcpu[id];
@@ -93,6 +104,7 @@ int vmm_vcpu_create(struct machine *m, unsigned id)
 		return vmm_fail_errno("cannot map vCPU %u", id);
 	if (cpuid_set(vcpu) || set_msrs(vcpu) || set_lapic(vcpu))
 		return -1;
+	set_tsc(vcpu);
 	return 0;
 }
 

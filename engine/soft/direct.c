@@ -10,12 +10,12 @@
  * is then executed by its handler, which does all that it may come to, as ever; the page is mapped; the twin goes on.
  *
  * What. 64-bit code at CPL 3 of a guest whose user mode looks like the host's: its code and stack selectors, all of the host's
- * XCR0 enabled, RDFSBASE and the like allowed, no protection keys, no breakpoints or single steps. RDTSC faults there. What
- * does not fault but should tell of the guest - CPUID, RDPID, XGETBV, LSL, SGDT and so on, and INT 80h - must not be executed
- * directly: pages are looked through for these when they are mapped for execution. A page that has one is mapped so only while
- * breakpoints of the processor stop the twin before them, of which there are four; the code of others is executed by handlers.
- * Nothing is both writable and executable there. Two ways remain for a program to be told of the host instead: such an
- * instruction hidden within others, or written later through another mapping of its page.
+ * XCR0 enabled, RDFSBASE and the like allowed, no protection keys, no breakpoints or single steps. RDTSC faults there unless
+ * the guest's time is the host's. What does not fault but should tell of the guest - CPUID, RDPID, XGETBV, LSL, SGDT and so on,
+ * and INT 80h - must not be executed directly: pages are looked through for these when they are mapped for execution. A page
+ * that has one is mapped so only while breakpoints of the processor stop the twin before them, of which there are four; the
+ * code of others is executed by handlers. Nothing is both writable and executable there. Two ways remain for a program to be
+ * told of the host instead: such an instruction hidden within others, or written later through another mapping of its page.
  *
  * When. To enter and to leave costs 15 to 50 microseconds, so spaces run directly when interrupts hit their user code again and
  * again and there are not too many system calls: window_tick() counts, and each space has an allowance of stops. A few pages of
@@ -100,6 +100,7 @@ static bool tells(const struct x86_insn *insn)
 	switch (insn->op) {
 	case X86_OP_CPUID:
 	case X86_OP_XGETBV:
+	case X86_OP_RDTSCP: /* the host's TSC_AUX */
 	case X86_OP_RDPID:
 	case X86_OP_RDPKRU:
 	case X86_OP_SGDT:
@@ -215,6 +216,14 @@ void direct_find_telling(struct direct_telling *t, const u8 *page, const u8 *bef
 	if (after)
 		find_at_seam(t, page, after, AROUND - 2, AROUND, (int)(PAGE_SIZE - AROUND));
 	find(t, page, PAGE_SIZE, first, PAGE_SIZE - 2, 0);
+}
+
+/* Time is the host's. */
+static bool tsc_fits(struct x86_cpu *cpu)
+{
+	const struct vcpu *vcpu = vcpu_of(cpu);
+
+	return !(cpu->cr4 & X86_CR4_TSD) && !vcpu->tsc_offset && vcpu->tsc_ratio == VCPU_TSC_RATIO_ONE;
 }
 
 /* ---- registers ------------------------------------------------------------------------------------------------------ */
@@ -445,6 +454,7 @@ static enum direct_next go(struct windows *w, struct window_space *s)
 	enum host_twin_stop why = HOST_TWIN_REFUSED;
 
 	give(cpu, &state);
+	host_twin_fault_tsc(s->twin, !tsc_fits(cpu));
 	if (hand_over_xstate(w, s->twin))
 		why = host_twin_run(s->twin, &state, &cpu->stop, &w->missed);
 	if (why != HOST_TWIN_REFUSED && why != HOST_TWIN_GONE)

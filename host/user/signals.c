@@ -235,6 +235,18 @@ void host_signals_claim_cancellation(void)
 	table_unlock_all(mask);
 }
 
+void host_signals_ignore_stops(void)
+{
+	struct host_sigaction now;
+	u64 mask = table_lock_all();
+
+	if (!kernel_act(SIGCHLD, NULL, &now) && now.handler == (void *)SIG_DFL && !(now.flags & SA_NOCLDSTOP)) {
+		now.flags |= SA_NOCLDSTOP;
+		kernel_act(SIGCHLD, &now, NULL);
+	}
+	table_unlock_all(mask);
+}
+
 /* Caller holds table_lock. What the program is told of the disposition that the kernel reported. */
 static void act_report(const struct host_sigaction *kernel, const struct host_sigaction *program,
 		       struct host_sigaction *old)

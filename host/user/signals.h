@@ -69,6 +69,11 @@ void host_signals_claim(u64 set);
 /* From now on sigaction is virtual: host_signals_act() is called for every change the program makes.
  * Claims every signal that has a handler. The shim calls it when the program first opens /dev/kvm. */
 void host_signals_take_over(void);
+/*
+ * Children of ours stop often. Unless the program has a handler for SIGCHLD, they send none then: as vCPU threads block it, it
+ * would not be ignored, but wake another thread each time.
+ */
+void host_signals_ignore_stops(void);
 /* The take-over is done, but libc had no handler for cancellation by then. */
 bool host_signals_want_cancellation(void);
 /* libc has installed it: threads are cancelled outside of the library from now on. */

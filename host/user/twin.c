@@ -5,7 +5,8 @@
  * How one is made. A memfd holds a program of one page of code and some of orders. A child that shares our memory for a moment
  * (so that nothing is copied) says that we trace it and executes the program. Then it carries out its first orders: unmap all
  * but the program itself - stack, vDSO -, close all files but the one that memory will come from, open all signals, and let
- * RDTSC fault. From then on it runs foreign code, whose system calls a seccomp filter gives to us instead of the kernel.
+ * RDTSC fault until told otherwise. From then on it runs foreign code, whose system calls a seccomp filter gives to us instead
+ * of the kernel.
  *
  * Orders are system calls: our code in the child makes them one after another, and then either stops (INT3) or goes on with
  * the foreign code, whose registers it takes from the frame behind the orders; so they cost no stop of their own. The child
@@ -82,6 +83,7 @@ struct host_twin {
 	unsigned cpu;	/* + 1; 0: any */
 	u64 breaks[HOST_TWIN_BREAKS];
 	bool breaks_changed;
+	bool tsc_faults;
 };
 
 static HOST_PER_THREAD struct host_twin_gate *current_gate;
@@ -172,6 +174,15 @@ void host_twin_protect(struct host_twin *t, u64 at, u64 size, int prot)
 void host_twin_unmap(struct host_twin *t, u64 at, u64 size)
 {
 	order(t, SYS_munmap, at, size, 0, 0, 0, 0);
+}
+
+/* Where it does, the kernel writes CR4 at each switch from and to the twin, which hypervisors take their time for. */
+void host_twin_fault_tsc(struct host_twin *t, bool faults)
+{
+	if (t->tsc_faults == faults)
+		return;
+	t->tsc_faults = faults;
+	order(t, SYS_prctl, PR_SET_TSC, faults ? PR_TSC_SIGSEGV : PR_TSC_ENABLE, 0, 0, 0, 0);
 }
 
 /* Its wait status once it has stopped; -1: it never will. */
@@ -333,7 +344,7 @@ static long spawn(int program, int file)
  * are made, all others stop it.
  */
 struct filter {
-	struct sock_filter code[16];
+	struct sock_filter code[17];
 	struct sock_fprog program;
 };
 #define FILTER_OFFSET 0x400ul
@@ -352,16 +363,17 @@ static u64 make_filter(struct host_twin *t)
 	*f = (struct filter){
 		.code = {
 			LOAD(DATA(instruction_pointer) + 4),
-			UNLESS(0xffffffff, 12),
-			ONLY((u32)(called >> 32), 12),
+			UNLESS(0xffffffff, 13),
+			ONLY((u32)(called >> 32), 13),
 			LOAD(DATA(instruction_pointer)),
-			ONLY((u32)called, 10),
+			ONLY((u32)called, 11),
 			LOAD(DATA(arch)),
-			ONLY(AUDIT_ARCH_X86_64, 8),
+			ONLY(AUDIT_ARCH_X86_64, 9),
 			LOAD(DATA(nr)),
-			UNLESS(SYS_mmap, 2),
-			UNLESS(SYS_mprotect, 1),
-			ONLY(SYS_munmap, 4),
+			UNLESS(SYS_mmap, 3),
+			UNLESS(SYS_mprotect, 2),
+			UNLESS(SYS_munmap, 1),
+			ONLY(SYS_prctl, 4),
 			LOAD(DATA(args[4]) + 4),
 			ONLY(t->secret, 2),
 			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
@@ -385,7 +397,7 @@ static bool strip(struct host_twin *t)
 	order(t, SYS_close_range, 0, FILE_NUMBER - 1, 0, 0, 0, 0);
 	order(t, SYS_close_range, FILE_NUMBER + 1, ~0u, 0, 0, 0, 0);
 	order(t, SYS_rt_sigprocmask, SIG_SETMASK, mask, 0, sizeof(u64), 0, 0);
-	order(t, SYS_prctl, PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0, 0);
+	host_twin_fault_tsc(t, true);
 	order(t, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
 	host_random(&secret, sizeof(secret));
 	t->secret = secret;
@@ -446,6 +458,7 @@ struct host_twin *host_twin_create(struct host_twin_gate *gate, int file)
 	if (program >= 0) {
 		program = host_fd_move_high(program);
 		write_program(t);
+		host_signals_ignore_stops();
 		sys_sigmask(SIG_BLOCK, &all, &mask);
 		t->pid = (int)spawn(program, file);
 		sys_sigmask(SIG_SETMASK, &mask, NULL);

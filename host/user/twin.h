@@ -52,6 +52,8 @@ u64 host_twin_private(const struct host_twin *twin, u64 *size);
 void host_twin_map(struct host_twin *twin, u64 at, u64 size, int prot, u64 offset);
 void host_twin_protect(struct host_twin *twin, u64 at, u64 size, int prot);
 void host_twin_unmap(struct host_twin *twin, u64 at, u64 size);
+/* The same: whether RDTSC and RDTSCP fault, as they do at first, or are the host's. */
+void host_twin_fault_tsc(struct host_twin *twin, bool faults);
 /* From its next run on it stops (HOST_TWIN_FAULT) before the instruction at addr; 0: it does not. n < HOST_TWIN_BREAKS. */
 #define HOST_TWIN_BREAKS 4u
 void host_twin_break(struct host_twin *twin, unsigned n, u64 addr);

@@ -387,6 +387,52 @@ static void time_stamp(void **state)
 	close_guest();
 }
 
+/* Reads it a thousand times. */
+static const uint8_t reads_time_often[] = {
+	0xb9, 0xe8, 0x03, 0x00, 0x00, 0x0f, 0x31, 0xff, 0xc9, 0x75, 0xfa, 0x89, 0x07, 0x89, 0x57, 0x04, 0xcd, 0x81,
+};
+
+static uint64_t host_time(void)
+{
+	uint32_t low, high;
+
+	__asm__ volatile("mfence; rdtsc; lfence" : "=a"(low), "=d"(high) : : "memory");
+	return (uint64_t)high << 32 | low;
+}
+
+static uint64_t guest_time(void)
+{
+	uint64_t tsc;
+
+	start_at(CODE);
+	run_guest(KVM_EXIT_HLT);
+	memcpy(&tsc, ram + DATA, 8);
+	return tsc;
+}
+
+/* Where it is the host's it is read directly, until it is another one again. */
+static void time_stamp_of_host(void **state)
+{
+	uint64_t offset = 0, before, tsc;
+	struct kvm_device_attr attr = {
+		.group = KVM_VCPU_TSC_CTRL, .attr = KVM_VCPU_TSC_OFFSET, .addr = (uintptr_t)&offset,
+	};
+
+	(void)state;
+	open_machine(true);
+	api(vcpu, KVM_SET_DEVICE_ATTR, &attr);
+	memcpy(ram + CODE, reads_time_often, sizeof(reads_time_often));
+	before = host_time();
+	tsc = guest_time();
+	assert_in_range(tsc, before, host_time());
+	assert_in_range(counter("direct_faults"), 1, 100);
+	set_msr(vcpu, 0x10, 1ull << 60);
+	set_control(CR0, EFER);
+	assert_true(guest_time() >> 56 == 0x10);
+	assert_true(counter("direct_faults") > 1000);
+	close_guest();
+}
+
 /* ---- what stops it -------------------------------------------------------------------------------- */
 
 /* 1: inc %rax; mov %rax, (%rdi); jmp 1b */
@@ -765,7 +811,8 @@ int main(int argc, char **argv)
 		TEST(loads_no_segment), TEST(segment_bases), TEST(segment_base_above), TEST(segment_base_not_canonical),
 		TEST(there_and_back), TEST(in_32_bits), TEST(interrupt_return), TEST(interrupt_return_steps),
 		TEST(far_to_supervisors), TEST(changes_code), TEST(changes_code_elsewhere), TEST(runs_on_data),
-		TEST(time_stamp), TEST(signalled), TEST(on_several_threads), TEST(killed), TEST(orphaned),
+		TEST(time_stamp), TEST(time_stamp_of_host), TEST(signalled), TEST(on_several_threads), TEST(killed),
+		TEST(orphaned),
 		TEST(own_pages), TEST(forbidden),
 	};
 
