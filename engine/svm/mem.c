@@ -161,8 +161,11 @@ static enum x86_result svm_write(struct x86_cpu *cpu, u64 gva, const void *src, 
 {
 	struct piece p[2];
 	unsigned n;
-	enum x86_result r = translate_range(cpu, gva, size, access | X86_ACCESS_WRITE, p, &n);
+	enum x86_result r;
 
+	if (unlikely(svm_of(cpu)->bounce.n))
+		svm_bounce_flush(cpu);
+	r = translate_range(cpu, gva, size, access | X86_ACCESS_WRITE, p, &n);
 	note_access(cpu, size);
 	if (access & X86_ACCESS_PROBE)
 		return r;
@@ -177,19 +180,31 @@ static enum x86_result svm_write(struct x86_cpu *cpu, u64 gva, const void *src, 
 
 /* ---- string I/O ---------------------------------------------------------------------------------------------------- */
 
+/* RDI tells how much has come: pieces that are not used after all go by a call of this before it moves. */
 void svm_bounce_flush(struct x86_cpu *cpu)
 {
 	struct svm_bounce *b = &svm_of(cpu)->bounce;
-	u64 n = (cpu->regs[X86_RDI] - b->rdi) & (PAGE_SIZE - 1);
+	bool down = cpu->rflags & X86_DF;
+	u64 rdi = cpu->regs[X86_RDI], bytes = (down ? b->rdi - rdi : rdi - b->rdi) & (PAGE_SIZE - 1);
 
-	if (!b->hva)
-		return;
-	if (!n && cpu->regs[X86_RDI] != b->rdi)
-		n = PAGE_SIZE;
-	n = min_u64(n, b->size);
-	if (n && !host_copy_to_user(b->hva, b->page, n))
-		memslot_mark_dirty(vcpu_of(cpu), b->slot, b->gpa >> 12);
-	b->hva = 0;
+	if (!bytes && rdi != b->rdi)
+		bytes = PAGE_SIZE;
+	for (unsigned i = 0; i < b->n; i++) {
+		u64 n = min_u64(bytes, b->piece[i].size), at = down ? b->piece[i].size - n : 0;
+
+		if (n && !host_copy_to_user(b->piece[i].hva + at, b->piece[i].copy + at, n))
+			memslot_mark_dirty(vcpu_of(cpu), b->piece[i].slot, b->piece[i].gpa >> 12);
+		bytes -= n;
+	}
+	b->n = 0;
+}
+
+/* Room for one more piece, of those that there are at the same time. */
+static u8 *bounce_room(struct svm_bounce *b, unsigned size)
+{
+	if (!b->n)
+		return b->page;
+	return b->n == 1 && b->piece[0].size <= PAGE_SIZE / 2 && size <= PAGE_SIZE / 2 ? b->page + PAGE_SIZE / 2 : NULL;
 }
 
 /* Guest memory is never at hand by a pointer here: what is, for INS and OUTS alone, is a copy. */
@@ -198,25 +213,29 @@ static enum x86_result svm_pin(struct x86_cpu *cpu, u64 gva, unsigned size, unsi
 	struct svm_bounce *b = &svm_of(cpu)->bounce;
 	struct piece p;
 	enum x86_result r;
+	u8 *copy;
 
 	*host = NULL;
 	if (!b->wanted || (gva & (PAGE_SIZE - 1)) + size > PAGE_SIZE || x86_debug_data_active(cpu))
 		return X86_OK;
-	svm_bounce_flush(cpu);
+	if (b->n && cpu->regs[X86_RDI] != b->rdi)
+		svm_bounce_flush(cpu);
 	note_access(cpu, size);
+	copy = bounce_room(b, size);
 	r = translate(cpu, gva, size, access, &p);
-	if (r || !p.hva)
+	if (r || !p.hva || !copy)
 		return r;
 	if (!(access & X86_ACCESS_WRITE)) {
-		*host = host_copy_from_user(b->page, p.hva, size) ? NULL : b->page;
+		*host = host_copy_from_user(copy, p.hva, size) ? NULL : copy;
 		return X86_OK;
 	}
-	b->hva = p.hva;
-	b->gpa = p.gpa;
-	b->slot = p.slot;
-	b->size = size;
+	b->piece[b->n].hva = p.hva;
+	b->piece[b->n].gpa = p.gpa;
+	b->piece[b->n].copy = copy;
+	b->piece[b->n].size = size;
+	b->piece[b->n++].slot = p.slot;
 	b->rdi = cpu->regs[X86_RDI];
-	*host = b->page;
+	*host = copy;
 	return X86_OK;
 }
 

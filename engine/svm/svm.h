@@ -90,14 +90,18 @@ struct svm_access {
 	u64 gva, gpa;
 };
 
-/* String I/O works on a copy of a piece of guest memory, which goes back after INS. */
+/* String I/O works on copies of pieces of guest memory, which go back after INS: one, or two pages' from the upper one downwards. */
 struct svm_bounce {
 	u8 *page;
 	bool wanted;	/* the instruction is INS or OUTS */
-	u64 hva, gpa;	/* where INS's data belongs; hva 0: nowhere */
-	u64 rdi;	/* when it began */
-	unsigned size;
-	struct memslot *slot;
+	unsigned n;	/* pieces that INS's data belongs in */
+	u64 rdi;	/* when the first of them began */
+	struct {
+		u64 hva, gpa;
+		u8 *copy;
+		unsigned size;
+		struct memslot *slot;
+	} piece[2];
 };
 
 struct svm_vcpu {
