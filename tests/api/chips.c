@@ -55,6 +55,7 @@ static struct machine open_chips(bool pit)
 
 /* ---- PIT ------------------------------------------------------------------------------------------------- */
 
+/* Of a latched status not the output, which is as time passes. */
 static void tell_pit(struct machine *m, const char *name)
 {
 	struct kvm_pit_state2 s;
@@ -64,7 +65,7 @@ static void tell_pit(struct machine *m, const char *name)
 	for (unsigned i = 0; i < 3; i++) {
 		const struct kvm_pit_channel_state *c = &s.channels[i];
 
-		printf(" | %x %x %u%u%u%u %x %x %u %u %u %u", c->count, c->count_latched ? 1 : 0, c->status_latched, c->status,
+		printf(" | %x %x %u%u%u%u %x %x %u %u %u %u", c->count, c->count_latched ? 1 : 0, c->status_latched, c->status & 0x7f,
 		       c->read_state, c->write_state, c->write_latch, c->rw_mode, c->mode, c->bcd, c->gate, c->count_latched);
 	}
 	printf("\n");
