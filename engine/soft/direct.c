@@ -41,6 +41,8 @@
 #define FAULT_COSTS 1
 #define SYSCALL_COSTS 2
 #define CRAWL_COSTS 8
+/* So many stops between two ticks, and breakpoints, which make each dearer, must prove that they are still needed. */
+#define STOPS_MANY 8
 /* Of a rest, in ticks with few system calls, doubled so many times at most; of what comes then. */
 #define FIRST_WAIT 2u
 #define MOST_RESTS 3u
@@ -88,11 +90,41 @@ static bool fits(const struct x86_cpu *cpu)
  */
 static bool suspicious(const u8 *p)
 {
+	u8 reg = p[2] >> 3 & 7;
+
 	if (p[0] == 0xcd)
 		return p[1] == 4 || p[1] == 0x80;
 	if (p[0] != 0x0f)
 		return false;
-	return (p[1] <= 0x03 && (p[1] | p[2])) || p[1] == 0x34 || p[1] == 0xa2 || (p[1] == 0xc7 && (p[2] & 0xf8) == 0xf8);
+	switch (p[1]) {
+	case 0x00:
+		return p[2] && !(reg & 2);
+	case 0x01:
+		return p[2] >= 0xc0 || reg < 2 || reg == 4;
+	case 0x02:
+	case 0x03:
+	case 0x34:
+	case 0xa2:
+		return true;
+	default:
+		return p[1] == 0xc7 && p[2] >= 0xf8;
+	}
+}
+
+#define EACH_BYTE(n) ((n) * 0x0101010101010101ull)
+
+static bool has_zero_byte(u64 v)
+{
+	return (v - EACH_BYTE(1)) & ~v & EACH_BYTE(0x80);
+}
+
+/* None of these eight bytes is the first of two that are suspicious. */
+static bool unsuspicious(const u8 *p)
+{
+	u64 v;
+
+	memcpy(&v, p, sizeof(v));
+	return !has_zero_byte(v ^ EACH_BYTE(0x0f)) && !has_zero_byte(v ^ EACH_BYTE(0xcd));
 }
 
 static bool tells(const struct x86_insn *insn)
@@ -157,7 +189,8 @@ static unsigned begins(const u8 *code, unsigned size, unsigned from, unsigned i)
 
 /*
  * Most of what looks so is within other instructions. Where instructions begin is not known, but who begins anywhere soon
- * is in step: the majority of some decides. Near the beginning there may be no time for that: who begins there does.
+ * is in step: the majority of some decides, the first two if they agree. Near the beginning there may be no time for that:
+ * who begins there does.
  */
 static unsigned decide(const u8 *code, unsigned size, unsigned i)
 {
@@ -173,6 +206,8 @@ static unsigned decide(const u8 *code, unsigned size, unsigned i)
 		asked++;
 		votes += seen != NOWHERE;
 		at = seen != NOWHERE ? seen : at;
+		if (asked == 2 && votes != 1)
+			break;
 	}
 	if (2 * votes > asked)
 		return at;
@@ -185,6 +220,10 @@ static void find(struct direct_telling *t, const u8 *code, unsigned size, unsign
 	for (unsigned i = from; i < end; i++) {
 		unsigned at;
 
+		if (i + 8 <= end && unsuspicious(code + i)) {
+			i += 7;
+			continue;
+		}
 		if (likely(!suspicious(code + i)))
 			continue;
 		at = decide(code, size, i);
@@ -540,6 +579,8 @@ void direct_tick(struct windows *w)
 {
 	struct window_space *s = current(w);
 
+	if (s->allowance <= MOST_ALLOWED - STOPS_MANY)
+		window_give_up_breaks(w, w->cpu->tlb_context);
 	if (s->rests && s->allowance == MOST_ALLOWED)
 		s->rests--;
 	s->allowance += TICK_ALLOWS;

@@ -719,7 +719,18 @@ static void give_up_break(struct windows *w, unsigned space, unsigned n)
 	clear_breaks(&w->space[space], page, PAGE_SIZE);
 }
 
-/* The page may be executed as the twin will stop before each instruction that must not; false: they are too many, or one begins before it. */
+void window_give_up_breaks(struct windows *w, unsigned space)
+{
+	for (unsigned n = 0; n < HOST_TWIN_BREAKS; n++) {
+		if (w->space[space].breaks[n])
+			give_up_break(w, space, n);
+	}
+}
+
+/*
+ * The page may be executed as the twin will stop before each instruction that must not; false: they are too many, or one
+ * begins before it.
+ */
 static bool guard(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table, unsigned page,
 		  u64 host)
 {

@@ -128,6 +128,8 @@ bool window_map_page(struct windows *w, unsigned space, u64 gva, enum window_acc
 void window_map_ahead(struct windows *w, unsigned space);
 /* Whether the page at gva is mapped, and executable. */
 bool window_executes(struct windows *w, unsigned space, u64 gva);
+/* The pages that are executable for breakpoints' sake are so no more, until they are to be executed again. */
+void window_give_up_breaks(struct windows *w, unsigned space);
 /* Whether the guest's page tables lead to a page at gva. */
 bool window_guest_maps(struct windows *w, u64 gva);
 /* window.c: what is in doubt is right, as far as an access made just now can tell. */
