@@ -15,7 +15,7 @@ ENGINE := $(addprefix engine/soft/, \
 	block.o blockpage.o code.o codepage.o direct.o emit.o jit_access.o jit_bits.o jit_block.o jit_branch.o jit_flags.o \
 	jit_divide.o jit_frame.o jit_integer.o jit_loop.o jit_plan.o jit_stack.o jit_string.o jit_system.o \
 	jit_vector.o jit_window.o jit_x87.o lockstep.o native.o native_mask.o native_slow.o native_stub.o \
-	native_vector.o native_vsib.o native_x87.o perfmap.o rename.o run.o step.o tlb.o translate.o window.o \
+	native_vector.o native_vsib.o native_x87.o perfmap.o rename.o run.o step.o telling.o tlb.o translate.o window.o \
 	window_map.o)
 SVM := $(addprefix engine/svm/, \
 	cpu.o emulate.o entry.o exits.o inject.o maps.o mem.o npt.o svm.o vmcb.o)
@@ -39,7 +39,7 @@ TESTS := $(addprefix tests/unit/, \
 	test_clock test_code test_control test_cpuid test_decode test_emit test_emulate test_emulate_system \
 	test_exception test_fpu test_host test_host_files test_host_threads test_irq_chips test_irq_lapic test_irq_wiring \
 	test_msr test_native test_paging test_segment test_shim test_shim_signals test_shootdown \
-	test_shim_steps test_slots test_soft test_stat test_task test_tlb test_translate test_translate32 test_vmm \
+	test_shim_steps test_slots test_soft test_stat test_task test_telling test_tlb test_translate test_translate32 test_vmm \
 	test_vmm_loader test_vmm_virtio test_direct test_window)
 PROGRAMS := $(addprefix tests/unit/,programs.o programs64.o)
 BENCHES := tests/unit/bench_emulate

@@ -31,18 +31,5 @@ void direct_release(struct windows *w, struct host_twin *twin);
 void direct_destroy_spare(struct windows *w);
 /* Somebody has killed a twin that had registers of the guest's; told once. */
 bool direct_lost(struct soft_vcpu *soft);
-/*
- * The instructions of a page that must be executed by us: how many, and where the first of them begin, relative to the page.
- * Without the pages before and after it (NULL) some are thought to that need not, and some that lie across its ends are not
- * seen. [run]
- */
-#define DIRECT_BREAKS HOST_TWIN_BREAKS
-
-struct direct_telling {
-	unsigned nr;
-	int at[DIRECT_BREAKS];
-};
-
-void direct_find_telling(struct direct_telling *t, const u8 *page, const u8 *before, const u8 *after);
 
 #endif

@@ -622,15 +622,16 @@ static const u8 *next_to(struct windows *w, struct window_leaf *l, const struct 
 }
 
 static void find_telling(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table,
-			 unsigned page, u64 host, struct direct_telling *telling)
+			 unsigned page, u64 host, struct telling *telling)
 {
-	direct_find_telling(telling, (const u8 *)host, next_to(w, l, u, table, page, -1), next_to(w, l, u, table, page, 1));
+	telling_find(&w->telling, telling, (const u8 *)host, next_to(w, l, u, table, page, -1),
+		     next_to(w, l, u, table, page, 1));
 }
 
 static bool may_execute(struct windows *w, struct window_leaf *l, const struct upper *u, const volatile u64 *table,
 			unsigned page, u64 entry, u64 host)
 {
-	struct direct_telling telling;
+	struct telling telling;
 
 	if (!l->twin || (entry & PTE_NX) || l->nx)
 		return false;
@@ -735,7 +736,7 @@ static bool guard(struct windows *w, struct window_leaf *l, const struct upper *
 		  u64 host)
 {
 	struct window_space *s = &w->space[l->space];
-	struct direct_telling telling;
+	struct telling telling;
 
 	if (bit(l->hopeless, page))
 		return false;

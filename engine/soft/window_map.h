@@ -4,6 +4,7 @@
 #define ANYKVM_ENGINE_SOFT_WINDOW_MAP_H
 
 #include "engine/soft/soft.h"
+#include "engine/soft/telling.h"
 #include "host/user/fault.h"
 #include "host/user/twin.h"
 
@@ -104,6 +105,7 @@ struct windows {
 	u16 free_leaves, nr_leaves; /* the first to be used again; those ever used */
 	u64 written[(1u << WINDOW_WRITTEN_BITS) / 64]; /* bits by hash of host pages that windows have ever written to */
 	struct window_leaf leaf[WINDOW_LEAVES];
+	struct telling_memory telling; /* behind all else: used by direct execution alone */
 };
 
 static inline u64 *window_written(struct windows *w, u64 host)
