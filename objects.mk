@@ -12,8 +12,8 @@ X86 += $(addprefix x86/emulate/, \
 	alu.o bind.o bits.o branch.o exchange.o flags.o hint.o interrupt.o move.o muldiv.o operand.o \
 	segreg.o shift.o stack.o string.o string_io.o syscall.o system.o)
 ENGINE := $(addprefix engine/soft/, \
-	block.o blockpage.o code.o codepage.o direct.o emit.o jit_access.o jit_bits.o jit_block.o jit_branch.o jit_flags.o \
-	jit_divide.o jit_frame.o jit_integer.o jit_loop.o jit_plan.o jit_stack.o jit_string.o jit_system.o \
+	block.o blockpage.o blockroom.o code.o codepage.o direct.o emit.o jit_access.o jit_bits.o jit_block.o jit_branch.o \
+	jit_flags.o jit_divide.o jit_frame.o jit_integer.o jit_loop.o jit_plan.o jit_room.o jit_stack.o jit_string.o jit_system.o \
 	jit_vector.o jit_window.o jit_x87.o lockstep.o native.o native_mask.o native_slow.o native_stub.o \
 	native_vector.o native_vsib.o native_x87.o perfmap.o rename.o run.o step.o telling.o tlb.o translate.o window.o \
 	window_map.o)

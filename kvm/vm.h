@@ -78,6 +78,7 @@ struct vcpu;
 	X(user_exits) X(exceptions) X(steps)                                                                     \
 	X(tlb_read_misses) X(tlb_write_misses) X(fetch_misses) X(slow_mmio) X(slow_code_writes) X(slow_crossings) \
 	X(block_lookups) X(blocks_decoded) X(blocks_voided) X(block_flushes) X(pages_compared) X(pages_closed)   \
+	X(evictions) X(eviction_ns) X(long_evictions)                                                                    \
 	X(link_misses) X(branch_misses)                                                                          \
 	X(window_misses) X(window_pages) X(window_drops) X(windows_heated) X(windows_cooled) X(windows_demoted)  \
 	X(direct_runs) X(direct_syscalls) X(direct_faults) X(direct_crawls) X(direct_begun) X(direct_ended)  \

@@ -180,85 +180,7 @@ void block_fetch_flush_page(struct soft_vcpu *soft, u64 gva)
 	block_expire_links(soft);
 }
 
-#define BLOCK_SHARE 448u /* bytes of instructions' room for which there is a block */
-
-/* ---- storage ------------------------------------------------------------------------------------------------- */
-
-int block_create(struct soft_vcpu *soft)
-{
-	soft->epoch = 1;
-	soft->pages = host_alloc_dense(BLOCK_PAGES * sizeof(*soft->pages));
-	soft->room = translate_room() / 4 * 9;
-	soft->arena = host_alloc_dense(soft->room);
-	soft->max_blocks = (u32)(soft->room / BLOCK_SHARE);
-	soft->blocks = host_alloc_dense(soft->max_blocks * sizeof(*soft->blocks));
-	if (!soft->pages || !soft->arena || !soft->blocks)
-		return -ENOMEM;
-	block_flush_jumps(soft, false);
-	return 0;
-}
-
-void block_destroy(struct soft_vcpu *soft)
-{
-	host_free_pages(soft->blocks, soft->max_blocks * sizeof(*soft->blocks));
-	host_free_pages(soft->arena, soft->room);
-	host_free_pages(soft->pages, BLOCK_PAGES * sizeof(*soft->pages));
-}
-
-void block_flush_all(struct soft_vcpu *soft)
-{
-	for (unsigned i = 0; i < BLOCK_PAGES && soft->pages[i].record; i++) {
-		struct block_page *page = &soft->pages[i];
-
-		memset(page->first, 0, sizeof(page->first));
-		page->spanning = NULL;
-		page->home = 0;
-		page->homeless = false;
-		atomic_set(&page->chunks, 0);
-		page->arming = 0;
-	}
-	memset(soft->free, 0, sizeof(soft->free));
-	memset(soft->found, 0, sizeof(soft->found));
-	soft->arena_used = 0;
-	soft->nr_blocks = 0;
-	soft->stat->block_flushes++;
-	block_flush_jumps(soft, false);
-	translate_flush(soft);
-}
-
-/* Whole areas: of a huge page that is given back in part the rest would stay. */
-void block_release(struct soft_vcpu *soft)
-{
-	block_flush_all(soft);
-	host_zero_pages(soft->arena, soft->room);
-	host_zero_pages(soft->blocks, soft->max_blocks * sizeof(*soft->blocks));
-	block_pages_release(soft);
-	host_zero_pages(soft->fetch, sizeof(soft->fetch));
-	host_zero_pages(soft->jump, sizeof(soft->jump));
-	host_zero_pages(soft->found, sizeof(soft->found));
-	translate_release(soft);
-}
-
-/* NULL: everything had to be thrown away. A block that goes out of use keeps its instructions' room. */
-static struct block *block_alloc(struct soft_vcpu *soft, unsigned nr_insns)
-{
-	unsigned units = (unsigned)((nr_insns * sizeof(struct x86_insn) + BLOCK_UNIT - 1) / BLOCK_UNIT);
-	struct block *b = soft->free[units];
-
-	if (b) {
-		soft->free[units] = b->next;
-		return b;
-	}
-	if (soft->arena_used + units * BLOCK_UNIT > soft->room || soft->nr_blocks == soft->max_blocks) {
-		block_flush_all(soft);
-		return NULL;
-	}
-	b = &soft->blocks[soft->nr_blocks++];
-	b->insn = (struct x86_insn *)(soft->arena + soft->arena_used);
-	b->units = (u16)units;
-	soft->arena_used += units * BLOCK_UNIT;
-	return b;
-}
+/* ---- void blocks --------------------------------------------------------------------------------------------- */
 
 static void forget_jump(struct soft_vcpu *soft, struct block *b)
 {
@@ -285,9 +207,7 @@ void block_void(struct soft_vcpu *soft, struct block *b)
 			link = &(*link)->next_spanning;
 		*link = b->next_spanning;
 	}
-	b->page = NULL;
-	b->next = soft->free[b->units];
-	soft->free[b->units] = b;
+	block_free(soft, b);
 }
 
 /* ---- fetch ------------------------------------------------------------------------------------------------------- */
@@ -549,14 +469,10 @@ static bool admit_all(struct vcpu *vcpu, struct block_page *page, const struct b
 static struct block *keep(struct soft_vcpu *soft, struct block_page *page, const struct block *draft)
 {
 	struct block *b = block_alloc(soft, draft->nr + 1u), **link = &page->first[draft->offset / CODE_CHUNK];
-	struct x86_insn *insn;
-	u16 units;
+	struct x86_insn *insn = b->insn;
+	u16 units = b->units;
 
-	if (!b)
-		return NULL;
 	soft->stat->blocks_decoded++;
-	insn = b->insn;
-	units = b->units;
 	memcpy(insn, draft->insn, (draft->nr + 1u) * sizeof(*insn));
 	*b = *draft;
 	b->insn = insn;

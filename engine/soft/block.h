@@ -90,7 +90,7 @@ struct block_page {
 /* What finding a block and entering it looks at is in its first cache line, and blocks are dense. */
 struct block {
 	struct block_page *page; /* NULL: out of use */
-	struct block *next;	/* of those that begin in one chunk; of free ones of one size */
+	struct block *next;	/* of those that begin in one chunk; of free ones of one size ... */
 	const u8 *code;		/* its translation, NULL: none */
 	const u8 *inner;	/* the same, behind its look at cpu->stop */
 	struct x86_insn *insn;
@@ -107,11 +107,43 @@ struct block {
 	bool spans;		/* its single instruction reaches into the next page: what lies there is tail ... */
 	u8 tail[X86_MAX_INSN_LEN];
 	struct block_page *tail_page; /* ... of this page */
-	struct block *next_spanning;
+	struct block *next_spanning; /* ... whose list leads back by this */
 	u64 home;		/* page.home if its translation is good there alone, or 0 */
 	struct jit_piece *pieces; /* of its translation */
 	u32 probed;		/* instructions, by number, whose memory the translation does not reach by windows */
 } __attribute__((aligned(64)));
+
+/* Memory that is used part by part. Once each has been in use, what is in one of them goes to make room. */
+struct parts {
+	u32 nr, begun;
+	u32 now;	/* in use at present */
+	u32 lot;
+};
+
+/* Goes on to the part that has not been begun for longest, which the caller empties. */
+static inline void parts_next(struct parts *p)
+{
+	p->begun += p->begun < p->nr;
+	p->now = (p->now + 1) % p->nr;
+}
+
+/* The same, to any but the last by lot: of what is gone round in, and is too much, something will be found again. */
+static inline void parts_draw(struct parts *p)
+{
+	if (p->begun < p->nr || p->nr == 1) {
+		parts_next(p);
+		return;
+	}
+	p->lot = p->lot * 1664525 + 1013904223;
+	p->now = (p->now + 1 + (u32)((u64)p->lot * (p->nr - 1) >> 32)) % p->nr;
+}
+
+/* All are empty. */
+static inline void parts_reset(struct parts *p)
+{
+	p->begun = 1;
+	p->now = 0;
+}
 
 /* ---- codepage.c ------------------------------------------------------------------------------------------------ */
 

@@ -3,7 +3,7 @@
  * Between the files of the translator: translate.c (life, links, the way in), jit_block.c (the translation of
  * one block), jit_frame.c (the fixed pieces of code), jit_access.c (registers, memory), jit_flags.c, jit_integer.c, jit_bits.c,
  * jit_stack.c, jit_branch.c, jit_vector.c, jit_x87.c, jit_system.c, jit_string.c, jit_divide.c (instructions), jit_plan.c
- * (which accesses share a probe), jit_window.c (accesses without a probe), jit_loop.c.
+ * (which accesses share a probe), jit_window.c (accesses without a probe), jit_loop.c, jit_room.c (memory).
  */
 #ifndef ANYKVM_ENGINE_SOFT_JIT_H
 #define ANYKVM_ENGINE_SOFT_JIT_H
@@ -39,7 +39,7 @@ struct jit_target {
 	s32 unlinked;		/* what it is while the branch leads nowhere; far: does not matter */
 	u8 *leave;		/* the displacement of the jump to jit.unlinked there; not if far */
 	struct block *to;	/* that it leads to; NULL: none */
-	u32 next;		/* link to the same block: its index + 1 */
+	u32 next, previous;	/* links to the same block: their indices + 1 */
 };
 
 /* The cells of a branch to another page: it leads where its displacement says while number is the current one. */
@@ -60,22 +60,31 @@ struct jit_jump {
 
 #define JIT_JUMP_BITS 15
 #define JIT_JUMP_HASH 0x9e3779b1u /* times the low half of RIP, from bit 5 on: of entries of 32 bytes */
-#define JIT_CELL_SHARE 48u /* bytes of code for which there is a cell of 8 bytes, behind the code */
-#define JIT_BLOCK_ROOM 32768u /* more than any block's code */
-#define JIT_CODE_SHARE 48u /* bytes of code, at least, of a translation */
 
-/* From code to blocks: in the order of addresses, as code is never freed singly. */
+/* From code to blocks: in the order of addresses, as within a part code is never freed singly. */
 struct jit_extent {
 	u32 begin;		/* offset in the region */
 	struct block *block;
 };
+
+/* Memory is handed out by parts (jit_room.c): what there is in one, or in use of it. */
+struct jit_part {
+	u32 code;		/* bytes */
+	u32 cells;		/* of 8 bytes, behind all code */
+	u32 links, extents;
+};
+#define JIT_PARTS_MAX 128
+/* A block wants no more than that. */
+#define JIT_BLOCK_ROOM 32768u
+#define JIT_BLOCK_CELLS 1024u
+#define JIT_BLOCK_LINKS 128u
 #define JIT_WAYS (2 * BLOCK_CLASSES)
 
 struct jit {
 	struct code_region region;
 	struct x86_cpu *cpu;
 	struct soft_vcpu *soft;
-	size_t fixed;		/* bytes of code that a flush keeps */
+	size_t fixed;		/* bytes of code that are there for good */
 	u32 warm;		/* executions before a block is translated */
 	u64 link;		/* the link through which translated code was left: its index + 1 */
 	bool patched;		/* code has been written over since translated code ran */
@@ -85,8 +94,8 @@ struct jit {
 	size_t code_size;
 	size_t committed;	/* of it */
 	size_t committed_cells;	/* of the region: those behind the code, up to here */
-	u32 nr_slots, used_slots; /* cells */
-	u32 nr_links;
+	struct parts parts;
+	struct jit_part whole, part[JIT_PARTS_MAX];
 	/* fixed code, executable addresses */
 	enum x86_result (*enter)(struct x86_cpu *cpu, const u8 *code);
 	/*
@@ -113,7 +122,6 @@ struct jit {
 	u32 used_jumps;		/* those of these tables that have had an entry */
 	struct jit_target *target; /* of the links */
 	struct jit_extent *extent;
-	u32 nr_extents, max_extents;
 };
 
 /* What jit_refill() is told of a window, in one register. */
@@ -134,6 +142,8 @@ struct jit_piece {
 	const u8 *code;		/* executable address of the translation that it is part of */
 	struct jit_piece *next;	/* of the block's */
 	u16 first, nr;		/* instructions */
+	u16 nr_links;		/* from this one on: */
+	u32 link;
 	struct {
 		u16 offset;
 		s8 flags;	/* jit_flags_source() */
@@ -320,6 +330,12 @@ static inline u64 *jit_slot(struct jit *jit, u32 n)
 {
 	return (u64 *)(jit->region.write + jit->code_size) + n;
 }
+
+static inline struct jit_part *jit_part(struct jit *jit)
+{
+	return &jit->part[jit->parts.now];
+}
+
 /* jit_plan.c: general registers that an instruction writes, bits by number; ~0: not known. */
 u32 jit_written(const struct x86_insn *insn);
 /* word: as in struct jit_block. */
@@ -348,8 +364,36 @@ static inline struct jit_jump *jit_jumps(struct jit *jit, unsigned way)
 	return jit->jump[way == BLOCK_USER ? 1 + jit->soft->context : 0];
 }
 
-/* Room among the slots; NULL: there is none. */
+/* jit_room.c: reserves memory of size bytes for code; 0 or -errno. */
+int jit_make_room(struct jit *jit, size_t size);
+void jit_free_room(struct jit *jit);
+/* The index of the link that will be taken next. */
+static inline u32 jit_next_link(const struct jit *jit)
+{
+	return jit->parts.now * jit->whole.links + jit->part[jit->parts.now].links;
+}
+
+/* Room among the slots; NULL: there is none in this part. */
 void *jit_take_cells(struct jit *jit, size_t size);
+/* The same of a link: its index. */
+bool jit_take_link(struct jit *jit, u32 *link);
+/* Where the next code goes, committed, and how much there may be of it. */
+u8 *jit_take_code(struct jit *jit, size_t *room);
+/* It has become size bytes, of b. */
+void jit_keep_code(struct jit *jit, struct block *b, size_t size);
+/* Whether a block may have been too large for what is left of the part, but for no other. */
+bool jit_is_cramped(struct jit *jit);
+/* Goes on in another part: what was there ends, so translated code must be left at once, if it runs. */
+void jit_next_part(struct jit *jit);
+/* The block that has code at pc, or had; NULL: none. [run] */
+struct block *jit_block_at(const struct jit *jit, const u8 *pc);
+/* All parts are empty. */
+void jit_empty_room(struct jit *jit);
+/* And their memory is given back. */
+void jit_release_room(struct jit *jit);
+
+/* translate.c: nothing leads from link n anywhere. */
+void jit_detach(struct jit *jit, u32 n);
 /* jit_block.c: makes b->code, unless it cannot be had. */
 void jit_translate(struct jit *jit, struct block *b);
 /* The instruction whose code is at pc; false: it is not in a block's. [run] */

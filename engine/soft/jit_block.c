@@ -10,24 +10,7 @@
 #include "x86/opcodes.h"
 #include "x86/segment.h"
 
-/* What is made ready at once, so that page faults do not come one by one. */
-#define COMMIT_CODE (128ul << 10)
-#define COMMIT_CELLS (64ul << 10)
-
 /* ---- the entry ------------------------------------------------------------------------------------- */
-
-void *jit_take_cells(struct jit *jit, size_t size)
-{
-	u32 words = (u32)(size + 7) / 8;
-	u64 *cells = jit_slot(jit, jit->used_slots);
-
-	if (jit->nr_slots - jit->used_slots < words)
-		return NULL;
-	jit->used_slots += words;
-	while (jit->code_size + jit->used_slots * sizeof(u64) > jit->committed_cells)
-		jit->committed_cells += code_commit(&jit->region, jit->committed_cells, COMMIT_CELLS);
-	return cells;
-}
 
 static void entry(struct jit_block *t)
 {
@@ -257,17 +240,14 @@ static void prepare(struct jit_block *t, struct jit *jit, struct block *b)
 static bool begin(struct jit_block *t, unsigned first)
 {
 	struct jit *jit = t->jit;
-	size_t used = (jit->region.used + 15) & ~15ull;
-	unsigned nr = t->b->nr - first;
+	size_t room;
+	u8 *code = jit_take_code(jit, &room);
 
-	if (used + JIT_BLOCK_ROOM > jit->code_size || jit->nr_extents == jit->max_extents)
-		return false;
-	while (used + JIT_BLOCK_ROOM > jit->committed)
-		jit->committed += code_commit(&jit->region, jit->committed, COMMIT_CODE);
-	if (!take_piece(t, jit->region.exec + used, first, nr))
-		return false;
-	t->e = emit_start(jit->region.write + used, JIT_BLOCK_ROOM);
 	t->delta = jit->region.exec - jit->region.write;
+	if (!code || !take_piece(t, code + t->delta, first, t->b->nr - first))
+		return false;
+	t->piece->link = jit_next_link(jit);
+	t->e = emit_start(code, room);
 	t->offset = t->b->offset;
 	t->word = word_of(t->b);
 	t->shared = !(t->b->key & BLOCK_KEY_USER) && jit->cpu->tlb == jit->cpu->tlbs[0];
@@ -291,30 +271,26 @@ static const u8 *finish(struct jit_block *t, u64 page)
 	if (t->e.overflow)
 		return NULL;
 	size = (size_t)(t->e.p + t->delta - piece->code);
-	jit->region.used = (size_t)(piece->code - jit->region.exec) + size;
+	jit_keep_code(jit, t->b, size);
 	jit->soft->stat->translations++;
 	jit->soft->stat->translated_bytes += size;
 	while (last->next)
 		last = last->next;
-	jit->extent[jit->nr_extents++] = (struct jit_extent){ (u32)(piece->code - jit->region.exec), t->b };
+	last->nr_links = (u16)(jit_next_link(jit) - last->link);
 	perfmap_add(piece->code, size, page + t->offset + t->b->insn[last->first].off, t->b->key & 0xff);
 	last->next = t->b->pieces;
 	t->b->pieces = piece;
 	return piece->code;
 }
 
-void jit_translate(struct jit *jit, struct block *b)
+static bool translate(struct jit *jit, struct block *b)
 {
 	struct jit_block t;
 
-	if (!worth_it(b))
-		return;
 	prepare(&t, jit, b);
 	t.windows = !(b->key & BLOCK_KEY_WINDOWS);
-	if (!begin(&t, 0)) {
-		block_flush_all(jit->soft);
-		return;
-	}
+	if (!begin(&t, 0))
+		return false;
 	jit_find_loop(&t);
 	if (t.windows) {
 		jit_plan(&t.plan, b->insn, b->nr, &t.loop, t.word);
@@ -329,6 +305,15 @@ void jit_translate(struct jit *jit, struct block *b)
 	b->code = finish(&t, t.page);
 	b->inner = t.inner + t.delta;
 	b->home = t.fixed ? b->page->home : 0;
+	return b->code;
+}
+
+void jit_translate(struct jit *jit, struct block *b)
+{
+	if (!worth_it(b) || translate(jit, b) || !jit_is_cramped(jit))
+		return;
+	jit_next_part(jit);
+	translate(jit, b);
 }
 
 /* ---- the rest of a block, without windows ------------------------------------------------------------ */
@@ -369,7 +354,8 @@ const u8 *jit_split(struct jit *jit, struct jit_split *split)
 	if (!code) {
 		jit->cpu->regs[X86_REG_RIP] = jit->cpu->code_page + split->block->offset +
 					      split->block->insn[split->insn].off;
-		block_flush_all(jit->soft);
+		if (jit_is_cramped(jit))
+			jit_next_part(jit);
 		return NULL;
 	}
 	split->code = (u64)code;
@@ -391,26 +377,9 @@ static bool find_in_piece(const struct jit_piece *p, const u8 *pc, unsigned *ind
 	return true;
 }
 
-/* The last that begins at or before pc; there may be none. */
-static struct block *find_block(const struct jit *jit, const u8 *pc)
-{
-	u64 offset = (u64)(pc - jit->region.exec);
-	u32 low = 0, high = jit->nr_extents;
-
-	while (low < high) {
-		u32 middle = low + (high - low) / 2;
-
-		if (jit->extent[middle].begin <= offset)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low ? jit->extent[low - 1].block : NULL;
-}
-
 bool jit_find_place(const struct jit *jit, const u8 *pc, struct jit_place *at)
 {
-	struct block *b = find_block(jit, pc);
+	struct block *b = jit_block_at(jit, pc);
 
 	for (struct jit_piece *p = b ? b->pieces : NULL; p; p = p->next) {
 		if (!find_in_piece(p, pc, &at->index))

@@ -24,14 +24,14 @@ static s32 return_pops(const struct jit_block *t, const struct x86_insn *insn)
 /* Of a branch at the instruction at hand to the block's start + delta. NULL: no room. */
 static struct jit_leave *new_link(struct jit_block *t, s64 delta)
 {
-	struct jit *jit = t->jit;
+	u32 link;
 
-	if (jit->nr_links == jit->nr_slots || t->nr_leaves == ARRAY_SIZE(t->leave)) {
+	if (t->nr_leaves == ARRAY_SIZE(t->leave) || !jit_take_link(t->jit, &link)) {
 		t->e.overflow = true;
 		return NULL;
 	}
 	t->leave[t->nr_leaves] = (struct jit_leave){
-		.link = jit->nr_links++, .offset = (s32)((s64)t->offset + delta), .insn = t->now,
+		.link = link, .offset = (s32)((s64)t->offset + delta), .insn = t->now,
 	};
 	return &t->leave[t->nr_leaves++];
 }
@@ -117,14 +117,14 @@ void jit_leaves(struct jit_block *t)
 static struct jit_target *far_guard(struct jit_block *t, s64 delta)
 {
 	struct jit_far *cells = jit_take_cells(t->jit, sizeof(*cells));
-	struct jit_leave *leave = new_link(t, delta);
+	struct jit_leave *leave = cells ? new_link(t, delta) : NULL;
 	struct jit_target *target;
 
 	t->in_host = false;
 	t->in_a = JIT_NO_WINDOW;
 	t->based = 0;
 	t->stack_b = false;
-	if (!cells || !leave) {
+	if (!leave) {
 		t->e.overflow = true;
 		return NULL;
 	}

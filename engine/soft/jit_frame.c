@@ -368,6 +368,6 @@ bool jit_make_frame(struct jit *jit)
 	call_last(&e, jit);
 	jit->window_miss = e.p + delta;
 	window_miss(&e, jit);
-	jit->fixed = jit->region.used;
+	jit->fixed = (jit->region.used + 15) & ~15ul;
 	return !e.overflow;
 }

@@ -422,7 +422,7 @@ static void soft_idle(struct vcpu *vcpu)
 {
 	struct soft_vcpu *soft = vcpu->engine;
 
-	if (soft->arena_used < IDLE_ROOM && vcpu->idle.period_ms >= IDLE_MS)
+	if (block_room_used(soft) < IDLE_ROOM && vcpu->idle.period_ms >= IDLE_MS)
 		return;
 	soft_tlb_release(&vcpu->cpu);
 	window_release(soft);

@@ -5,6 +5,7 @@
  *	run.c		the engine's operations and the instruction loop
  *	step.c		one instruction at a time: TF, shadows, breakpoints, guest debug
  *	block.c		decoded code, keyed by guest-physical address and mode
+ *	blockroom.c	the memory that it takes
  *	blockpage.c	which blocks lie in a page, and of what bytes they were made
  *	codepage.c	which pages hold decoded code: writes to them are noticed
  *	tlb.c		the software TLB, and all accesses that miss it
@@ -114,6 +115,11 @@ struct pinned {
 	u16 offset, size;
 };
 
+#define BLOCK_PARTS_MAX 128
+struct block_part {
+	u32 bytes, blocks;
+};
+
 struct soft_vcpu {
 	struct soft_vm *vm;
 	struct vcpu_stat *stat;
@@ -156,11 +162,10 @@ struct soft_vcpu {
 	u32 next_page;			/* to be given out, or evicted */
 	struct block draft;		/* a block that is being made ... */
 	struct x86_insn draft_insn[BLOCK_MAX_INSNS + 1]; /* ... of these */
-	size_t room;			/* bytes for instructions, committed as they are used; all thrown away when full ... */
-	u8 *arena;
-	size_t arena_used;
-	struct block *blocks;		/* ... or these are */
-	u32 nr_blocks, max_blocks;
+	struct parts parts;		/* of the room for blocks: each has some of ... */
+	u8 *arena;			/* ... their instructions' memory, committed as it is used ... */
+	struct block *blocks;		/* ... and of these ... */
+	struct block_part whole, part[BLOCK_PARTS_MAX];	/* ... so much, and so much in use */
 	struct soft_tlb tlb;
 	struct block *free[BLOCK_MAX_UNITS + 1]; /* by size */
 	struct block_page *page_hash[1u << BLOCK_PAGE_BITS];
@@ -256,8 +261,6 @@ static inline struct block *block_lookup(struct vcpu *vcpu, enum block_miss *mis
 	return block_lookup_slow(vcpu, miss);
 }
 
-int block_create(struct soft_vcpu *soft);
-void block_destroy(struct soft_vcpu *soft);
 /*
  * The address space that code is fetched through from now on: one of SOFT_CONTEXTS that tlb.c tells apart. What was
  * found in another one is kept for its return; fresh: what was found under this number before is void, but for global
@@ -276,6 +279,19 @@ void block_distrust(struct soft_vcpu *soft);
 void block_distrust_devices(struct soft_vcpu *soft);
 /* Out of use, its memory to be used again; nothing leads to it. If it is executing, X86_STOP_CODE must be set. */
 void block_void(struct soft_vcpu *soft, struct block *b);
+
+/* ---- blockroom.c -------------------------------------------------------------------------------------------------- */
+
+int block_create(struct soft_vcpu *soft);
+void block_destroy(struct soft_vcpu *soft);
+/* One with room for so many instructions. Others may be void then, and all ways to blocks. */
+struct block *block_alloc(struct soft_vcpu *soft, unsigned nr_insns);
+/* It is in no list any more. */
+void block_free(struct soft_vcpu *soft, struct block *b);
+/* Bytes that instructions take, at least. */
+size_t block_room_used(const struct soft_vcpu *soft);
+/* Something has been thrown away to make room, since the thread's processor time was start. */
+void block_note_eviction(struct soft_vcpu *soft, u64 start);
 void block_flush_all(struct soft_vcpu *soft);
 /* The same, and the memory is given back; nothing is being executed. */
 void block_release(struct soft_vcpu *soft);

@@ -28,10 +28,9 @@
  * indirect one, RIP is looked up in a table, jit.jump, whose entries bear numbers; what is not there is done by the
  * branch's handler. A RET returns by the host's stack (jit_frame.c).
  *
- * Life time. Code and cells are never freed singly. block_flush_all() throws all blocks away and comes
- * here: the code memory starts over. If handlers called by translated code void blocks, the code that they
- * return to must not chain on: X86_STOP_CODE makes it leave at once. Everything belongs to one vCPU's
- * thread.
+ * Life time. Code and cells are never freed singly, but part by part (jit_room.c). If handlers called by translated
+ * code void blocks, the code that they return to must not chain on: X86_STOP_CODE makes it leave at once. Everything
+ * belongs to one vCPU's thread.
  *
  * Host faults. A slot whose memory the VMM cannot access faults in translated code; the guard in run.c
  * unwinds, and translate_fault() takes the guest's registers from the fault's frame, and the instruction
@@ -69,7 +68,10 @@ static void lead_to(struct jit *jit, u32 n, struct block *b)
 
 	patch(jit, target->place, (s32)(code_write_address(&jit->region, to) - (target->place + 4)));
 	target->to = b;
+	target->previous = 0;
 	target->next = b->incoming;
+	if (b->incoming)
+		jit->target[b->incoming - 1].previous = n + 1;
 	b->incoming = n + 1;
 }
 
@@ -90,16 +92,19 @@ static void link_near(struct jit *jit, struct block *b, u32 n)
 		lead_to(jit, n, b);
 }
 
-/* It leads to another block than it will. */
-static void detach(struct jit *jit, u32 n)
+void jit_detach(struct jit *jit, u32 n)
 {
 	struct jit_target *target = &jit->target[n];
-	u32 *link = target->to ? &target->to->incoming : NULL;
 
-	while (link && *link != n + 1)
-		link = &jit->target[*link - 1].next;
-	if (link)
-		*link = target->next;
+	if (!target->to)
+		return;
+	if (target->previous)
+		jit->target[target->previous - 1].next = target->next;
+	else
+		target->to->incoming = target->next;
+	if (target->next)
+		jit->target[target->next - 1].previous = target->previous;
+	target->to = NULL;
 }
 
 /* As long as the number holds, the page of the branch is at one linear address, and so is the target's (block.c). */
@@ -113,7 +118,7 @@ static void link_far(struct jit *jit, struct block *b, u32 n, const struct jit_j
 	if (rip != jump->rip || !block_page_is_at(jit->soft, target->page, block_class(b->key), page))
 		return;
 	if (target->to != b) {
-		detach(jit, n);
+		jit_detach(jit, n);
 		lead_to(jit, n, b);
 	}
 	target->cells->code = (u64)b->inner;
@@ -174,15 +179,25 @@ void translate_unlink(struct soft_vcpu *soft, struct block *b)
 }
 
 /* No code, so that jit.find_far does not make them good again. */
-void translate_unlink_far(struct soft_vcpu *soft, const struct block_page *page)
+static void close_far(struct jit *jit, const struct jit_piece *p)
 {
-	struct jit *jit = soft->jit;
-
-	for (u32 n = 0; jit && n < jit->nr_links; n++) {
-		struct jit_far *cells = jit->target[n].page == page ? jit->target[n].cells : NULL;
+	for (u32 n = p->link; n < p->link + p->nr_links; n++) {
+		struct jit_far *cells = jit->target[n].cells;
 
 		if (cells)
 			cells->code = cells->number = 0;
+	}
+}
+
+void translate_unlink_far(struct soft_vcpu *soft, const struct block_page *page)
+{
+	if (!soft->jit)
+		return;
+	for (unsigned chunk = 0; chunk < CODE_CHUNKS; chunk++) {
+		for (const struct block *b = page->first[chunk]; b; b = b->next) {
+			for (const struct jit_piece *p = b->pieces; p; p = p->next)
+				close_far(soft->jit, p);
+		}
 	}
 }
 
@@ -261,16 +276,6 @@ bool translate_run(struct x86_cpu *cpu, struct soft_vcpu *soft, struct block *b,
 	return true;
 }
 
-static size_t targets_size(const struct jit *jit)
-{
-	return (jit->nr_slots * sizeof(jit->target[0]) + PAGE_SIZE - 1) & PAGE_MASK;
-}
-
-static size_t extents_size(const struct jit *jit)
-{
-	return (jit->max_extents * sizeof(jit->extent[0]) + PAGE_SIZE - 1) & PAGE_MASK;
-}
-
 void translate_flush(struct soft_vcpu *soft)
 {
 	struct jit *jit = soft->jit;
@@ -279,9 +284,7 @@ void translate_flush(struct soft_vcpu *soft)
 		return;
 	if (soft->worn)
 		memset(jit->jump, 0, sizeof(jit->jump));
-	jit->region.used = jit->fixed;
-	jit->used_slots = jit->nr_links = 0;
-	jit->nr_extents = 0;
+	jit_empty_room(jit);
 	jit->link = 0;
 	atomic_or(&jit->cpu->stop, X86_STOP_CODE);
 }
@@ -292,13 +295,9 @@ void translate_release(struct soft_vcpu *soft)
 
 	if (!jit)
 		return;
-	code_release(&jit->region);
+	jit_release_room(jit);
 	host_zero_pages(jit->jump, sizeof(jit->jump));
 	jit->used_jumps = 0;
-	host_zero_pages(jit->target, targets_size(jit));
-	host_zero_pages(jit->extent, extents_size(jit));
-	jit->committed = 0;
-	jit->committed_cells = jit->code_size;
 }
 
 /* ---- host faults ----------------------------------------------------------------------------------- */
@@ -351,35 +350,24 @@ static bool asked_for(const char *variable)
 	return value && value[0] == '1';
 }
 
-static void free_room(struct jit *jit)
-{
-	code_destroy(&jit->region);
-	if (jit->target)
-		host_free_pages(jit->target, targets_size(jit));
-	if (jit->extent)
-		host_free_pages(jit->extent, extents_size(jit));
-}
-
-static int make_room(struct jit *jit, size_t size)
-{
-	jit->code_size = jit->committed_cells = size;
-	jit->nr_slots = (u32)(size / JIT_CELL_SHARE);
-	jit->max_extents = (u32)(size / JIT_CODE_SHARE);
-	jit->target = host_alloc_dense(targets_size(jit));
-	jit->extent = host_alloc_pages(extents_size(jit));
-	if (jit->target && jit->extent && !code_create(&jit->region, size + jit->nr_slots * sizeof(u64)))
-		return 0;
-	free_room(jit);
-	return -ENOMEM;
-}
-
 /* ANYKVM_CODE_MB */
 size_t translate_room(void)
 {
 	const char *value = getenv("ANYKVM_CODE_MB");
 	long mb = value ? atol(value) : 0;
 
-	return (size_t)(mb < 1 || mb > 1024 ? 112 : mb) << 20;
+	return (size_t)(mb < 1 || mb > 1024 ? 80 : mb) << 20;
+}
+
+#define PART_MIN (512u << 10)
+#define PART_MAX (8u << 20)
+#define PARTS 32
+
+u32 translate_parts(size_t room)
+{
+	if (room < PARTS * (size_t)PART_MIN)
+		return (u32)(room / PART_MIN);
+	return room > PARTS * (size_t)PART_MAX ? (u32)(room / PART_MAX) : PARTS;
 }
 
 static bool have_rorx(void)
@@ -412,12 +400,13 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 	jit->warm = warm;
 	jit->rorx = have_rorx();
 	jit->count_handlers = vcpu_of(cpu)->count_handlers = asked_for("ANYKVM_STAT_HANDLERS");
-	if (make_room(jit, translate_room()))
+	if (jit_make_room(jit, translate_room()))
 		goto out_free;
 	if (!jit_make_frame(jit)) {
-		free_room(jit);
+		jit_free_room(jit);
 		goto out_free;
 	}
+	jit_empty_room(jit);
 	perfmap_open();
 	perfmap_add_fixed(jit->region.exec, jit->fixed);
 	soft->jit = jit;
@@ -438,7 +427,7 @@ void translate_destroy(struct soft_vcpu *soft)
 		return;
 	if (soft->lockstep)
 		lockstep_destroy(soft->lockstep);
-	free_room(jit);
+	jit_free_room(jit);
 	host_free_pages(jit, sizeof(*jit));
 	soft->jit = NULL;
 }

@@ -11,6 +11,8 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft);
 void translate_destroy(struct soft_vcpu *soft);
 /* Bytes that the user grants to code. */
 size_t translate_room(void);
+/* In how many parts so much is used: what is dropped at once is to take a millisecond or two. */
+u32 translate_parts(size_t room);
 
 /*
  * Runs the translation of b, and of what is chained to it, if there is one or it is time to make one.

@@ -465,6 +465,61 @@ static void test_much_code(void **state)
 	}
 }
 
+#define ROUTINES 0x41000u
+#define ROUTINE_SIZE 64u
+#define NR_ROUTINES 3840u
+#define LAPS 4u
+ROUTINE(many_calls, "mov $4, %ebp\n"
+		    "2: mov $0x41000, %esi\n"
+		    "1: call *%rsi; add $64, %esi; cmp $0x7d000, %esi; jne 1b\n"
+		    "dec %ebp; jnz 2b; hlt");
+ROUTINE(one_of_many, "add $0, %eax; add $0x12345678, %eax; mov $9, %ecx\n"
+		     "1: inc %ebx; dec %ecx; jnz 1b; ret");
+
+/* Each adds its number, and loops; every fourth calls another one. The sum of a lap. */
+static uint32_t load_routines(void)
+{
+	static const uint8_t mark[] = { 0x78, 0x56, 0x34, 0x12 };
+	size_t size = (size_t)(one_of_many_end - one_of_many);
+	uint8_t *number = memmem(one_of_many, size, mark, sizeof(mark));
+	uint32_t sum = 0;
+
+	for (uint32_t i = 0; i < NR_ROUTINES; i++) {
+		uint8_t *to = ram + ROUTINES + i * ROUTINE_SIZE, *end = to + size - 1;
+		int32_t back = -2 * (int32_t)ROUTINE_SIZE - (int32_t)(end + 5 - to);
+
+		memcpy(to, one_of_many, size);
+		memcpy(to + (number - one_of_many), &i, sizeof(i));
+		sum += i;
+		if (i % 4 != 3)
+			continue;
+		*end = 0xe8;
+		memcpy(end + 1, &back, sizeof(back));
+		end[5] = 0xc3;
+		sum += i - 2;
+	}
+	return sum;
+}
+
+/* Calls, returns, loops, and two vCPUs at once; each throws away what it has of a part of them again and again. */
+static void test_many_routines(void **state)
+{
+	uint32_t sum = load_routines();
+	pthread_t thread;
+
+	(void)state;
+	LOAD(CODE, many_calls);
+	start(1, CODE, STACK - 2 * PAGE);
+	pthread_create(&thread, NULL, other_vcpu, NULL);
+	run();
+	pthread_join(thread, NULL);
+	for (unsigned n = 0; n < 2; n++) {
+		api(vcpu[n], KVM_GET_REGS, &regs);
+		assert_int_equal(regs.rax, LAPS * sum);
+		assert_int_equal(regs.rbx, LAPS * NR_ROUTINES * 9 / 4 * 5);
+	}
+}
+
 /* ---- written by the VMM ----------------------------------------------------------------------------- */
 
 /* While the guest waits in KVM_RUN somebody writes code; it is run by a new translation (INVLPG). */
@@ -574,6 +629,10 @@ static void test_both_write_beside(void **state)
 	assert_int_equal(load(SUB + 0x800), 2 * 60 * 300);
 }
 
+#define SMALL(f) \
+	{ #f " (interpreter)", f, setup_small, teardown, (void *)"interp" }, \
+	{ #f " (translator)", f, setup_small, teardown, (void *)"jit" }, \
+	{ #f " (both)", f, setup_small, teardown, (void *)"auto" }
 #define BOTH(f) \
 	{ #f " (interpreter)", f, setup, teardown, (void *)"interp" }, \
 	{ #f " (translator)", f, setup, teardown, (void *)"jit" }, \
@@ -643,9 +702,8 @@ int main(void)
 		BOTH(test_invlpg_of_linked_code),
 		BOTH(test_cr3_load),
 		BOTH(test_spanning),
-		{ "test_much_code (interpreter)", test_much_code, setup_small, teardown, (void *)"interp" },
-		{ "test_much_code (translator)", test_much_code, setup_small, teardown, (void *)"jit" },
-		{ "test_much_code (both)", test_much_code, setup_small, teardown, (void *)"auto" },
+		SMALL(test_much_code),
+		SMALL(test_many_routines),
 		BOTH(test_dma_with_paging),
 		BOTH(test_dma_without_paging),
 		BOTH(test_other_vcpu_writes),
