@@ -3,14 +3,14 @@
  * Steal time: how long the vCPU's thread was ready to run and did not (document: x86/msr.rst, MSR_KVM_STEAL_TIME), and in
  * the same structure whether the vCPU is away, which is what PV TLB flush rests on.
  *
- * The host's figure costs some microseconds, so it is asked for every few milliseconds that the vCPU is awake, and whenever KVM_RUN goes on after
- * it was interrupted. When a thread loses its processor is not told to a process: `preempted` is set while a vCPU that was
- * interrupted is outside of KVM_RUN. Another vCPU may then ask for a flush of this one's TLB by setting a bit beside it,
- * instead of sending an IPI and waiting; it is done before the vCPU executes anything.
+ * The host's figure costs some ten microseconds, so it is asked for every PERIOD_MS that the vCPU is awake, and whenever
+ * KVM_RUN goes on after it was interrupted. When a thread loses its processor is not told to a process: `preempted` is set
+ * while a vCPU that was interrupted is outside of KVM_RUN. Another vCPU may then ask for a flush of this one's TLB by setting
+ * a bit beside it, instead of sending an IPI and waiting; it is done before the vCPU executes anything.
  */
 #include "kvm/pv.h"
 
-#define PERIOD_MS 5
+#define PERIOD_MS 20
 
 static u64 steal_gpa(const struct vcpu *vcpu)
 {

@@ -178,12 +178,12 @@ static bool twin_ready(struct windows *w, struct window_space *s)
 	return !window_guest_maps(w, own) && !window_guest_maps(w, own + size - 1);
 }
 
-/* The page that the last fault was for: it can be read already if it was a write. */
+/* The page that the last fault was for, if it was for one: it can be read already if it was a write. */
 static void map_missed(struct windows *w, u64 gva)
 {
 	unsigned space = w->cpu->tlb_context;
 
-	if (gva >> 32 < WINDOW_AREAS && !window_executes(w, space, gva))
+	if (gva && gva >> 32 < WINDOW_AREAS && !window_executes(w, space, gva))
 		window_map_page(w, space, gva, window_maps(w, space, gva) ? WINDOW_WRITE : WINDOW_READ);
 }
 
@@ -195,10 +195,11 @@ static bool prepare(struct windows *w, struct window_space *s)
 		window_map_ahead(w, w->cpu->tlb_context);
 	w->fill_ahead = false;
 	if (soft->awaited)
-		map_missed(w, soft->awaited);
-	if (w->missed)
-		map_missed(w, w->missed);
-	soft->awaited = w->missed = 0;
+		map_missed(w, soft->awaited); /* the guest has just dealt with that fault: there is no need to ask */
+	else if (w->faulted && s->twin)
+		map_missed(w, host_twin_fault_address(s->twin));
+	soft->awaited = 0;
+	w->faulted = false;
 	if (w->broken || !s->twin)
 		return false;
 	return window_executes(w, w->cpu->tlb_context, x86_rip(w->cpu)) ||
@@ -228,6 +229,7 @@ static enum direct_next understand(struct windows *w, enum host_twin_stop why)
 		break;
 	case HOST_TWIN_FAULT:
 		stat->direct_faults++;
+		w->faulted = true;
 		break;
 	case HOST_TWIN_STEPPED:
 		cpu->pending_dr6 |= DR6_BS;
@@ -320,7 +322,7 @@ static enum direct_next go(struct windows *w, struct window_space *s)
 	give(cpu, &state);
 	host_twin_fault_tsc(s->twin, !tsc_fits(cpu));
 	if (hand_over_xstate(w, s->twin))
-		why = host_twin_run(s->twin, &state, &cpu->stop, &w->missed);
+		why = host_twin_run(s->twin, &state, &cpu->stop);
 	if (why != HOST_TWIN_REFUSED && why != HOST_TWIN_GONE)
 		take(cpu, &state);
 	w->soft->stat->direct_runs++;

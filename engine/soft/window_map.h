@@ -86,7 +86,7 @@ struct windows {
 	struct host_twin *spare[SPARE_TWINS]; /* cleared ones */
 	struct host_twin *xstate_in; /* that has the guest's x87 and vector state; NULL: it is here */
 	bool lost;		/* a twin is gone with registers of the guest's */
-	u64 missed;		/* where the twin has faulted last; 0: nowhere */
+	bool faulted;		/* the twin's last stop was for a fault */
 	u8 xstate[4096] __attribute__((aligned(64)));
 	int file;		/* that the guest's memory is a mapping of; -1: none */
 	bool broken;		/* the host has failed us: all is left as it is, and the table leads nowhere */

@@ -695,15 +695,13 @@ static enum host_twin_stop trapped(struct host_twin *t, struct host_twin_state *
 	return HOST_TWIN_FAULT;
 }
 
-static enum host_twin_stop faulted(struct host_twin *t, int sig, u64 *addr)
+u64 host_twin_fault_address(struct host_twin *t)
 {
 	siginfo_t info;
 
-	if (trace(t, PTRACE_GETSIGINFO, 0, &info) || info.si_code <= 0)
-		return HOST_TWIN_KICKED;
-	if ((sig == SIGSEGV || sig == SIGBUS) && info.si_code != SI_KERNEL)
-		*addr = (u64)info.si_addr;
-	return HOST_TWIN_FAULT;
+	if (t->broken || trace(t, PTRACE_GETSIGINFO, 0, &info) || info.si_code <= 0 || info.si_code == SI_KERNEL)
+		return 0;
+	return info.si_signo == SIGSEGV || info.si_signo == SIGBUS ? (u64)info.si_addr : 0;
 }
 
 /* The kernel has returned from the vsyscall page by itself, with its number in RAX: what was there is not known any more. */
@@ -718,16 +716,16 @@ static enum host_twin_stop called_vsyscall(struct host_twin *t, struct host_twin
 	return HOST_TWIN_FAULT;
 }
 
-static enum host_twin_stop understand(struct host_twin *t, struct host_twin_state *s, int sig, u64 *addr)
+static enum host_twin_stop understand(struct host_twin *t, struct host_twin_state *s, int sig)
 {
 	switch (sig) {
 	case SIGTRAP:
 		return trapped(t, s);
-	case SIGSEGV:
+	case SIGSEGV: /* if somebody has sent them, it is taken for a fault as well */
 	case SIGBUS:
 	case SIGILL:
 	case SIGFPE:
-		return faulted(t, sig, addr);
+		return HOST_TWIN_FAULT;
 	case SIGSYS:
 		return called_vsyscall(t, s);
 	default:
@@ -862,13 +860,12 @@ static int run(struct host_twin *t, const u32 *stop)
 	return status;
 }
 
-enum host_twin_stop host_twin_run(struct host_twin *t, struct host_twin_state *s, const u32 *stop, u64 *addr)
+enum host_twin_stop host_twin_run(struct host_twin *t, struct host_twin_state *s, const u32 *stop)
 {
 	struct user_regs_struct regs;
 	bool syscall;
 	int status;
 
-	*addr = 0;
 	follow(t);
 	t->broken = t->broken || !set_breaks(t) || !put(t, s);
 	if (t->broken)
@@ -887,7 +884,7 @@ enum host_twin_stop host_twin_run(struct host_twin *t, struct host_twin_state *s
 	t->nr = 0;
 	syscall = status >> 16 == PTRACE_EVENT_SECCOMP;
 	take(s, &regs, syscall);
-	return syscall ? HOST_TWIN_SYSCALL : understand(t, s, WSTOPSIG(status), addr);
+	return syscall ? HOST_TWIN_SYSCALL : understand(t, s, WSTOPSIG(status));
 }
 
 void host_twin_kick(struct host_twin_gate *gate)

@@ -28,7 +28,7 @@ struct host_twin_state {
 enum host_twin_stop {
 	HOST_TWIN_KICKED,	/* host_twin_kick() or a signal for this thread */
 	HOST_TWIN_SYSCALL,	/* RIP is behind SYSCALL, INT 80h or SYSENTER */
-	HOST_TWIN_FAULT,	/* RIP is at the instruction that faulted */
+	HOST_TWIN_FAULT,	/* RIP is at the instruction that faulted, or at any, if somebody has sent such a signal */
 	HOST_TWIN_STEPPED,	/* TF: RIP is behind the instruction */
 	HOST_TWIN_REFUSED,	/* nothing has run, and will not */
 	HOST_TWIN_GONE,		/* somebody has killed it; the state is lost */
@@ -58,11 +58,10 @@ void host_twin_fault_tsc(struct host_twin *twin, bool faults);
 #define HOST_TWIN_BREAKS 4u
 void host_twin_break(struct host_twin *twin, unsigned n, u64 addr);
 
-/*
- * Runs it from *state on until something happens; then *state is where it stands, and after HOST_TWIN_FAULT *addr the address
- * (0: none). Not at all if *stop is not 0.
- */
-enum host_twin_stop host_twin_run(struct host_twin *twin, struct host_twin_state *state, const u32 *stop, u64 *addr);
+/* Runs it from *state on until something happens; then *state is where it stands. Not at all if *stop is not 0. */
+enum host_twin_stop host_twin_run(struct host_twin *twin, struct host_twin_state *state, const u32 *stop);
+/* The access that it has stopped for last; 0: it was none. */
+u64 host_twin_fault_address(struct host_twin *twin);
 
 /*
  * A thread and its twins share a processor from the first run on, as long as no other thread with a twin has it: to wake each
