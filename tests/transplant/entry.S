@@ -4,8 +4,46 @@
 	.globl _start
 _start:
 	lea	stack_top(%rip), %rsp
+	xor	%edi, %edi
 	call	guest_main
 1:	hlt
+	jmp	1b
+
+	/* The second processor's start, copied to GUEST_BOOT: from real to long mode, with tables of its own. */
+	.code16
+	.globl	second, second_end
+second:
+	lgdtl	%cs:(second_gdt - second)
+	mov	$0x506a8, %eax		# PAE, PGE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE, DE
+	mov	%eax, %cr4
+	mov	$(GUEST_HALF + GUEST_TABLES), %eax
+	mov	%eax, %cr3
+	mov	$0xc0000080, %ecx
+	rdmsr
+	or	$0x100, %eax
+	wrmsr
+	mov	$0x80010033, %eax
+	mov	%eax, %cr0
+	ljmpl	$K_CODE, $second_long
+	.balign	8
+1:	.quad	0, 0x00209b0000000000, 0x00cf93000000ffff
+second_gdt:
+	.word	. - 1b - 1
+	.long	GUEST_BOOT + 1b - second
+second_end:
+	.code64
+second_long:
+	mov	$K_DATA, %eax
+	mov	%eax, %ss
+	mov	%eax, %ds
+	mov	%eax, %es
+	mov	%eax, %fs
+	mov	%eax, %gs
+	lea	stack_top(%rip), %rsp
+	mov	$1, %edi
+	call	guest_main
+1:	cli
+	hlt
 	jmp	1b
 
 	/* Stubs of all vectors, 16 bytes each. */

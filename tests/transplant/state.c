@@ -29,7 +29,21 @@ static void must(int r, const char *what)
 
 /* ---- the machine ------------------------------------------------------------------------------- */
 
-void machine_open(struct machine *m, void *ram)
+static size_t run_size(void)
+{
+	return (size_t)ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+}
+
+static void vcpu_open(struct machine *m, struct machine_vcpu *v, unsigned id)
+{
+	must(v->fd = ioctl(m->vm, KVM_CREATE_VCPU, (unsigned long)id), "KVM_CREATE_VCPU");
+	must(processor_set(kvm_fd, v->fd, CPUID_TSC_DEADLINE | CPUID_X2APIC), "KVM_SET_CPUID2");
+	v->run = mmap(NULL, run_size(), PROT_READ | PROT_WRITE, MAP_SHARED, v->fd, 0);
+	if (v->run == MAP_FAILED)
+		err(2, "mmap of the vCPU");
+}
+
+void machine_open(struct machine *m, void *ram, unsigned cpus)
 {
 	struct kvm_userspace_memory_region region = { 0, 0, 0, GUEST_RAM, (uintptr_t)ram };
 	struct kvm_userspace_memory_region smram = { 1 << 16, 0, 0, GUEST_RAM, (uintptr_t)ram };
@@ -45,17 +59,16 @@ void machine_open(struct machine *m, void *ram)
 	must(ioctl(m->vm, KVM_CREATE_PIT2, &pit), "KVM_CREATE_PIT2");
 	must(ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &region), "KVM_SET_USER_MEMORY_REGION");
 	must(ioctl(m->vm, KVM_SET_USER_MEMORY_REGION, &smram), "KVM_SET_USER_MEMORY_REGION of SMM");
-	must(m->vcpu = ioctl(m->vm, KVM_CREATE_VCPU, 0), "KVM_CREATE_VCPU");
-	must(processor_set(kvm_fd, m->vcpu, CPUID_TSC_DEADLINE | CPUID_X2APIC), "KVM_SET_CPUID2");
-	m->run = mmap(NULL, (size_t)ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0), PROT_READ | PROT_WRITE, MAP_SHARED, m->vcpu, 0);
-	if (m->run == MAP_FAILED)
-		err(2, "mmap of the vCPU");
+	for (; m->cpus < cpus; m->cpus++)
+		vcpu_open(m, &m->vcpu[m->cpus], m->cpus);
 }
 
 void machine_close(struct machine *m)
 {
-	munmap(m->run, (size_t)ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0));
-	close(m->vcpu);
+	for (unsigned i = 0; i < m->cpus; i++) {
+		munmap(m->vcpu[i].run, run_size());
+		close(m->vcpu[i].fd);
+	}
 	close(m->vm);
 }
 
@@ -85,7 +98,7 @@ static int msr_access(int vcpu, unsigned long request, struct kvm_msr_entry *e)
 	return r;
 }
 
-static void msrs_get(int vcpu, struct machine_state *s)
+static void msrs_get(int vcpu, struct vcpu_state *s)
 {
 	const struct kvm_msr_list *list = msr_list();
 
@@ -105,7 +118,7 @@ static bool msr_foreign(unsigned index)
 }
 
 /* The deadline after all others: KVM arms the timer with it. */
-static unsigned msrs_set(int vcpu, struct machine_state *s)
+static unsigned msrs_set(int vcpu, struct vcpu_state *s)
 {
 	unsigned refused = 0;
 
@@ -129,7 +142,7 @@ static bool msr_moves(unsigned index)
 	return index == MSR_TSC || index == MSR_TSC_ADJUST || index == MSR_TSC_DEADLINE || msr_foreign(index);
 }
 
-static unsigned msrs_compare(const struct machine_state *a, const struct machine_state *b, const char *where)
+static unsigned msrs_compare(const struct vcpu_state *a, const struct vcpu_state *b, const char *where)
 {
 	unsigned differences = 0;
 
@@ -157,17 +170,53 @@ static void name_chips(struct machine_state *s)
 	s->ioapic.chip_id = KVM_IRQCHIP_IOAPIC;
 }
 
+static void vcpu_get(const struct machine_vcpu *v, struct vcpu_state *s)
+{
+#define X(name, type, get, set) must(ioctl(v->fd, get, &s->name), #get " of " #name);
+	VCPU_PARTS(X)
+#undef X
+	s->tsc_khz = (uint32_t)ioctl(v->fd, KVM_GET_TSC_KHZ, 0);
+	msrs_get(v->fd, s);
+	s->asked = v->asked;
+	s->written = v->written;
+}
+
 void state_get(struct machine *m, struct machine_state *s)
 {
+	struct kvm_mp_state mp;
+
 	memset(s, 0, sizeof(*s));
 	name_chips(s);
-#define X(name, type, get, set, vcpu_) must(ioctl(vcpu_ ? m->vcpu : m->vm, get, &s->name), #get " of " #name);
-	STATE_PARTS(X)
+	s->cpus = m->cpus;
+	for (unsigned i = 0; i < m->cpus; i++) /* before all else: it takes an INIT or SIPI that has come, which sets registers */
+		must(ioctl(m->vcpu[i].fd, KVM_GET_MP_STATE, &mp), "KVM_GET_MP_STATE");
+#define X(name, type, get, set) must(ioctl(m->vm, get, &s->name), #get " of " #name);
+	CHIP_PARTS(X)
+	PIT_PARTS(X)
 #undef X
-	s->tsc_khz = (uint32_t)ioctl(m->vcpu, KVM_GET_TSC_KHZ, 0);
-	msrs_get(m->vcpu, s);
-	s->asked = m->asked;
-	s->written = m->written;
+	for (unsigned i = 0; i < m->cpus; i++)
+		vcpu_get(&m->vcpu[i], &s->vcpu[i]);
+}
+
+static unsigned part_set(int fd, unsigned long request, void *part, const char *name)
+{
+	if (ioctl(fd, request, part) >= 0)
+		return 0;
+	printf("%s is not taken: %s\n", name, strerror(errno));
+	return 1;
+}
+
+static unsigned vcpu_set(struct machine_vcpu *v, struct vcpu_state *s)
+{
+	unsigned refused = 0;
+
+	ioctl(v->fd, KVM_SET_TSC_KHZ, s->tsc_khz); /* an old processor cannot; then its time goes at another speed */
+#define X(name, type, get, set) refused += part_set(v->fd, set, &s->name, #name);
+	VCPU_PARTS(X)
+#undef X
+	v->asked = s->asked;
+	v->written = s->written;
+	return refused + msrs_set(v->fd, s);
 }
 
 unsigned state_set(struct machine *m, struct machine_state *s)
@@ -176,18 +225,14 @@ unsigned state_set(struct machine *m, struct machine_state *s)
 	unsigned refused = 0;
 
 	s->clock.flags = 0; /* the clock goes on from its value, as QEMU has it */
-	ioctl(m->vcpu, KVM_SET_TSC_KHZ, s->tsc_khz); /* an old processor cannot; then its time goes at another speed */
-#define X(name, type, get, set, vcpu_)                                                       \
-	if (ioctl(vcpu_ ? m->vcpu : m->vm, set, &s->name) < 0) {                             \
-		printf("%s of %s: %s\n", #set, #name, strerror(errno));                      \
-		refused++;                                                                   \
-	}
-	STATE_PARTS(X)
+#define X(name, type, get, set) refused += part_set(m->vm, set, &s->name, #name);
+	CHIP_PARTS(X)
+	for (unsigned i = 0; i < m->cpus; i++)
+		refused += vcpu_set(&m->vcpu[i], &s->vcpu[i]);
+	PIT_PARTS(X)
 #undef X
 	s->clock = clock;
-	m->asked = s->asked;
-	m->written = s->written;
-	return refused + msrs_set(m->vcpu, s);
+	return refused;
 }
 
 /* ---- comparing ------------------------------------------------------------------------------------------ */
@@ -206,25 +251,41 @@ static unsigned bytes_differ(const void *a, const void *b, size_t n, const char 
 }
 
 /* What goes on while nobody looks: counters, and requests of the timers; and what not all processors tell. */
-static void forget_time(struct machine_state *s)
+static void forget_vcpu_time(struct vcpu_state *s)
 {
 	uint32_t *lapic = (uint32_t *)(void *)s->lapic.regs;
 
-	memset(&s->clock, 0, sizeof(s->clock));
-	for (unsigned i = 0; i < 3; i++)
-		s->pit.channels[i].count_load_time = 0;
 	if (s->events.interrupt.shadow) /* one and the same to AMD-V */
 		s->events.interrupt.shadow = KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS;
 	lapic[0x390 / 4] = 0;
 	lapic[0xa0 / 4] = 0; /* PPR, which KVM brings up to date when it looks at it */
 	lapic[(0x200 + 0x40 / 32 * 16) / 4] &= ~3u; /* IRR of the vectors 0x40 and 0x41 */
-	s->ioapic.chip.ioapic.irr &= ~4u;
-	memset(&s->pic0.chip.pic, 0, 2); /* last_irr, irr: the PIT's line */
 	memset((char *)s->xsave.region + 28, 0, 4); /* MXCSR's mask, and what the kernel keeps there: the host's */
 	memset((char *)s->xsave.region + 464, 0, 48);
 	/* x87's last instruction and operand are kept only for pending exceptions (AMD), its code segment not at all */
 	memset((char *)s->xsave.region + 8, 0, 16);
 	memset((char *)s->xsave.region + 6, 0, 2);
+}
+
+static void forget_time(struct machine_state *s)
+{
+	memset(&s->clock, 0, sizeof(s->clock));
+	for (unsigned i = 0; i < 3; i++)
+		s->pit.channels[i].count_load_time = 0;
+	s->ioapic.chip.ioapic.irr &= ~4u;
+	memset(&s->pic0.chip.pic, 0, 2); /* last_irr, irr: the PIT's line */
+	for (unsigned i = 0; i < s->cpus; i++)
+		forget_vcpu_time(&s->vcpu[i]);
+}
+
+static unsigned vcpu_compare(const struct vcpu_state *x, const struct vcpu_state *y, const char *where)
+{
+	unsigned n = 0;
+
+#define X(name, type, get, set) n += bytes_differ(&x->name, &y->name, sizeof(x->name), where, #name);
+	VCPU_PARTS(X)
+#undef X
+	return n + msrs_compare(x, y, where);
 }
 
 unsigned state_compare(const struct machine_state *a, const struct machine_state *b, const char *where)
@@ -236,8 +297,11 @@ unsigned state_compare(const struct machine_state *a, const struct machine_state
 	y = *b;
 	forget_time(&x);
 	forget_time(&y);
-#define X(name, type, get, set, vcpu) n += bytes_differ(&x.name, &y.name, sizeof(x.name), where, #name);
-	STATE_PARTS(X)
+#define X(name, type, get, set) n += bytes_differ(&x.name, &y.name, sizeof(x.name), where, #name);
+	CHIP_PARTS(X)
+	PIT_PARTS(X)
 #undef X
-	return n + msrs_compare(a, b, where);
+	for (unsigned i = 0; i < x.cpus; i++)
+		n += vcpu_compare(&x.vcpu[i], &y.vcpu[i], where);
+	return n;
 }

@@ -3,8 +3,8 @@
 #include "tests/transplant/guest.h"
 
 enum { DE = 0, DB = 1, NMI = 2, BP = 3, UD = 6, GP = 13, PF = 14, SOFT = 0x81 };
-enum { V_TIMER = 0x40, V_PIT = 0x41, V_SELF = 0x50, V_SPURIOUS = 0xff };
-enum { A_TPR = 0x80, A_EOI = 0xb0, A_SVR = 0xf0, A_ICR = 0x300, A_ICR2 = 0x310, A_TIMER = 0x320, A_LINT0 = 0x350,
+enum { V_TIMER = 0x40, V_PIT = 0x41, V_SELF = 0x50, V_CALL = 0x61, V_SPURIOUS = 0xff };
+enum { A_TPR = 0x80, A_EOI = 0xb0, A_LDR = 0xd0, A_SVR = 0xf0, A_ICR = 0x300, A_ICR2 = 0x310, A_TIMER = 0x320, A_LINT0 = 0x350,
        A_INITIAL = 0x380, A_CURRENT = 0x390, A_DIVIDE = 0x3e0 };
 
 extern u8 stubs[], after_div[], after_ud[], after_gp[], after_msr[], stack_top[], syscall_entry[];
@@ -12,7 +12,7 @@ void enter_user(void (*code)(void), u64 stack);
 void faults(void);
 
 u64 hash;
-volatile u32 ticks, pit_ticks, nmis, order[8], nr_order, debugs;
+volatile u32 ticks, pit_ticks, nmis, order[8], nr_order, debugs, calls;
 static volatile u64 debug_sum;
 static u64 gdt[8];
 static struct { u64 low, high; } idt[256];
@@ -56,6 +56,14 @@ static void map_page(u64 address)
 	__asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
 }
 
+/* That should not be. */
+static void stray(struct frame *f)
+{
+	outl(PORT_VALUE, 0xbad00000 | (u32)f->vector);
+	outl(PORT_VALUE, (u32)f->rip);
+	outl(PORT_END, 0);
+}
+
 static void page_fault(struct frame *f)
 {
 	u64 address;
@@ -63,10 +71,8 @@ static void page_fault(struct frame *f)
 	__asm__ volatile("mov %%cr2, %0" : "=r"(address));
 	mix(address);
 	mix(f->error);
-	if (address < GUEST_DEMAND || address >= GUEST_DEMAND_END) {
-		outl(PORT_VALUE, 0xbad00000 | PF);
-		outl(PORT_END, 0);
-	}
+	if (address < GUEST_DEMAND || address >= GUEST_DEMAND_END)
+		stray(f);
 	map_page(address);
 }
 
@@ -91,6 +97,8 @@ static void exception(struct frame *f)
 		f->rip = (u64)after_div;
 		break;
 	case UD:
+		if (f->rip + 2 != (u64)after_ud)
+			stray(f);
 		f->rip = (u64)after_ud;
 		break;
 	case GP:
@@ -100,8 +108,19 @@ static void exception(struct frame *f)
 	case SOFT:
 		break;
 	default:
-		outl(PORT_VALUE, 0xbad00000 | (u32)f->vector);
-		outl(PORT_END, 0);
+		stray(f);
+	}
+}
+
+/* By the other processor. */
+static void called(void)
+{
+	u64 address = MEET->flush;
+
+	calls++;
+	if (address) {
+		__asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
+		MEET->flush = 0;
 	}
 }
 
@@ -113,6 +132,9 @@ static void interrupt(u64 vector)
 		break;
 	case V_PIT:
 		pit_ticks++;
+		break;
+	case V_CALL:
+		called();
 		break;
 	case V_SPURIOUS:
 		return;
@@ -189,17 +211,9 @@ void traps_init(void)
 	wrmsr(0xc0000102, 12345);
 }
 
-void irq_init(int use_x2apic)
+/* The PIT comes by pin 0, as routes are before userspace changes them; the PICs are masked. */
+static void pit_init(void)
 {
-	x2apic = use_x2apic;
-	if (x2apic)
-		wrmsr(0x1b, rdmsr(0x1b) | 0xc00);
-	apic_write(A_SVR, 0x100 | V_SPURIOUS);
-	apic_write(A_LINT0, 0x10000);
-	apic_write(A_DIVIDE, 0xb);
-	apic_write(A_TIMER, 0x20000 | V_TIMER);
-	apic_write(A_INITIAL, 1000000);
-	/* the PIT comes by pin 0, as routes are before userspace changes them; the PICs are masked */
 	outb(0x21, 0xff);
 	outb(0xa1, 0xff);
 	IOAPIC(0) = 0x11;
@@ -209,18 +223,42 @@ void irq_init(int use_x2apic)
 	outb(0x43, 0x34);
 	outb(0x40, 2000 & 255);
 	outb(0x40, 2000 >> 8);
+}
+
+void irq_init(unsigned me, int use_x2apic)
+{
+	x2apic = use_x2apic;
+	if (x2apic)
+		wrmsr(0x1b, rdmsr(0x1b) | 0xc00);
+	else
+		apic_write(A_LDR, 1u << (24 + me));
+	apic_write(A_SVR, 0x100 | V_SPURIOUS);
+	apic_write(A_LINT0, 0x10000);
+	apic_write(A_DIVIDE, 0xb);
+	apic_write(A_TIMER, 0x20000 | V_TIMER);
+	apic_write(A_INITIAL, 1000000);
+	if (!me)
+		pit_init();
 	__asm__ volatile("sti");
 }
 
 /* ---- phases ------------------------------------------------------------------------------------------- */
 
-static void self(u32 command)
+void send_ipi(u32 destination, u32 command)
 {
-	if (!x2apic)
-		apic_write(A_ICR2, 0);
-	apic_write(A_ICR, 0x40000 | command);
+	if (x2apic) {
+		wrmsr(0x830, (u64)destination << 32 | command);
+		return;
+	}
+	apic_write(A_ICR2, destination << 24);
+	apic_write(A_ICR, command);
 	while (apic_read(A_ICR) & 0x1000)
 		;
+}
+
+static void self(u32 command)
+{
+	send_ipi(0, 0x40000 | command);
 }
 
 /* Vectors pend behind IF and TPR and come in the order of their priority. */
@@ -252,20 +290,24 @@ void phase_interrupts(void)
 }
 
 /* HALT with interrupts off before, so that none comes unseen between looking and halting. */
-static void wait_tick(volatile u32 *counter, u32 n)
+static void wait_until(volatile u32 *counter, u32 until)
 {
-	u32 until = *counter + n;
-
 	__asm__ volatile("cli");
 	while ((int)(*counter - until) < 0)
 		__asm__ volatile("sti; hlt; cli" : : : "memory");
 	__asm__ volatile("sti");
 }
 
-void phase_timers(void)
+void wait_calls(u32 n)
 {
-	wait_tick(&ticks, 2);
-	wait_tick(&pit_ticks, 2);
+	wait_until(&calls, n);
+}
+
+void phase_timers(unsigned me)
+{
+	wait_until(&ticks, ticks + 2);
+	if (!me)
+		wait_until(&pit_ticks, pit_ticks + 2);
 	/* one shot */
 	apic_write(A_TIMER, V_TIMER);
 	apic_write(A_INITIAL, 500000);

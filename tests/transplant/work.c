@@ -116,6 +116,13 @@ __attribute__((target("avx"))) static void phase_avx(void)
 	__asm__ volatile("vzeroupper");
 }
 
+/* The second processor's checksums are in the first's: phase_together(). */
+static void tell(unsigned me)
+{
+	if (!me)
+		outl(PORT_VALUE, (u32)hash);
+}
+
 /* Accesses that userspace answers, alone and as strings. */
 static void phase_devices(void)
 {
@@ -136,32 +143,42 @@ static void phase_devices(void)
 		mix(words[i]);
 }
 
-void guest_main(void)
+static void work(unsigned me, u32 flags)
+{
+	phase_integer();
+	phase_strings();
+	phase_sse();
+	phase_x87();
+	if (has_avx())
+		phase_avx();
+	tell(me);
+	phase_exceptions();
+	phase_interrupts();
+	tell(me);
+	phase_timers(me);
+	phase_user();
+	tell(me);
+	phase_devices();
+	if (!(flags & GUEST_NO_DEBUG))
+		phase_debug();
+	if (flags & GUEST_SMP)
+		phase_together(me);
+	tell(me);
+}
+
+/* me: 1 is started by 0. */
+void guest_main(unsigned me)
 {
 	u32 flags = *(volatile u32 *)GUEST_FLAGS;
-	int avx = has_avx();
 
-	hash = 0x1234567;
+	hash = 0x1234567 + me;
 	traps_init();
-	irq_init(flags & GUEST_X2APIC);
-	for (unsigned i = 0; i < flags >> GUEST_ROUNDS_SHIFT; i++) {
-		phase_integer();
-		phase_strings();
-		phase_sse();
-		phase_x87();
-		if (avx)
-			phase_avx();
-		outl(PORT_VALUE, (u32)hash);
-		phase_exceptions();
-		phase_interrupts();
-		outl(PORT_VALUE, (u32)hash);
-		phase_timers();
-		phase_user();
-		outl(PORT_VALUE, (u32)hash);
-		phase_devices();
-		if (!(flags & GUEST_NO_DEBUG))
-			phase_debug();
-		outl(PORT_VALUE, (u32)hash);
-	}
-	outl(PORT_END, 0);
+	irq_init(me, flags & GUEST_X2APIC);
+	if (flags & GUEST_SMP && !me)
+		boot_second();
+	MEET->alive = 1;
+	for (unsigned i = 0; i < flags >> GUEST_ROUNDS_SHIFT; i++)
+		work(me, flags);
+	if (!me)
+		outl(PORT_END, 0);
 }
