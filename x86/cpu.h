@@ -281,6 +281,7 @@ struct x86_cpu {
 	void *code_table;	/* ... the table of ways to code now */
 	u32 code_number[4];	/* ... what code_current is for supervisor's code, for user's; for 32-bit ones */
 	void *code_jumps[4];	/* ... their tables */
+	u32 code_mask;		/* ... what selects an entry of these */
 	u64 code_stack, code_stack_end; /* ... its return addresses on the host's stack: begin and end (below), ... */
 	u64 code_floor;		/* ... where those of the code that runs now begin, ... */
 	u64 code_caller;	/* ... and where they were in the program that called it; 0: nothing is known of that */

@@ -633,13 +633,17 @@ static void note_place(struct soft_vcpu *soft, struct block_page *page, enum blo
 static void enter_jump(struct soft_vcpu *soft, u64 linear, struct block *b, const struct fetch_entry *fetch)
 {
 	struct jump *j = block_jump(soft, linear);
+	u64 number;
 
 	note_place(soft, b->page, block_class(b->key), linear & PAGE_MASK);
 	b->many_rips |= b->entered && b->rip != linear;
 	b->entered = true;
 	b->rip = linear;
-	*j = (struct jump){ .rip = linear, .key = b->key, .block = b,
-			    .number = soft->now.link[block_class(b->key)] };
+	number = soft->now.link[block_class(b->key)];
+	soft->displaced_jumps += j->number == number && j->rip != linear;
+	*j = (struct jump){ .rip = linear, .key = b->key, .block = b, .number = number };
+	if (soft->displaced_jumps > soft->jump_mask / 2 && soft->jump_mask < ARRAY_SIZE(soft->jump) - 1)
+		block_size_jumps(soft, soft->jump_mask << 1 | 1);
 	soft->devices |= fetch->devices;
 }
 

@@ -29,6 +29,7 @@ int block_create(struct soft_vcpu *soft)
 	soft->whole.bytes = (u32)(translate_room() / 4 * 9 / soft->parts.nr) & -4096u;
 	soft->whole.blocks = soft->whole.bytes / SHARE;
 	parts_reset(&soft->parts);
+	block_size_jumps(soft, (1u << JUMP_BITS_FIRST) - 1);
 	soft->pages = host_alloc_dense(BLOCK_PAGES * sizeof(*soft->pages));
 	soft->arena = host_alloc_dense(arena_size(soft));
 	soft->blocks = host_alloc_dense(blocks_size(soft));
@@ -205,6 +206,7 @@ void block_release(struct soft_vcpu *soft)
 	block_pages_release(soft);
 	host_zero_pages(soft->fetch, sizeof(soft->fetch));
 	host_zero_pages(soft->jump, sizeof(soft->jump));
+	block_size_jumps(soft, (1u << JUMP_BITS_FIRST) - 1);
 	host_zero_pages(soft->found, sizeof(soft->found));
 	translate_release(soft);
 }

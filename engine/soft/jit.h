@@ -58,8 +58,11 @@ struct jit_jump {
 	u64 page;		/* of rip */
 };
 
+/* So many entries of a table are in use at first, and at most (link_to()). */
+#define JIT_JUMP_BITS_FIRST 11
 #define JIT_JUMP_BITS 15
 #define JIT_JUMP_HASH 0x9e3779b1u /* times the low half of RIP, from bit 5 on: of entries of 32 bytes */
+#define JIT_JUMP_MASK(bits) (((1u << (bits)) - 1) << 5)
 
 /* From code to blocks: in the order of addresses, as within a part code is never freed singly. */
 struct jit_extent {
@@ -120,6 +123,7 @@ struct jit {
 	const u8 *window_miss;	/* registers as at cpu->window_pc, where an access to a window has faulted: goes on behind it */
 	struct jit_jump jump[2 + SOFT_CONTEXTS][1u << JIT_JUMP_BITS]; /* of supervisor's code; of user's; of all 32-bit code */
 	u32 used_jumps;		/* those of these tables that have had an entry */
+	u32 displaced_jumps;	/* entries that were good, and made room for others, since the tables are as large as they are */
 	struct jit_target *target; /* of the links */
 	struct jit_extent *extent;
 };

@@ -213,7 +213,7 @@ static void window_miss(struct emit *e, struct jit *jit)
 void jit_look_up(struct emit *e, u8 *miss[2])
 {
 	emit_imul_imm(e, 4, JIT_B, JIT_A, (s32)JIT_JUMP_HASH);
-	emit_alu_imm(e, EMIT_AND, 4, JIT_B, ((1 << JIT_JUMP_BITS) - 1) << 5);
+	emit_alu_load(e, EMIT_AND, 4, JIT_B, JIT_FIELD(code_mask));
 	emit_alu_load(e, EMIT_ADD, 8, JIT_B, JIT_FIELD(code_table));
 	emit_alu_load(e, EMIT_CMP, 8, JIT_A, EMIT_MEM(JIT_B, offsetof(struct jit_jump, rip)));
 	miss[0] = emit_jcc_forward(e, JIT_IF_NOT_EQUAL);

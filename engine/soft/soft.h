@@ -38,6 +38,8 @@ struct block_numbers {
 	u64 expiry;		/* soft_vcpu.expiry when link was given */
 };
 
+/* So many entries are in use at first, and at most. */
+#define JUMP_BITS_FIRST 12
 #define JUMP_BITS 16
 /* From linear RIP straight to a block. */
 struct jump {
@@ -169,6 +171,8 @@ struct soft_vcpu {
 	struct soft_tlb tlb;
 	struct block *free[BLOCK_MAX_UNITS + 1]; /* by size */
 	struct block_page *page_hash[1u << BLOCK_PAGE_BITS];
+	u32 jump_mask;			/* of the entries in use ... */
+	u32 displaced_jumps;		/* ... of which so many made room for others while they were good, since there are that many */
 	struct block *found[1u << BLOCK_FOUND_BITS]; /* by hash of page, offset and key; where one is does not change */
 	struct fetch_entry fetch[1u << FETCH_BITS];
 	struct jump jump[1u << JUMP_BITS];
@@ -242,7 +246,7 @@ static inline enum block_class block_class(u32 key)
 
 static inline struct jump *block_jump(struct soft_vcpu *soft, u64 linear)
 {
-	return &soft->jump[(linear ^ linear >> JUMP_BITS) & (ARRAY_SIZE(soft->jump) - 1)];
+	return &soft->jump[(linear ^ linear >> JUMP_BITS) & soft->jump_mask];
 }
 
 static inline struct block *block_lookup(struct vcpu *vcpu, enum block_miss *miss)
@@ -279,6 +283,13 @@ void block_distrust(struct soft_vcpu *soft);
 void block_distrust_devices(struct soft_vcpu *soft);
 /* Out of use, its memory to be used again; nothing leads to it. If it is executing, X86_STOP_CODE must be set. */
 void block_void(struct soft_vcpu *soft, struct block *b);
+
+/* The table of ways to blocks has so many entries from now on; those elsewhere are not found again. */
+static inline void block_size_jumps(struct soft_vcpu *soft, u32 mask)
+{
+	soft->jump_mask = mask;
+	soft->displaced_jumps = 0;
+}
 
 /* ---- blockroom.c -------------------------------------------------------------------------------------------------- */
 

@@ -50,9 +50,29 @@
 
 /* ---- from the loop --------------------------------------------------------------------------------- */
 
-static struct jit_jump *jump_in(struct jit_jump *table, u64 rip)
+static struct jit_jump *jump_in(const struct jit *jit, struct jit_jump *table, u64 rip)
 {
-	return &table[(u32)rip * JIT_JUMP_HASH >> 5 & ((1u << JIT_JUMP_BITS) - 1)];
+	return &table[((u32)rip * JIT_JUMP_HASH & jit->cpu->code_mask) >> 5];
+}
+
+static void size_jumps(struct jit *jit, u32 mask)
+{
+	jit->cpu->code_mask = mask;
+	jit->displaced_jumps = 0;
+}
+
+/*
+ * An idle guest needs few entries, and is woken faster if they are close together. Entries that are elsewhere in a larger
+ * table stay where they are, and are not found again.
+ */
+static void enter_jump(struct jit *jit, struct jit_jump *to, const struct jit_jump *jump)
+{
+	u32 mask = jit->cpu->code_mask, entries = (mask >> 5) + 1;
+
+	jit->displaced_jumps += to->number == jump->number && to->rip != jump->rip;
+	*to = *jump;
+	if (jit->displaced_jumps > entries / 2 && mask < JIT_JUMP_MASK(JIT_JUMP_BITS))
+		size_jumps(jit, mask << 1 | 1u << 5);
 }
 
 static void patch(struct jit *jit, u8 *place, s32 distance)
@@ -155,7 +175,7 @@ static void link_to(struct jit *jit, struct block *b, u64 rip)
 	if (j->rip != rip || j->block != b || j->number != jit->soft->now.link[block_class(b->key)])
 		return;
 	note_way(jit, b->key);
-	*jump_in(jit_jumps(jit, jit_way(b->key)), rip) = jump;
+	enter_jump(jit, jump_in(jit, jit_jumps(jit, jit_way(b->key)), rip), &jump);
 	if (target && target->cells && target->key == b->key)
 		link_far(jit, b, (u32)jit->link - 1, &jump);
 }
@@ -171,7 +191,7 @@ void translate_unlink(struct soft_vcpu *soft, struct block *b)
 	b->incoming = 0;
 	jit->link = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(jit->jump) && b->entered; i++) {
-		struct jit_jump *j = jit->used_jumps >> i & 1 ? jump_in(jit->jump[i], b->rip) : NULL;
+		struct jit_jump *j = jit->used_jumps >> i & 1 ? jump_in(jit, jit->jump[i], b->rip) : NULL;
 
 		if (j && j->rip == b->rip)
 			j->number = 0;
@@ -298,6 +318,7 @@ void translate_release(struct soft_vcpu *soft)
 	jit_release_room(jit);
 	host_zero_pages(jit->jump, sizeof(jit->jump));
 	jit->used_jumps = 0;
+	size_jumps(jit, JIT_JUMP_MASK(JIT_JUMP_BITS_FIRST));
 }
 
 /* ---- host faults ----------------------------------------------------------------------------------- */
@@ -399,6 +420,7 @@ void translate_create(struct x86_cpu *cpu, struct soft_vcpu *soft)
 	jit->soft = soft;
 	jit->warm = warm;
 	jit->rorx = have_rorx();
+	size_jumps(jit, JIT_JUMP_MASK(JIT_JUMP_BITS_FIRST));
 	jit->count_handlers = vcpu_of(cpu)->count_handlers = asked_for("ANYKVM_STAT_HANDLERS");
 	if (jit_make_room(jit, translate_room()))
 		goto out_free;
