@@ -23,8 +23,6 @@ void *host_alloc_pages(size_t size);
 void host_free_pages(void *p, size_t size);
 /* Zeroes any part of such memory, and gives back what pages it can. */
 void host_zero_pages(void *p, size_t size);
-/* The same for memory that is written from its start on: by large pages, if the system has them to spare. */
-void *host_alloc_dense(size_t size);
 /*
  * The same, followed by *guard bytes of address space where nothing ever is and each access faults: *guard 0 if they cannot
  * be had. Both sizes to free.

@@ -30,9 +30,9 @@ int block_create(struct soft_vcpu *soft)
 	soft->whole.blocks = soft->whole.bytes / SHARE;
 	parts_reset(&soft->parts);
 	block_size_jumps(soft, (1u << JUMP_BITS_FIRST) - 1);
-	soft->pages = host_alloc_dense(BLOCK_PAGES * sizeof(*soft->pages));
-	soft->arena = host_alloc_dense(arena_size(soft));
-	soft->blocks = host_alloc_dense(blocks_size(soft));
+	soft->pages = host_alloc_pages(BLOCK_PAGES * sizeof(*soft->pages));
+	soft->arena = host_alloc_pages(arena_size(soft));
+	soft->blocks = host_alloc_pages(blocks_size(soft));
 	if (!soft->pages || !soft->arena || !soft->blocks)
 		return -ENOMEM;
 	block_flush_jumps(soft, false);

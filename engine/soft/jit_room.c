@@ -47,7 +47,7 @@ int jit_make_room(struct jit *jit, size_t size)
 	parts_reset(&jit->parts);
 	jit->whole = (struct jit_part){ .code = code, .cells = code / 20, .links = code / 128, .extents = code / 256 };
 	jit->code_size = jit->committed_cells = size;
-	jit->target = host_alloc_dense(targets_size(jit));
+	jit->target = host_alloc_pages(targets_size(jit));
 	jit->extent = host_alloc_pages(extents_size(jit));
 	if (jit->target && jit->extent && !code_create(&jit->region, size + cells_size(jit)))
 		return 0;

@@ -72,11 +72,6 @@ void host_free_guarded(void *p, size_t size, size_t guard)
 	host_free_pages(p, size);
 }
 
-void *host_alloc_dense(size_t size)
-{
-	return host_alloc_pages(size);
-}
-
 void host_zero_pages(void *p, size_t size)
 {
 	memset(p, 0, size);

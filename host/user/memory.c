@@ -19,7 +19,6 @@
 
 #define ALLOC_ALIGN 64
 #define PAGE_BYTES 4096ull
-#define HUGE_BYTES (2ull << 20)
 
 void *host_alloc(size_t size)
 {
@@ -67,16 +66,6 @@ void *host_alloc_guarded(size_t size, size_t *guard)
 void host_free_guarded(void *p, size_t size, size_t guard)
 {
 	host_free_pages(p, guard ? ((size + 4095) & ~(size_t)4095) + guard : size);
-}
-
-/* The first part in small pages: of many such areas an idle guest uses but the beginning. */
-void *host_alloc_dense(size_t size)
-{
-	u64 p = (u64)host_alloc_pages(size), huge = (p + 2 * HUGE_BYTES - 1) & ~(HUGE_BYTES - 1);
-
-	if (p && huge < p + size)
-		sys_call3(SYS_madvise, (long)huge, (long)(p + size - huge), MADV_HUGEPAGE);
-	return (void *)p;
 }
 
 void host_zero_pages(void *p, size_t size)
