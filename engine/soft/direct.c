@@ -33,8 +33,8 @@
 #define USER_END 0x7ffffffff000ull
 #define XSTATE_MAX 4096u
 /* In stops. More than so many between two ticks, 4 ms as a rule, cost more than is gained; there are more at the beginning. */
-#define TICK_ALLOWS 80
-#define MOST_ALLOWED 800
+#define TICK_ALLOWS 120
+#define MOST_ALLOWED 2000
 /* What they count. The translator would have to learn of new pages, too, but makes calls much faster and executes any page. */
 #define FAULT_COSTS 1
 #define SYSCALL_COSTS 2
@@ -42,7 +42,7 @@
 /* So many stops between two ticks, and breakpoints, which make each dearer, must prove that they are still needed. */
 #define STOPS_MANY 8
 /* Of a rest, in ticks with few system calls, doubled so many times at most; of what comes then. */
-#define FIRST_WAIT 2u
+#define FIRST_WAIT 1u
 #define MOST_RESTS 3u
 #define LONG_WAIT 256u
 /* Blocks that are interpreted before their code is believed to go on like that. */
