@@ -584,12 +584,15 @@ static bool is_at_orders(const struct host_twin *t, const struct user_regs_struc
 	return t->nr && (regs->r12 == (u64)t->secret << 32 || regs->rsp - t->base - FRAME_OFFSET < sizeof(struct frame));
 }
 
-/* Where it is still at its orders it shall carry them out, and go no further: all is as if it had not run. */
+/*
+ * Where it is still at its orders it shall carry them out, and go no further: all is as if it had not run. Behind them it must
+ * not go on at all: it may know already that foreign code comes next.
+ */
 static enum host_twin_stop stopped_at_orders(struct host_twin *t, struct user_regs_struct *regs, int status)
 {
 	if (WSTOPSIG(status) != KICK) {
 		t->broken = true;
-	} else if (regs->rip - t->base < CODE_OFFSET + (u64)(twin_code_goes_on - twin_code)) {
+	} else if (regs->rip - t->base < CODE_OFFSET + (u64)(twin_code_goes_on - twin_code) && !has_ended(regs, t)) {
 		t->orders[t->nr].nr = STOP_HERE;
 		t->broken = cont(t) < 0 || trace(t, PTRACE_GETREGS, 0, regs) || !has_ended(regs, t);
 	}
