@@ -378,11 +378,11 @@ static void steal_time(void **state)
 	fake_run_delay = 1500;
 	vcpu_steal_update(a); /* too soon */
 	assert_int_equal(st->steal, 1007);
-	fake_advance(10 * MS);
+	fake_advance(30 * MS);
 	vcpu_steal_update(a);
 	assert_int_equal(st->steal, 1507);
 	fake_run_delay = 20; /* another thread runs the vCPU */
-	fake_advance(10 * MS);
+	fake_advance(30 * MS);
 	vcpu_steal_update(a);
 	assert_int_equal(st->steal, 1507);
 
