@@ -39,8 +39,8 @@ TESTS := $(addprefix tests/unit/, \
 	test_clock test_code test_control test_cpuid test_decode test_emit test_emulate test_emulate_system \
 	test_exception test_fpu test_host test_host_files test_host_threads test_irq_chips test_irq_lapic test_irq_wiring \
 	test_msr test_native test_paging test_segment test_shim test_shim_signals test_shootdown \
-	test_shim_steps test_slots test_soft test_stat test_task test_telling test_tlb test_translate test_translate32 test_vmm \
-	test_vmm_loader test_vmm_virtio test_direct test_window)
+	test_shim_steps test_slots test_soft test_stat test_task test_telling test_tlb test_translate test_translate32 test_twin \
+	test_vmm test_vmm_loader test_vmm_virtio test_direct test_window)
 PROGRAMS := $(addprefix tests/unit/,programs.o programs64.o)
 BENCHES := tests/unit/bench_emulate
 
