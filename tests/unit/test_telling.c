@@ -21,7 +21,7 @@ static int clear(void **unused)
 {
 	(void)unused;
 	for (unsigned i = 0; i < sizeof(page); i += 2)
-		memcpy(&page[0][i], "\x89\xc3", 2);
+		memcpy((u8 *)page + i, "\x89\xc3", 2);
 	memory = calloc(1, sizeof(*memory));
 	return !memory;
 }
@@ -44,7 +44,7 @@ static struct telling look(void)
 /* At an even offset into the page in the middle; what is left of the last MOV becomes a NOP. */
 static void put(int at, const char *bytes, unsigned n)
 {
-	u8 *p = page[1] + at;
+	u8 *p = (u8 *)page + (int)PAGE + at;
 
 	memcpy(p, bytes, n);
 	if (n % 2)
