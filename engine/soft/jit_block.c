@@ -354,6 +354,7 @@ const u8 *jit_split(struct jit *jit, struct jit_split *split)
 	if (!code) {
 		jit->cpu->regs[X86_REG_RIP] = jit->cpu->code_page + split->block->offset +
 					      split->block->insn[split->insn].off;
+		atomic_or(&jit->cpu->stop, X86_STOP_CODE); /* the block ends here for want of room: that is an interruption */
 		if (jit_is_cramped(jit))
 			jit_next_part(jit);
 		return NULL;
